@@ -1,0 +1,41 @@
+"""The method itself, in torch alone.
+
+calibration = calibrate(model, batches)                 # a basis in which the MLP gradients are nearly sparse
+apply_sparsegrad(model, calibration.basis)              # the model computes what it did
+optimizer = sparse_adamw(model, lr=1e-4, density=0.01)  # trains 1% of each MLP matrix at a step
+...                                                     # any loop: loss.backward(); optimizer.step()
+merge(model)                                            # a plain model again
+"""
+
+from .basis import Basis, BasisMismatchError, KindBasis, Rotation
+from .hosvd import Calibration, Concentration, calibrate, energy_in_top
+from .linear import FORMS, Form, SparseGradLinear, sparse_by_dense
+from .linears import FAMILIES, MLPLinear, UnsupportedModelError, find_mlp_linears
+from .optimizer import SparseAdamW
+from .selection import kept_entries, top_entries
+from .sparsegrad import apply_sparsegrad, merge, sparse_adamw
+
+__all__ = [
+    "FAMILIES",
+    "FORMS",
+    "Basis",
+    "BasisMismatchError",
+    "Calibration",
+    "Concentration",
+    "Form",
+    "KindBasis",
+    "MLPLinear",
+    "Rotation",
+    "SparseAdamW",
+    "SparseGradLinear",
+    "UnsupportedModelError",
+    "apply_sparsegrad",
+    "calibrate",
+    "energy_in_top",
+    "find_mlp_linears",
+    "kept_entries",
+    "merge",
+    "sparse_adamw",
+    "sparse_by_dense",
+    "top_entries",
+]

@@ -1,0 +1,62 @@
+"""Where a transformer keeps its MLP: the two linears of each block that SparseGrad adapts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import nn
+
+# family -> the kinds of MLP linear in a block, as they are named after `layer.<n>.` or `layers.<n>.`
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "BERT, RoBERTa, ELECTRA": ("intermediate.dense", "output.dense"),
+    "DistilBERT": ("ffn.lin1", "ffn.lin2"),
+    "LLaMA": ("mlp.up_proj", "mlp.down_proj"),
+}
+_KIND_IN_BLOCK = re.compile(
+    r"(?:^|\.)layers?\.(?P<block>\d+)\.(?P<kind>"
+    + "|".join(re.escape(kind) for kinds in FAMILIES.values() for kind in kinds)
+    + r")$"
+)
+
+
+class UnsupportedModelError(ValueError):
+    """The model has no MLP linears where those of the known families are."""
+
+
+@dataclass(frozen=True)
+class MLPLinear:
+    """One MLP linear of a model: `linear` has weight `O x I` and stands at `name` in block `block`."""
+
+    name: str
+    kind: str
+    block: int
+    linear: nn.Linear
+
+
+def find_mlp_linears(model: nn.Module) -> list[MLPLinear]:
+    """Lists the MLP linears of `model`, in the order of its modules.
+
+    Raises:
+        UnsupportedModelError: none was found; the message says what was looked for.
+    """
+    found = []
+    for name, module in model.named_modules():
+        place = _KIND_IN_BLOCK.search(name)
+        if place and isinstance(module, nn.Linear):
+            found.append(MLPLinear(name, place["kind"], int(place["block"]), module))
+    if not found:
+        looked_for = "; ".join(
+            f"{family}: {' and '.join(f'layer.<n>.{kind}' for kind in kinds)}"
+            for family, kinds in FAMILIES.items()
+        )
+        raise UnsupportedModelError(
+            f"{type(model).__name__} has no MLP linears that SparseGrad knows; looked for {looked_for}"
+        )
+    return found
+
+
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Puts `module` at the dotted `name` in `model`."""
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)

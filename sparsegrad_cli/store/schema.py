@@ -1,0 +1,131 @@
+"""What a run leaves on disk: every key of `config.json`, `result.json` and `environment.json`, typed.
+
+A run is a folder `runs/<id>/`, where `<id>` is the hash of its `RunConfig`. It holds
+
+    config.json          RunConfig: everything that decides the numbers
+    environment.json     Environment: what it ran on
+    metrics.jsonl        one JSON object a line: {"step", "epoch", "loss"} while training,
+                         {"step", "epoch", "selection": {metric: value}} at each evaluation
+    result.json          Result; written last, and atomically
+    predictions.parquet  one row an example of the reported split: split, idx, label, prediction, logits
+    model/               the trained model, plain: `from_pretrained` loads it, head included
+
+Scores are as the metric gives them (0.574, not 57.4); tables multiply by 100. Bytes are bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Status = Literal["done", "diverged", "out-of-memory", "failed", "interrupted"]
+Protocol = Literal["paper", "heldout"]
+Precision = Literal["fp32", "tf32", "bf16"]
+Form = Literal["folded", "regular", "sparse-by-dense"]
+Completeness = Literal["complete", "partial", "synthetic", "custom"]
+
+
+class Record(BaseModel):
+    """A frozen record that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunConfig(Record):
+    """Everything that decides a run's numbers; what a method does not use is None."""
+
+    model: str  # hub id, local directory, or "demo"
+    model_revision: str | None  # hub revision; for weights on this disk, the SHA-256 of them
+    task: str
+    data: str  # "hub", "demo" or a directory
+    data_revision: str  # SHA-256 over the examples of every split that the run reads
+    method: str
+    seed: int
+    protocol: Protocol
+    device: str  # "cpu" or "cuda"
+    precision: Precision
+    learning_rate: float
+    batch_size: int  # examples
+    epochs: float  # passes over the training split, at most
+    max_steps: int | None  # optimizer steps, at most; overrides epochs
+    max_train_examples: int | None  # the first so many after a seeded shuffle
+    patience: int  # evaluations without improvement before stopping; 0: never stop early
+    eval_steps: int | None  # optimizer steps between evaluations; None: once an epoch
+    length: int  # tokens, at most
+    pad_to_max: bool  # every batch padded to `length`, as the paper does
+    freeze_rest: bool  # train only the adapter part and the head
+    kept: int | None  # entries trained in each MLP matrix at each step (meprop, sparsegrad)
+    density: float | None  # the same as a share of the matrix; one of the two is set
+    form: Form | None  # sparsegrad
+    calibration_steps: int | None  # sparsegrad: batches in the calibration
+    basis: str | None  # sparsegrad: SHA-256 of a basis given by the user; None: calibrated for the run
+    rank: int | None  # lora
+
+    def run_id(self) -> str:
+        """Sixteen hexadecimal digits that name the run's folder."""
+        canonical = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+class Parameters(Record):
+    """Numbers of scalars."""
+
+    total: int  # in the plain model
+    trainable: int  # that one step may move: adapted, head and the rest where it is not frozen
+    adapted: int  # that one step moves inside the MLP linears' weights
+    head: int  # in the classification head
+    touched: int | None  # inside the MLP linears' weights, moved at least once in the run
+
+
+class DataRecord(Record):
+    """What the run was trained and scored on."""
+
+    origin: str  # "hub: nyu-mll/glue@<commit>", "folder: <name>", "demo"
+    completeness: Completeness  # "partial": fewer rows than the official split
+    rows: dict[str, int]  # split -> rows read
+
+
+class Result(Record):
+    """`result.json`."""
+
+    id: str
+    model: str
+    task: str
+    method: str
+    seed: int
+    protocol: Protocol
+    status: Status
+    error: str | None  # one line; None when done
+    score_name: str  # the task's main metric, e.g. "matthews_correlation"
+    score: float | None  # of the best checkpoint on the reported split
+    metrics: dict[str, float]  # every metric of the task on the reported split
+    selection_score: float | None  # the main metric, best evaluation, on the split that selects
+    best_step: int | None
+    steps: int  # optimizer steps taken
+    epochs: float  # passes over the training split taken
+    steps_per_second: float | None  # training steps alone: no evaluation, no checkpoint
+    train_seconds: float  # whole training, evaluations included, over all restarts
+    peak_memory_bytes: int | None  # the allocator's peak over a training step: CUDA's, or torch's on CPU
+    parameters: Parameters | None
+    single_class: bool  # every prediction is the same label: a collapsed run
+    data: DataRecord
+    hyperparameters_from: (
+        str  # where learning rate and batch size came from: "paper table 14", "options", ...
+    )
+
+
+class Environment(Record):
+    """`environment.json`: enough to tell why the same configuration gave other numbers."""
+
+    started: str  # ISO 8601, UTC
+    command: list[str]
+    versions: dict[str, str]  # python, torch, transformers, ... -> version
+    hardware: dict[str, str | int]  # platform, processor, cores, threads, memory_bytes, gpu
+    git_revision: str | None
+    git_dirty: bool | None
+    checkpoint: str  # the starting weights: "sha256:..." or "hub:<id>@<commit>"
+    data: str  # "sha256:..." over the examples
+    restarts: int  # times the run was taken up again after a kill
