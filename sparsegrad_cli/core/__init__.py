@@ -11,7 +11,7 @@ from .basis import Basis, BasisMismatchError, KindBasis, Rotation
 from .hosvd import Calibration, Concentration, calibrate, energy_in_top
 from .linear import FORMS, Form, SparseGradLinear, sparse_by_dense
 from .linears import FAMILIES, MLPLinear, UnsupportedModelError, find_mlp_linears
-from .optimizer import SparseAdamW
+from .optimizer import SparseAdamW, touched_entries
 from .selection import kept_entries, top_entries
 from .sparsegrad import apply_sparsegrad, merge, sparse_adamw
 
@@ -38,4 +38,5 @@ __all__ = [
     "sparse_adamw",
     "sparse_by_dense",
     "top_entries",
+    "touched_entries",
 ]

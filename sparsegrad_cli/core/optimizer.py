@@ -87,10 +87,6 @@ class SparseAdamW(torch.optim.Optimizer):
                     self._masked_step(p, group)
         return loss
 
-    def touched(self, params: Iterable[nn.Parameter]) -> int:
-        """Number of entries of masked `params` that have moved at least once."""
-        return sum(int(torch.count_nonzero(self.state[p]["exp_avg_sq"])) for p in params if p in self.state)
-
     def _init_state(self, p: Tensor, masked: bool) -> None:
         state = self.state[p]
         if state:
@@ -151,3 +147,12 @@ class SparseAdamW(torch.optim.Optimizer):
             if saved and group["kept"] is not None:
                 for moment in ("exp_avg", "exp_avg_sq"):
                     self.state[p][moment] = saved[moment].to(p.device, copy=True)
+
+
+def touched_entries(optimizer: torch.optim.Optimizer, params: Iterable[nn.Parameter]) -> int:
+    """Number of entries of `params` that an Adam of any kind has moved at least once.
+
+    Once an entry has had a gradient its second moment stays above zero; before, it is zero.
+    """
+    states = (optimizer.state[p] for p in params if p in optimizer.state)
+    return sum(int(torch.count_nonzero(state["exp_avg_sq"])) for state in states)

@@ -17,15 +17,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-Status = Literal["done", "diverged", "out-of-memory", "failed", "interrupted"]
-Protocol = Literal["paper", "heldout"]
-Precision = Literal["fp32", "tf32", "bf16"]
-Form = Literal["folded", "regular", "sparse-by-dense"]
-Completeness = Literal["complete", "partial", "synthetic", "custom"]
+from .names import Completeness, Form, Precision, Protocol, Status
 
 
 class Record(BaseModel):
@@ -100,21 +95,19 @@ class Result(Record):
     status: Status
     error: str | None  # one line; None when done
     score_name: str  # the task's main metric, e.g. "matthews_correlation"
-    score: float | None  # of the best checkpoint on the reported split
-    metrics: dict[str, float]  # every metric of the task on the reported split
-    selection_score: float | None  # the main metric, best evaluation, on the split that selects
-    best_step: int | None
-    steps: int  # optimizer steps taken
-    epochs: float  # passes over the training split taken
-    steps_per_second: float | None  # training steps alone: no evaluation, no checkpoint
-    train_seconds: float  # whole training, evaluations included, over all restarts
-    peak_memory_bytes: int | None  # the allocator's peak over a training step: CUDA's, or torch's on CPU
-    parameters: Parameters | None
-    single_class: bool  # every prediction is the same label: a collapsed run
+    score: float | None = None  # of the best checkpoint on the reported split
+    metrics: dict[str, float] = Field(default_factory=dict)  # every metric of the task on the reported split
+    selection_score: float | None = None  # the main metric, best evaluation, on the split that selects
+    best_step: int | None = None
+    steps: int = 0  # optimizer steps taken
+    epochs: float = 0.0  # passes over the training split taken
+    steps_per_second: float | None = None  # training steps alone: no evaluation, no checkpoint
+    train_seconds: float = 0.0  # whole training, evaluations included, over all restarts
+    peak_memory_bytes: int | None = None  # the allocator's peak over a training step (CUDA's or torch's CPU)
+    parameters: Parameters | None = None
+    single_class: bool = False  # every prediction is the same label: a collapsed run
     data: DataRecord
-    hyperparameters_from: (
-        str  # where learning rate and batch size came from: "paper table 14", "options", ...
-    )
+    hyperparameters_from: str  # learning rate and batch size: "paper table 14", "options", ...
 
 
 class Environment(Record):

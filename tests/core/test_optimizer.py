@@ -17,6 +17,7 @@ from sparsegrad_cli.core import (
     merge,
     sparse_adamw,
     top_entries,
+    touched_entries,
 )
 
 from .models import batches, random_orthogonal, tiny_model
@@ -105,11 +106,11 @@ def test_meprop_moves_only_the_largest_entries_and_their_moments():
     torch.testing.assert_close(weight.data, expected, rtol=0, atol=1e-8)
     state = optimizer.state[weight]
     assert state["exp_avg"].nonzero().tolist() == state["exp_avg_sq"].nonzero().tolist() == [[0, 1], [1, 2]]
-    assert optimizer.touched([weight]) == 2
+    assert touched_entries(optimizer, [weight]) == 2
     weight.grad = torch.zeros(3, 4, dtype=torch.float64)
     weight.grad[2, 0] = weight.grad[0, 1] = 1
     optimizer.step()
-    assert optimizer.touched([weight]) == 3
+    assert touched_entries(optimizer, [weight]) == 3
     assert weight.data.nonzero().tolist() == [[0, 1], [1, 2], [2, 0]]
 
 
@@ -120,7 +121,7 @@ def test_full_density_in_any_basis_uses_every_entry_of_the_gradient(form):
     optimizer = sparse_adamw(model, lr=1e-2, density=1.0)
     train(model, optimizer, steps=1)
     for layer in layers:
-        assert optimizer.touched([layer.weight]) == layer.weight.numel()
+        assert touched_entries(optimizer, [layer.weight]) == layer.weight.numel()
 
 
 def test_the_rest_of_the_model_is_trained_by_adamw():

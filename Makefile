@@ -1,0 +1,34 @@
+# Everything runs from a virtual environment that these targets make: a fresh machine needs Python >= 3.11 and PyPI.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/demo
+	$(BIN)/sparsegrad finetune --model demo --data demo --task cola --seed 0 --seed 1 --max-steps 120 \
+	  --batch-size 16 --learning-rate 1e-4 --eval-steps 60 --no-save-model \
+	  --method ft --method lora --method meprop --method sparsegrad --output results/demo
+
+test: .venv/dev
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf .venv
+
+.venv/torch:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	touch $@
+
+.venv/demo: .venv/torch pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+.venv/dev: .venv/demo
+	$(BIN)/python -m pip install --quiet --editable '.[demo,dev]'
+	touch $@

@@ -1,0 +1,5 @@
+"""`python -m sparsegrad_cli` is `sparsegrad`."""
+
+from .cli.main import main
+
+main()

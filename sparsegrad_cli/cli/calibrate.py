@@ -1,0 +1,132 @@
+"""`sparsegrad calibrate`: find and keep the basis, and show how sparse it makes the gradients."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import options as opt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..core import Basis
+
+
+def calibrate(
+    task: opt.Task,
+    model: opt.Model = "demo",
+    data: opt.Data = "hub",
+    seed: opt.Seeds = [0],  # noqa: B006
+    device: opt.DeviceOption = opt.Device.auto,
+    batch_size: opt.BatchSize = None,
+    length: opt.Length = 128,
+    pad_to_max: opt.PadToMax = False,
+    max_train_examples: opt.MaxTrainExamples = None,
+    calibration_steps: opt.CalibrationSteps = None,
+    output: opt.Output = Path("results"),
+    as_json: opt.Json = False,
+    dry_run: opt.DryRun = False,
+    quiet: opt.Quiet = False,
+) -> int:
+    """Find the basis in which a model's MLP gradients are nearly sparse, and keep it.
+
+    `sparsegrad finetune` with the same model, task, data and seed finds it again.
+    """
+    from rich.console import Console
+
+    from ..store.basis_file import load_basis
+    from ..training.calibration import basis_path, calibrate_and_save, read_concentration
+    from ..training.libraries import quiet_libraries
+    from ..training.plan import Choices, plan
+    from ..training.run import load_model
+    from .progress import RunWatch
+
+    quiet_libraries()
+    planned = plan(
+        Choices(
+            model=model,
+            task=task,
+            data=data,
+            methods=["sparsegrad"],
+            seeds=seed,
+            device=device.value,
+            batch_size=batch_size,
+            length=length,
+            pad_to_max=pad_to_max,
+            max_train_examples=max_train_examples,
+            calibration_steps=calibration_steps,
+        )
+    )
+    found = []
+    with RunWatch(Console(stderr=True), quiet) as watch:
+        for config in planned.configs:
+            inputs = planned.inputs(config)
+            path = basis_path(config, inputs, output)
+            if dry_run:
+                found.append({"seed": config.seed, "basis": str(path), "exists": path.exists()})
+                continue
+            watch.begin(f"{config.task} seed {config.seed}")
+            if not path.exists():
+                loaded = load_model(config, inputs).model.to(config.device)
+                calibrate_and_save(loaded, config, inputs, path, watch)
+            kinds = _describe(load_basis(path), read_concentration(path))
+            found.append({"seed": config.seed, "basis": str(path), "kinds": kinds})
+    if as_json:
+        print(json.dumps({"model": model, "task": planned.data.task.name, "bases": found}, indent=2))
+    elif dry_run:
+        for entry in found:
+            print(f"seed {entry['seed']}: {entry['basis']}", "(is there)" if entry["exists"] else "(to do)")
+    else:
+        _print(Console(), found)
+    return 0
+
+
+def _describe(basis: Basis, concentration: dict[str, dict[str, float]]) -> dict[str, dict]:
+    """For each kind: energy in the top 1% before and after, and the spectra of both sides."""
+    return {
+        kind: {
+            "shape": list(b.shape),
+            "top1_energy_before": concentration[kind]["before"],
+            "top1_energy_after": concentration[kind]["after"],
+            "directions_for_90_percent": {"V": _directions(b.V_energy), "U": _directions(b.U_energy)},
+            "spectrum": {"V": b.V_energy.tolist(), "U": b.U_energy.tolist()},
+        }
+        for kind, b in basis.kinds.items()
+    }
+
+
+def _directions(energy: Tensor, share: float = 0.9) -> int:
+    """How many leading directions carry `share` of the energy."""
+    return int((energy.cumsum(0) < share * energy.sum()).sum()) + 1
+
+
+def _print(console: object, found: list[dict]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    assert isinstance(console, Console)
+    for entry in found:
+        table = Table(title=f"seed {entry['seed']}", title_justify="left", box=None, pad_edge=False)
+        for heading in ("MLP linear", "O x I", "top 1%, before", "top 1%, in the basis", "90%: V", "90%: U"):
+            table.add_column(heading, justify="left" if heading == "MLP linear" else "right")
+        for kind, numbers in entry["kinds"].items():
+            O, I = numbers["shape"]
+            directions = numbers["directions_for_90_percent"]
+            table.add_row(
+                kind,
+                f"{O} x {I}",
+                f"{100 * numbers['top1_energy_before']:.1f}%",
+                f"{100 * numbers['top1_energy_after']:.1f}%",
+                f"{directions['V']} of {O}",
+                f"{directions['U']} of {I}",
+            )
+        console.print(table)
+        console.print(f"kept in {entry['basis']}", highlight=False, soft_wrap=True)
+    console.print(
+        "top 1%: share of an unseen gradient's energy (sum of squares) in its largest 1% of entries;\n"
+        "90%: how many directions carry nine tenths of the energy of the calibration's gradients.",
+        style="dim",
+        highlight=False,
+    )

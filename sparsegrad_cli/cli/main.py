@@ -1,0 +1,90 @@
+"""`sparsegrad`: the commands, and how every one of them ends.
+
+Exit codes: 0 done, 1 the work failed, 2 bad usage or bad input, 130 stopped by Ctrl-C or SIGTERM.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from typing import Annotated, NoReturn
+
+import typer
+
+from .. import __version__
+from ..errors import InputError, WorkError
+from .calibrate import calibrate
+from .finetune import finetune
+from .ls import ls
+from .report import report
+
+UsageError = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="sparsegrad",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Does SparseGrad hold up on your model and task, against full fine-tuning, LoRA and MeProp?",
+    epilog="A first look, in minutes: sparsegrad finetune --task cola --data demo --method lora "
+    "--method sparsegrad --max-steps 100",
+)
+app.command()(calibrate)
+app.command()(finetune)
+app.command()(report)
+app.command()(ls)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"sparsegrad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; goes before or after the verb.")
+    ] = False,
+) -> None:
+    """What goes before a verb."""
+
+
+def main() -> NoReturn:
+    """The console script."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = app(arguments, standalone_mode=False) or 0
+    except (KeyboardInterrupt, typer.Abort):
+        code = _end(130, "stopped; the same command goes on from the last checkpoint", debug)
+    except UsageError as error:
+        hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
+        code = _end(2, error.format_message().rstrip(".") + hint, debug)
+    except InputError as error:
+        code = _end(2, str(error), debug)
+    except WorkError as error:
+        code = _end(1, str(error), debug)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has had enough
+        code = 0
+    except Exception as error:
+        hint = "" if debug else " (--debug shows where)"
+        code = _end(1, f"{type(error).__name__}: {error}{hint}", debug)
+    sys.exit(code)
+
+
+def _interrupt(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _end(code: int, message: str, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"sparsegrad: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,138 @@
+"""Options that several commands share; the same name means the same thing everywhere."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..store.names import FORMS, PRECISIONS, PROTOCOLS
+
+WHAT, RECIPE, METHOD, OUTPUT = "What to run", "Training", "The method", "Output"
+
+Protocol = StrEnum("Protocol", {name: name for name in PROTOCOLS})
+Precision = StrEnum("Precision", {name: name for name in PRECISIONS})
+Form = StrEnum("Form", {name: name for name in FORMS})
+Device = StrEnum("Device", ["auto", "cpu", "cuda"])
+
+Model = Annotated[
+    str,
+    typer.Option(help="A hub id, a local directory, or demo (all-MiniLM-L6-v2).", rich_help_panel=WHAT),
+]
+Task = Annotated[
+    str,
+    typer.Option(help="A GLUE task (see sparsegrad ls tasks), or a YAML of yours.", rich_help_panel=WHAT),
+]
+Data = Annotated[
+    str,
+    typer.Option(help="hub, a directory with GLUE in it, or demo (synthetic).", rich_help_panel=WHAT),
+]
+Methods = Annotated[
+    list[str],
+    typer.Option("--method", help="ft, lora, meprop or sparsegrad; repeatable.", rich_help_panel=WHAT),
+]
+Seeds = Annotated[
+    list[int], typer.Option("--seed", min=0, help="Repeatable: one run a seed.", rich_help_panel=WHAT)
+]
+ProtocolOption = Annotated[
+    Protocol,
+    typer.Option(
+        help="paper: dev selects the checkpoint and is reported; heldout: half of dev selects, half is.",
+        rich_help_panel=WHAT,
+    ),
+]
+DeviceOption = Annotated[Device, typer.Option(help="Where to train.", rich_help_panel=WHAT)]
+
+LearningRate = Annotated[
+    float | None,
+    typer.Option(help="Default: the paper's for model and task, else 5e-5.", rich_help_panel=RECIPE),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="Examples. Default: the paper's, else 16.", rich_help_panel=RECIPE),
+]
+Epochs = Annotated[
+    float | None,
+    typer.Option(help="Passes over the training split, at most. Default: 20.", rich_help_panel=RECIPE),
+]
+MaxSteps = Annotated[
+    int | None,
+    typer.Option(min=1, help="Optimizer steps, in place of --epochs.", rich_help_panel=RECIPE),
+]
+MaxTrainExamples = Annotated[
+    int | None,
+    typer.Option(min=1, help="Train on so many examples, a fixed random choice.", rich_help_panel=RECIPE),
+]
+Patience = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Stop after so many evaluations without improvement; 0: never.",
+        rich_help_panel=RECIPE,
+    ),
+]
+EvalSteps = Annotated[
+    int | None,
+    typer.Option(min=1, help="Steps between evaluations. Default: one epoch.", rich_help_panel=RECIPE),
+]
+Length = Annotated[int, typer.Option(min=4, help="Tokens, at most.", rich_help_panel=RECIPE)]
+PadToMax = Annotated[
+    bool,
+    typer.Option("--pad-to-max", help="Pad every batch to --length, as the paper.", rich_help_panel=RECIPE),
+]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(help="tf32: CUDA only; bf16: autocast over float32 weights.", rich_help_panel=RECIPE),
+]
+FreezeRest = Annotated[
+    bool,
+    typer.Option(
+        "--freeze-rest",
+        help="Train only the adapter part and the head, not the whole rest.",
+        rich_help_panel=RECIPE,
+    ),
+]
+
+Density = Annotated[
+    float | None,
+    typer.Option(
+        help="meprop, sparsegrad: share of each MLP matrix trained at a step. Default: 0.01.",
+        rich_help_panel=METHOD,
+    ),
+]
+Kept = Annotated[
+    int | None,
+    typer.Option(min=1, help="The same as a number of entries.", rich_help_panel=METHOD),
+]
+Rank = Annotated[
+    int | None,
+    typer.Option(min=1, help="lora: 7 by default, 10 from hidden size 1024.", rich_help_panel=METHOD),
+]
+FormOption = Annotated[
+    Form | None,
+    typer.Option(
+        help="sparsegrad: folded (default) trains the same as the paper's regular and sparse-by-dense.",
+        rich_help_panel=METHOD,
+    ),
+]
+CalibrationSteps = Annotated[
+    int | None,
+    typer.Option(min=1, help="sparsegrad: batches that make the basis. Default: 30.", rich_help_panel=METHOD),
+]
+BasisOption = Annotated[
+    Path | None,
+    typer.Option(help="sparsegrad: a file of sparsegrad calibrate.", rich_help_panel=METHOD),
+]
+
+Output = Annotated[Path, typer.Option(help="The results folder.", rich_help_panel=OUTPUT)]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON document on stdout, all else on stderr.", rich_help_panel=OUTPUT),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Check everything, say what would be done.", rich_help_panel=OUTPUT),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.", rich_help_panel=OUTPUT)]

@@ -1,0 +1,32 @@
+"""The fine-tuning methods: every file beside this one, but `base.py`, is one."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .base import Method
+
+
+def method_names() -> list[str]:
+    """The names that `--method` takes; imports none of them."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+
+
+def get_method(name: str) -> type[Method]:
+    """The method of that name.
+
+    Raises:
+        InputError: there is none; the message lists those there are.
+    """
+    names = method_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise InputError(f"--method: no method {name!r}, there are {', '.join(names)}{hint}")
+    return importlib.import_module(f".{name}", __name__).METHOD

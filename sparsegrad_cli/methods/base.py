@@ -1,0 +1,94 @@
+"""What a method is: a way to make a model ready for training, its optimizer, and the way back.
+
+A method is one file in this folder, named as on the command line, that defines `METHOD`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from torch import nn
+from torch.optim import Optimizer
+
+from ..core import Basis, Form, find_mlp_linears
+from ..store.schema import Parameters
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a method may be told; each method reads the ones that it names in `options`."""
+
+    freeze_rest: bool = False  # train only the adapter part and the head
+    density: float | None = None  # share of each MLP matrix trained at a step
+    kept: int | None = None  # the same as a number of entries
+    form: Form = "folded"
+    rank: int | None = None
+
+
+class Method(Protocol):
+    """A model made ready for training by a method.
+
+    Args of the constructor:
+        model: a plain transformers model; it is changed in place.
+        head: names of the parameters of the classification head, which every method trains in full.
+        settings: see `Settings`.
+        basis: for methods with `needs_basis`.
+    """
+
+    options: ClassVar[frozenset[str]]  # settings that it uses, besides freeze_rest
+    needs_basis: ClassVar[bool]
+    model: nn.Module
+    adapted: list[nn.Parameter]  # what stands for the MLP linears' weights in training
+
+    def __init__(
+        self, model: nn.Module, head: Collection[str], settings: Settings, basis: Basis | None = None
+    ) -> None: ...
+
+    def optimizer(self, learning_rate: float) -> Optimizer:
+        """Trains every parameter that takes gradients, at one learning rate and without weight decay."""
+        ...
+
+    def moved_at_a_step(self) -> int:
+        """Number of scalars among `adapted` that one step moves."""
+        ...
+
+    def merge(self) -> nn.Module:
+        """The trained model, plain again: `save_pretrained` and `from_pretrained` need nothing of ours."""
+        ...
+
+
+def mlp_weights(model: nn.Module) -> list[nn.Parameter]:
+    """The weights (`O x I`) of every MLP linear."""
+    return [place.linear.weight for place in find_mlp_linears(model)]
+
+
+def choose_trained(
+    model: nn.Module, head: Collection[str], adapted: list[nn.Parameter], freeze_rest: bool
+) -> None:
+    """Leaves gradients on `adapted` and the head and, unless `freeze_rest`, on all that took them."""
+    if not freeze_rest:
+        return
+    kept = set(adapted)
+    for name, p in model.named_parameters():
+        p.requires_grad_(p in kept or name in head)
+
+
+def count_parameters(method: Method, head: Collection[str], total: int, touched: int | None) -> Parameters:
+    """The counts that stand beside every score.
+
+    Args:
+        total: scalars in the plain model.
+        touched: see `core.touched_entries`.
+    """
+    adapted = set(method.adapted)
+    rest = sum(p.numel() for p in method.model.parameters() if p.requires_grad and p not in adapted)
+    moved = method.moved_at_a_step()
+    return Parameters(
+        total=total,
+        trainable=moved + rest,
+        adapted=moved,
+        head=sum(p.numel() for name, p in method.model.named_parameters() if name in head),
+        touched=touched,
+    )

@@ -1,0 +1,39 @@
+"""Full fine-tuning: every weight is trained by AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from ..core import Basis
+from .base import Settings, choose_trained, mlp_weights
+
+
+class FullFineTuning:
+    """See `Method`. With `freeze_rest` only the MLP weights and the head are trained."""
+
+    options: ClassVar[frozenset[str]] = frozenset()
+    needs_basis: ClassVar[bool] = False
+
+    def __init__(
+        self, model: nn.Module, head: Collection[str], settings: Settings, basis: Basis | None = None
+    ) -> None:
+        self.model = model
+        self.adapted = mlp_weights(model)
+        choose_trained(model, head, self.adapted, settings.freeze_rest)
+
+    def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.0)
+
+    def moved_at_a_step(self) -> int:
+        return sum(p.numel() for p in self.adapted)
+
+    def merge(self) -> nn.Module:
+        return self.model
+
+
+METHOD = FullFineTuning

@@ -1,0 +1,39 @@
+"""MeProp: at each step only the largest gradient entries of each MLP matrix are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import ClassVar
+
+from torch import nn
+
+from ..core import Basis, SparseAdamW, kept_entries, sparse_adamw
+from .base import Settings, choose_trained, mlp_weights
+
+
+class MeProp:
+    """See `Method`. SparseGrad's selection in the original space."""
+
+    options: ClassVar[frozenset[str]] = frozenset({"density", "kept"})
+    needs_basis: ClassVar[bool] = False
+
+    def __init__(
+        self, model: nn.Module, head: Collection[str], settings: Settings, basis: Basis | None = None
+    ) -> None:
+        self.model = model
+        self.settings = settings
+        self.adapted = mlp_weights(model)
+        choose_trained(model, head, self.adapted, settings.freeze_rest)
+
+    def optimizer(self, learning_rate: float) -> SparseAdamW:
+        return sparse_adamw(self.model, learning_rate, self.settings.density, self.settings.kept)
+
+    def moved_at_a_step(self) -> int:
+        shapes = [tuple(p.shape) for p in self.adapted]
+        return sum(kept_entries(shape, self.settings.kept, self.settings.density) for shape in shapes)
+
+    def merge(self) -> nn.Module:
+        return self.model
+
+
+METHOD = MeProp

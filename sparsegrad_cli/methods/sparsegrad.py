@@ -1,0 +1,41 @@
+"""SparseGrad: the largest gradient entries are trained in a basis where the gradients are nearly sparse."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import ClassVar
+
+from torch import nn
+
+from ..core import Basis, SparseAdamW, apply_sparsegrad, kept_entries, merge, sparse_adamw
+from .base import Settings, choose_trained
+
+
+class SparseGrad:
+    """See `Method`, and `core.SparseGradLinear` for the forms."""
+
+    options: ClassVar[frozenset[str]] = frozenset({"density", "kept", "form", "calibration_steps", "basis"})
+    needs_basis: ClassVar[bool] = True
+
+    def __init__(
+        self, model: nn.Module, head: Collection[str], settings: Settings, basis: Basis | None = None
+    ) -> None:
+        if basis is None:
+            raise ValueError("SparseGrad needs a basis: see core.calibrate")
+        self.model = model
+        self.settings = settings
+        self.adapted = [layer.weight for layer in apply_sparsegrad(model, basis, settings.form)]
+        choose_trained(model, head, self.adapted, settings.freeze_rest)
+
+    def optimizer(self, learning_rate: float) -> SparseAdamW:
+        return sparse_adamw(self.model, learning_rate, self.settings.density, self.settings.kept)
+
+    def moved_at_a_step(self) -> int:
+        shapes = [tuple(p.shape) for p in self.adapted]
+        return sum(kept_entries(shape, self.settings.kept, self.settings.density) for shape in shapes)
+
+    def merge(self) -> nn.Module:
+        return merge(self.model)
+
+
+METHOD = SparseGrad

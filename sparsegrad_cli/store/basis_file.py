@@ -1,0 +1,44 @@
+"""A basis on disk: safetensors, with what it was made from in the header."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..core import Basis
+from ..errors import InputError
+from .atomic import write_atomically
+
+FORMAT = "sparsegrad-basis-1"
+
+
+def save_basis(basis: Basis, path: Path) -> None:
+    """Writes `basis` to `path`, atomically."""
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in basis.tensors().items()}
+    shapes = {f"shape of {kind}": "{} x {}".format(*b.shape) for kind, b in basis.kinds.items()}
+    metadata = {**basis.made_from, **shapes, "format": FORMAT}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+
+def load_basis(path: Path) -> Basis:
+    """Reads a basis that `save_basis` wrote.
+
+    Raises:
+        InputError: there is no such file, or it is not a basis.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise InputError(f"{path} is no basis: `sparsegrad calibrate` writes one")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(f"no basis at {path}: `sparsegrad calibrate` writes one") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is no basis: {error}") from None
+    try:
+        return Basis.from_tensors(tensors, metadata)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None

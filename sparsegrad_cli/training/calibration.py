@@ -1,0 +1,105 @@
+"""The basis of a run: the user's, one found on disk, or a new one by calibration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, set_seed
+
+from ..core import Basis, calibrate
+from ..store.atomic import write_text
+from ..store.basis_file import load_basis, save_basis
+from ..store.schema import RunConfig
+from .callbacks import Watch
+from .inputs import Inputs
+
+PROBE_STEPS = 2  # batches on which the concentration is measured, unseen by the basis
+
+
+def basis_path(config: RunConfig, inputs: Inputs, results: Path) -> Path:
+    """Where the basis for this configuration is kept: named from the hash of all that decides it."""
+    decides = (
+        "task",
+        "seed",
+        "length",
+        "pad_to_max",
+        "batch_size",
+        "calibration_steps",
+        "max_train_examples",
+    )
+    key = {name: getattr(config, name) for name in decides}
+    key |= {"checkpoint": inputs.checkpoint.identity, "data": inputs.data.sha256, "device": config.device}
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    return results / "bases" / f"{digest}.safetensors"
+
+
+def find_or_calibrate(
+    model: PreTrainedModel, config: RunConfig, inputs: Inputs, results: Path, watch: Watch
+) -> Basis:
+    """The basis kept for this configuration; where there is none yet, it is made and kept."""
+    path = basis_path(config, inputs, results)
+    if path.exists():
+        return load_basis(path)
+    return calibrate_and_save(model, config, inputs, path, watch)
+
+
+def read_concentration(path: Path) -> dict[str, dict[str, float]]:
+    """What `calibrate_and_save` wrote beside the basis at `path`: kind -> {"before", "after"}."""
+    return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def calibrate_and_save(
+    model: PreTrainedModel, config: RunConfig, inputs: Inputs, path: Path, watch: Watch
+) -> Basis:
+    """Calibrates in training mode (dropout on, as in the paper), and keeps the basis at `path`.
+
+    Beside it `path` with the ending `.json` tells how concentrated the gradients of each kind became.
+    """
+    steps = config.calibration_steps
+    assert steps is not None
+    made_from = {
+        "model": config.model,
+        "checkpoint": inputs.checkpoint.identity,
+        "task": config.task,
+        "data": inputs.data.sha256,
+        "steps": str(steps),
+        "batch_size": str(config.batch_size),
+        "length": str(config.length),
+        "seed": str(config.seed),
+    }
+    set_seed(config.seed)
+    watch.phase("calibrate", steps + PROBE_STEPS)
+    was_training = model.training
+    model.train()
+    try:
+        batches = _batches(config, inputs, model.device)
+        found = calibrate(model, batches, steps, PROBE_STEPS, made_from=made_from, on_step=watch.step)
+    finally:
+        model.train(was_training)
+    assert found.concentration is not None
+    concentration = {kind: asdict(c) for kind, c in found.concentration.items()}
+    write_text(path.with_suffix(".json"), json.dumps(concentration, indent=2) + "\n")
+    save_basis(found.basis, path)
+    return found.basis
+
+
+def _batches(config: RunConfig, inputs: Inputs, device: torch.device) -> Iterator[dict[str, Tensor]]:
+    """Shuffled training batches without end."""
+    generator = torch.Generator().manual_seed(config.seed)
+    loader = DataLoader(
+        inputs.train,
+        batch_size=config.batch_size,
+        shuffle=True,
+        generator=generator,
+        collate_fn=inputs.collator(config),
+    )
+    while True:
+        for batch in loader:
+            yield {name: tensor.to(device) for name, tensor in batch.items()}

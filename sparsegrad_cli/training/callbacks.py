@@ -1,0 +1,226 @@
+"""What happens beside the training steps: costs, the log, progress, checkpoints by the clock."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
+
+from .memory import CPUPeak, live_bytes
+
+
+class Watch(Protocol):
+    """Who wants to see a run go on; the command line draws it."""
+
+    def phase(self, name: str, total: int) -> None:
+        """A phase ("calibrate", "train", "score") of `total` steps begins."""
+
+    def step(self, done: int, loss: float | None = None) -> None:
+        """`done` steps of the phase are behind us."""
+
+    def evaluated(self, metric: str, value: float, best: float) -> None:
+        """An evaluation came to `value`; `best` so far, this one included."""
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer finite."""
+
+
+class CostMeter(TrainerCallback, ExportableState):
+    """Steps per second and peak memory of training steps; its sums go on through a restart.
+
+    On a GPU the peak is the caching allocator's over every step. On a CPU it is read, by the profiler, on
+    those steps whose padded batch is larger than any before; these do not count for the speed.
+    """
+
+    BURN_IN = 3  # steps after a start that do not count for the speed
+
+    def __init__(self) -> None:
+        self.timed_steps = 0
+        self.timed_seconds = 0.0
+        self.train_seconds = 0.0
+        self.peak_bytes = 0
+        self.largest_batch = 0  # tokens, padding included
+        self._fresh_steps = 0
+        self._cpu_peak: CPUPeak | None = None
+
+    def state(self) -> dict:
+        summed = ("timed_steps", "timed_seconds", "peak_bytes", "largest_batch")
+        return {
+            "args": {},
+            "attributes": {k: getattr(self, k) for k in summed} | {"train_seconds": self.elapsed()},
+        }
+
+    @property
+    def steps_per_second(self) -> float | None:
+        return self.timed_steps / self.timed_seconds if self.timed_seconds else None
+
+    def elapsed(self) -> float:
+        """Seconds of training so far, evaluations and checkpoints included, over all restarts."""
+        return self.train_seconds + time.perf_counter() - self._began
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        self._began = time.perf_counter()
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        self.train_seconds = self.elapsed()
+        self._began = time.perf_counter()
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        if args.device.type == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+        self._step_began = time.perf_counter()
+
+    def sees_batch(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, ids: Tensor, inputs: Iterable[Tensor]
+    ) -> None:
+        """Told by the trainer what the step is about to be made on; `ids` is batch x tokens."""
+        if ids.device.type == "cpu" and ids.numel() > self.largest_batch and self._fresh_steps >= 1:
+            self.largest_batch = ids.numel()
+            self._cpu_peak = CPUPeak()
+            self._cpu_peak.start(live_bytes(model, optimizer, inputs))
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        self._fresh_steps += 1
+        if args.device.type == "cuda":
+            torch.cuda.synchronize()
+            self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated())
+        if self._cpu_peak is not None:
+            self.peak_bytes = max(self.peak_bytes, self._cpu_peak.stop())
+            self._cpu_peak = None
+        elif self._fresh_steps > self.BURN_IN:
+            self.timed_steps += 1
+            self.timed_seconds += time.perf_counter() - self._step_began
+
+
+class MetricsLog(TrainerCallback):
+    """Writes `metrics.jsonl` as the run goes; after a restart, from the checkpoint on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        lines = [line for entry in state.log_history if (line := _log_line(entry))]
+        self.path.write_text("".join(lines), encoding="utf-8")
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **kwargs: object,
+    ) -> None:
+        line = _log_line({**logs, "step": state.global_step, "epoch": state.epoch or 0.0})
+        if line:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line)
+
+
+def _log_line(entry: dict[str, float]) -> str | None:
+    where = {"step": int(entry["step"]), "epoch": round(entry["epoch"], 4)}
+    metrics = {
+        key.removeprefix("eval_"): value
+        for key, value in entry.items()
+        if key.startswith("eval_") and not key.endswith(("_runtime", "_per_second"))
+    }
+    if metrics:
+        return json.dumps({**where, "selection": metrics}) + "\n"
+    if "loss" in entry:
+        return json.dumps({**where, "loss": entry["loss"]}) + "\n"
+    return None
+
+
+class StopAtDivergence(TrainerCallback):
+    """Raises `DivergedError` when a logged loss is not finite."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **kwargs: object,
+    ) -> None:
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise DivergedError(f"the loss is {logs['loss']} at step {state.global_step}")
+
+
+class CheckpointByClock(TrainerCallback):
+    """Saves a checkpoint when the last one is `seconds` old, besides those at evaluations."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._saved = time.monotonic()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        if time.monotonic() - self._saved >= self.seconds:
+            control.should_save = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        self._saved = time.monotonic()
+
+
+class TellWatch(TrainerCallback):
+    """Passes on what a `Watch` wants to see."""
+
+    def __init__(self, watch: Watch, metric: str) -> None:
+        self.watch = watch
+        self.metric = metric
+        self.loss: float | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        self.watch.phase("train", state.max_steps)
+        self.watch.step(state.global_step)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        self.watch.step(state.global_step, self.loss)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **kwargs: object,
+    ) -> None:
+        self.loss = logs.get("loss", self.loss)
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs: object,
+    ) -> None:
+        value = metrics[f"eval_{self.metric}"]
+        best = value if state.best_metric is None else max(value, state.best_metric)
+        self.watch.evaluated(self.metric, value, best)

@@ -1,0 +1,57 @@
+"""Learning rate and batch size where the user gives none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+DEFAULT_LEARNING_RATE = 5e-5
+DEFAULT_BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """The two numbers of a run that the paper searched for, and where they came from."""
+
+    learning_rate: float
+    batch_size: int
+    source: str
+
+
+def choose_hyperparameters(
+    model: str, task: str, learning_rate: float | None, batch_size: int | None
+) -> Hyperparameters:
+    """What the user gave; else the paper's for this model and task (tables 13-15); else a default.
+
+    Args:
+        model: as typed; `roberta-base` is found in `FacebookAI/roberta-base` too, `bert-base` in
+            `google-bert/bert-base-uncased`.
+    """
+    paper = _paper(model, task)
+    paper_rate, paper_batch, table = paper or (DEFAULT_LEARNING_RATE, DEFAULT_BATCH_SIZE, "default")
+    if learning_rate is not None and batch_size is not None:
+        source = "options"
+    elif learning_rate is not None:
+        source = f"learning rate: option, batch size: {table}"
+    elif batch_size is not None:
+        source = f"learning rate: {table}, batch size: option"
+    else:
+        source = table
+    return Hyperparameters(
+        paper_rate if learning_rate is None else learning_rate,
+        paper_batch if batch_size is None else batch_size,
+        source,
+    )
+
+
+def _paper(model: str, task: str) -> tuple[float, int, str] | None:
+    name = model.rpartition("/")[2]
+    found = yaml.safe_load(Path(__file__).with_name("hyperparameters.yaml").read_text(encoding="utf-8"))
+    for family, tasks in found.items():
+        same = name == family or (family == "bert-base" and name in ("bert-base-uncased", "bert-base-cased"))
+        if same and task in tasks:
+            rate, batch = tasks[task]
+            return float(rate), int(batch), f"paper table {tasks['table']}"
+    return None

@@ -1,0 +1,147 @@
+"""The training loop: Hugging Face's Trainer under the paper's protocol, with our callbacks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerState,
+    TrainingArguments,
+)
+
+from .callbacks import CheckpointByClock, CostMeter, MetricsLog, StopAtDivergence, TellWatch
+from .cell import Cell
+from .scoring import selection_scorer
+
+EVAL_BATCH_SIZE = 64  # fixed, since padding moves the last bits of a score
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training came to; the model holds the best checkpoint's weights."""
+
+    steps: int
+    epochs: float
+    best_score: float | None
+    best_step: int | None
+    steps_per_second: float | None
+    train_seconds: float
+    peak_memory_bytes: int | None
+
+
+class CellTrainer(Trainer):
+    """A Trainer that shows its cost meter what a step is made on."""
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        self.meter.sees_batch(self.model, self.optimizer, inputs["input_ids"], inputs.values())
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    @property
+    def meter(self) -> CostMeter:
+        """The one in use: a restart puts another in place of the one that was given."""
+        return next(c for c in self.callback_handler.callbacks if isinstance(c, CostMeter))
+
+
+def make_trainer(model: nn.Module, optimizer: torch.optim.Optimizer, cell: Cell) -> CellTrainer:
+    """A Trainer for one run: constant learning rate, no clipping, best checkpoint, early stopping."""
+    config, inputs = cell.config, cell.inputs
+    task = inputs.data.task
+    when = "epoch" if config.eval_steps is None else "steps"
+    arguments = TrainingArguments(
+        output_dir=str(cell.folder.checkpoints.resolve()),
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=EVAL_BATCH_SIZE,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant",
+        max_grad_norm=0.0,
+        eval_strategy=when,
+        eval_steps=config.eval_steps,
+        save_strategy=when,
+        save_steps=config.eval_steps or 500,
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model=task.score_name,
+        greater_is_better=True,
+        restore_callback_states_from_checkpoint=True,
+        logging_steps=10,
+        logging_nan_inf_filter=False,
+        bf16=config.precision == "bf16",
+        tf32=config.precision == "tf32" or None,
+        use_cpu=config.device == "cpu",
+        dataloader_pin_memory=config.device == "cuda",
+        seed=config.seed,
+        report_to="none",
+        disable_tqdm=True,
+        label_names=["labels"],
+    )
+    callbacks = [
+        CostMeter(),
+        MetricsLog(cell.folder.path / "metrics.jsonl"),
+        StopAtDivergence(),
+        TellWatch(cell.watch, task.score_name),
+        CheckpointByClock(cell.checkpoint_seconds),
+    ]
+    if config.patience:
+        callbacks.append(EarlyStoppingCallback(config.patience))
+    trainer = CellTrainer(
+        model=model,
+        args=arguments,
+        data_collator=inputs.collator(config),
+        train_dataset=inputs.train,
+        eval_dataset=inputs.selection,
+        processing_class=inputs.tokenizer,
+        compute_metrics=selection_scorer(task),
+        callbacks=callbacks,
+        optimizers=(optimizer, None),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def train(trainer: CellTrainer, optimizer: torch.optim.Optimizer, checkpoint: Path | None) -> Trained:
+    """Trains to the end, from `checkpoint` if there is one, and leaves the best weights in the model."""
+    if checkpoint is not None and _was_over(checkpoint):
+        return _take_up_finished(trainer, optimizer, checkpoint)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    return _summary(trainer.state, trainer.meter)
+
+
+def _was_over(checkpoint: Path) -> bool:
+    """Whether training had come to its end there: Trainer itself would take one more step."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    stopped = state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"]
+    return stopped or state["global_step"] >= state["max_steps"]
+
+
+def _take_up_finished(trainer: CellTrainer, optimizer: torch.optim.Optimizer, checkpoint: Path) -> Trained:
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    best = checkpoint.with_name(f"checkpoint-{state.best_global_step}")
+    trainer.model.load_state_dict(load_file(best / "model.safetensors"), strict=False)
+    optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
+    meter = CostMeter.from_state(state.stateful_callbacks["CostMeter"])
+    return _summary(state, meter)
+
+
+def _summary(state: TrainerState, meter: CostMeter) -> Trained:
+    best = state.best_metric
+    return Trained(
+        steps=state.global_step,
+        epochs=round(state.epoch or 0.0, 4),
+        best_score=None if best is None else float(best),
+        best_step=state.best_global_step,
+        steps_per_second=meter.steps_per_second,
+        train_seconds=round(meter.train_seconds, 3),
+        peak_memory_bytes=meter.peak_bytes or None,
+    )

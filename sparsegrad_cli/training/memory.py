@@ -1,0 +1,44 @@
+"""Peak memory of a training step, as the allocator sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+
+class CPUPeak:
+    """Most bytes that torch's CPU allocator holds at once between `start` and `stop`.
+
+    The profiler reports each allocation; what was there before is counted by `live_bytes`.
+    """
+
+    def start(self, live: int = 0) -> None:
+        """Args:
+        live: bytes held already.
+        """
+        self._live = live
+        self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+        self._profile.start()
+
+    def stop(self) -> int:
+        """The peak in bytes, `live` included."""
+        self._profile.stop()
+        held = peak = self._live
+        for event in self._profile.profiler.kineto_results.events():
+            if event.name() == "[memory]" and event.device_type() == torch.autograd.DeviceType.CPU:
+                held += event.nbytes()
+                peak = max(peak, held)
+        return peak
+
+
+def live_bytes(model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Iterable[Tensor] = ()) -> int:
+    """Bytes of the parameters, buffers, gradients, moments and inputs; shared storage counts once."""
+    tensors: list[Tensor] = [*model.parameters(), *model.buffers(), *inputs]
+    tensors += [p.grad for p in model.parameters() if p.grad is not None]
+    for state in optimizer.state.values():
+        tensors += [value for value in state.values() if isinstance(value, Tensor)]
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(storages.values())

@@ -1,0 +1,214 @@
+"""From what a user asked for to the runs that answer it, checked before anything is trained."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from ..core import Basis, BasisMismatchError, UnsupportedModelError, find_mlp_linears
+from ..errors import InputError
+from ..methods import get_method
+from ..models.checkpoint import Checkpoint, find_checkpoint
+from ..models.load import load_tokenizer
+from ..models.skeleton import longest_input, skeleton
+from ..store.basis_file import load_basis
+from ..store.schema import Form, Precision, Protocol, RunConfig
+from ..tasks import get_task
+from ..tasks.data import TaskData, load_data
+from .callbacks import Watch
+from .cell import Cell
+from .hyperparameters import Hyperparameters, choose_hyperparameters
+from .inputs import Inputs, read_inputs
+
+DEFAULT_EPOCHS = 20.0
+DEFAULT_DENSITY = 0.01
+DEFAULT_CALIBRATION_STEPS = 30
+LORA_RANK, LORA_RANK_LARGE, LARGE_HIDDEN_SIZE = 7, 10, 1024
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user asked for; None stands for the default that `plan` finds."""
+
+    model: str
+    task: str  # a name, or the path of a YAML
+    data: str
+    methods: Sequence[str]
+    seeds: Sequence[int] = (0,)
+    protocol: Protocol = "paper"
+    device: str = "auto"
+    precision: Precision = "fp32"
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    epochs: float | None = None
+    max_steps: int | None = None
+    max_train_examples: int | None = None
+    patience: int = 5
+    eval_steps: int | None = None
+    length: int = 128
+    pad_to_max: bool = False
+    freeze_rest: bool = False
+    density: float | None = None
+    kept: int | None = None
+    form: Form | None = None
+    calibration_steps: int | None = None
+    basis: Path | None = None
+    rank: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs, in order, with what they share."""
+
+    configs: list[RunConfig]
+    checkpoint: Checkpoint
+    data: TaskData
+    hyperparameters: Hyperparameters
+    basis: Basis | None
+
+    def cell(self, config: RunConfig, results: Path, watch: Watch, **how: float | bool) -> Cell:
+        """One run of the plan, with its inputs read and encoded."""
+        inputs = self.inputs(config)
+        uses_basis = get_method(config.method).needs_basis
+        return Cell(
+            config,
+            inputs,
+            results,
+            watch,
+            basis=self.basis if uses_basis else None,
+            hyperparameters_from=self.hyperparameters.source,
+            **how,
+        )
+
+    def inputs(self, config: RunConfig) -> Inputs:
+        return read_inputs(config, self.checkpoint, load_tokenizer(self.checkpoint), self.data)
+
+
+def plan(choices: Choices) -> Plan:
+    """Finds the model and the data, fills in the defaults, and checks that all fit together.
+
+    Raises:
+        InputError: anything that is wrong with what was asked for.
+    """
+    _check_options(choices)
+    device = _device(choices)
+    task = get_task(choices.task)
+    checkpoint = find_checkpoint(choices.model)
+    data = load_data(task, choices.data)
+    model = skeleton(checkpoint)
+    try:
+        shapes = [tuple(place.linear.weight.shape) for place in find_mlp_linears(model)]
+        basis = None if choices.basis is None else load_basis(choices.basis)
+        if basis is not None:
+            basis.check_fits(model)
+    except (UnsupportedModelError, BasisMismatchError) as error:
+        option = f"--basis {choices.basis}" if isinstance(error, BasisMismatchError) else "--model"
+        raise InputError(f"{option}: {error}") from None
+    _check_against_model(choices, model, shapes)
+    hyperparameters = choose_hyperparameters(
+        choices.model, task.name, choices.learning_rate, choices.batch_size
+    )
+    configs = [
+        _config(choices, method, seed, device, checkpoint, data, hyperparameters, model)
+        for method in dict.fromkeys(choices.methods)
+        for seed in dict.fromkeys(choices.seeds)
+    ]
+    return Plan(configs, checkpoint, data, hyperparameters, basis)
+
+
+def _check_options(choices: Choices) -> None:
+    if choices.density is not None and not 0 < choices.density <= 1:
+        raise InputError(f"--density must be above 0 and at most 1, got {choices.density:g}")
+    if choices.density is not None and choices.kept is not None:
+        raise InputError("--density and --kept say the same thing: give one of them")
+    if choices.epochs is not None and choices.max_steps is not None:
+        raise InputError("--epochs and --max-steps both end the training: give one of them")
+    if choices.learning_rate is not None and not choices.learning_rate > 0:
+        raise InputError(f"--learning-rate must be above 0, got {choices.learning_rate:g}")
+    if choices.epochs is not None and not choices.epochs > 0:
+        raise InputError(f"--epochs must be above 0, got {choices.epochs:g}")
+    for option in ("density", "kept", "form", "calibration_steps", "basis", "rank"):
+        users = [name for name in choices.methods if option in get_method(name).options]
+        if getattr(choices, option) is not None and not users:
+            flag = "--" + option.replace("_", "-")
+            raise InputError(f"{flag} is not used by --method {', '.join(choices.methods)}: leave it out")
+    if choices.basis is not None and choices.calibration_steps is not None:
+        raise InputError("--calibration-steps has no effect on a basis given by --basis: leave one out")
+
+
+def _device(choices: Choices) -> str:
+    available = torch.cuda.is_available()
+    if choices.device == "cuda" and not available:
+        raise InputError("--device cuda: torch sees no CUDA device here; take --device cpu or auto")
+    device = ("cuda" if available else "cpu") if choices.device == "auto" else choices.device
+    if choices.precision == "tf32" and device != "cuda":
+        raise InputError("--precision tf32 needs a CUDA device; on a CPU take fp32 or bf16")
+    return device
+
+
+def _check_against_model(choices: Choices, model: PreTrainedModel, shapes: list[tuple[int, int]]) -> None:
+    longest = longest_input(model)
+    if longest is not None and choices.length > longest:
+        raise InputError(f"--length {choices.length}: {choices.model} has positions for {longest} tokens")
+    smallest = min(O * I for O, I in shapes)
+    if choices.kept is not None and choices.kept > smallest:
+        raise InputError(
+            f"--kept {choices.kept}: the MLP matrices of {choices.model} have {smallest} entries"
+        )
+    narrowest = min(min(shape) for shape in shapes)
+    if choices.rank is not None and choices.rank > narrowest:
+        raise InputError(f"--rank {choices.rank}: the MLP matrices of {choices.model} have rank {narrowest}")
+
+
+def _config(
+    choices: Choices,
+    method: str,
+    seed: int,
+    device: str,
+    checkpoint: Checkpoint,
+    data: TaskData,
+    hyperparameters: Hyperparameters,
+    model: PreTrainedModel,
+) -> RunConfig:
+    used = get_method(method).options
+    density = choices.density if choices.density or choices.kept else DEFAULT_DENSITY
+    steps = None if choices.basis else choices.calibration_steps or DEFAULT_CALIBRATION_STEPS
+    large = getattr(model.config, "hidden_size", 0) >= LARGE_HIDDEN_SIZE
+    return RunConfig(
+        model=choices.model,
+        model_revision=checkpoint.revision,
+        task=data.task.name,
+        data=choices.data,
+        data_revision=data.sha256,
+        method=method,
+        seed=seed,
+        protocol=choices.protocol,
+        device=device,
+        precision=choices.precision,
+        learning_rate=hyperparameters.learning_rate,
+        batch_size=hyperparameters.batch_size,
+        epochs=choices.epochs or DEFAULT_EPOCHS,
+        max_steps=choices.max_steps,
+        max_train_examples=choices.max_train_examples,
+        patience=choices.patience,
+        eval_steps=choices.eval_steps,
+        length=choices.length,
+        pad_to_max=choices.pad_to_max,
+        freeze_rest=choices.freeze_rest,
+        kept=choices.kept if "kept" in used else None,
+        density=density if "density" in used else None,
+        form=choices.form or "folded" if "form" in used else None,
+        calibration_steps=steps if "calibration_steps" in used else None,
+        basis=_sha256(choices.basis) if choices.basis and "basis" in used else None,
+        rank=choices.rank or (LORA_RANK_LARGE if large else LORA_RANK) if "rank" in used else None,
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

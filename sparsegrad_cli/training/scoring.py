@@ -1,0 +1,47 @@
+"""Scores: of a checkpoint while training, and of the trained model in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from transformers import EvalPrediction, Trainer
+
+from ..tasks.metrics import compute_metrics
+from ..tasks.task import Task
+from .inputs import ReportedSplit
+
+
+def selection_scorer(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
+    """For `Trainer(compute_metrics=...)`: metrics named as those of the first dev split are."""
+
+    def score(prediction: EvalPrediction) -> dict[str, float]:
+        _, predicted = _predicted(prediction.predictions, task)
+        found = compute_metrics(task, predicted, prediction.label_ids)
+        return {f"{name}{task.suffixes[0]}": value for name, value in found.items()}
+
+    return score
+
+
+def score_split(trainer: Trainer, task: Task, split: ReportedSplit) -> tuple[dict[str, float], pd.DataFrame]:
+    """Metrics of the trainer's model on a split, and one row an example for paired tests."""
+    output = trainer.predict(split.rows)
+    logits, predicted = _predicted(output.predictions, task)
+    found = compute_metrics(task, predicted, output.label_ids)
+    examples = pd.DataFrame(
+        {
+            "split": split.name,
+            "idx": split.indices,
+            "label": output.label_ids,
+            "prediction": predicted,
+            "logits": list(logits.astype(np.float32)),
+        }
+    )
+    return {f"{name}{split.suffix}": value for name, value in found.items()}, examples
+
+
+def _predicted(output: np.ndarray | tuple[np.ndarray, ...], task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (examples x outputs) and predictions (examples,)."""
+    logits = output[0] if isinstance(output, tuple) else output
+    return logits, logits[:, 0] if task.is_regression else logits.argmax(1)
