@@ -56,12 +56,8 @@ class Rotation(nn.Module):
         rows, columns = entries // I, entries % I
         values = values.to(self.V.dtype)
         if O >= I:
-            S_T = torch.sparse_coo_tensor(
-                torch.stack([columns, rows]), values, (I, O), check_invariants=False
-            )
-            return torch.sparse.mm(S_T, self.V.T).T @ self.U.T
-        S = torch.sparse_coo_tensor(torch.stack([rows, columns]), values, (O, I), check_invariants=False)
-        return self.V @ torch.sparse.mm(S, self.U.T)
+            return _sparse_mm(columns, rows, values, I, self.V.T).T @ self.U.T
+        return self.V @ _sparse_mm(rows, columns, values, O, self.U.T)
 
     def project(self, dY: Tensor, X: Tensor) -> Tensor:
         """`V^T (dY^T X) U`, the weight gradient in the new space, by the cheaper order of products.
@@ -75,6 +71,13 @@ class Rotation(nn.Module):
         if rotate_tokens_first:
             return (dY.to(self.V.dtype) @ self.V).T @ (X.to(self.U.dtype) @ self.U)
         return self.to_basis(dY.T @ X)
+
+
+def _sparse_mm(rows: Tensor, columns: Tensor, values: Tensor, height: int, dense: Tensor) -> Tensor:
+    """`S D` where `S` (`height x len(D)`) holds `values` at (`rows`, `columns`)."""
+    shape = (height, dense.shape[0])
+    S = torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape, check_invariants=False)
+    return torch.sparse.mm(S, dense.contiguous())  # twenty times slower on a transposed view
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class CostMeter(TrainerCallback, ExportableState):
         self.peak_bytes = 0
         self.largest_batch = 0  # tokens, padding included
         self._fresh_steps = 0
+        self._began = time.perf_counter()
         self._cpu_peak: CPUPeak | None = None
 
     def state(self) -> dict:

@@ -1,0 +1,1 @@
+"""Pretrained checkpoints: where they are, and the classifiers that start from them."""

@@ -1,0 +1,181 @@
+"""Load the train and dev splits of a task from wherever they are, checked and in one form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets import Dataset, Features, Value
+
+from ..errors import InputError
+from ..store.schema import Completeness, DataRecord
+from .folder import read_folder
+from .rows import Row, Rows, read_rows
+from .task import Task
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's examples, split by split.
+
+    The columns of a split are `idx` (int64: the source's own where it numbers every row, else the row's
+    place from 0), the text columns (string) and `label` (int64 class id; float32 for regression).
+    """
+
+    task: Task
+    splits: dict[str, Dataset]
+    origin: str  # as in `DataRecord`
+    completeness: Completeness
+    sha256: str  # hexadecimal; over the texts and labels of all splits, in order
+
+    def record(self) -> DataRecord:
+        """What a result says of its data."""
+        rows = {split: len(dataset) for split, dataset in self.splits.items()}
+        return DataRecord(origin=self.origin, completeness=self.completeness, rows=rows)
+
+
+def load_data(task: Task, source: str) -> TaskData:
+    """Read and check a task's train and dev splits.
+
+    Args:
+        task: a task of GLUE, or a user's.
+        source: "hub", "demo" or a directory; a user's task names its own files and takes only "hub".
+
+    Raises:
+        InputError: the data is not there, or a row is not what it should be; says the file and line.
+    """
+    origin, found = _read(task, source)
+    splits = {split: _check(task, rows) for split, rows in found.items()}
+    return TaskData(task, splits, origin, _completeness(task, source, splits), _sha256(task, splits))
+
+
+def _read(task: Task, source: str) -> tuple[str, dict[str, Rows]]:
+    """Where the data is from, in words, and its splits."""
+    if task.files is not None:
+        if source != "hub":
+            raise InputError(
+                f"--data: {task.name} names its own files, {source!r} cannot replace them: leave it out"
+            )
+        needed, names = (*task.text, "label"), {"label": task.label}
+        files = {split: Path(file) for split, file in task.files.items()}
+        origin = f"files: {', '.join(path.name for path in files.values())}"
+        return origin, {split: read_rows(path, needed, names) for split, path in files.items()}
+    if source == "demo":
+        from .demo import demo_rows
+
+        return "demo", {
+            split: _numbered(f"demo {task.name} {split}", demo_rows(task.name, split))
+            for split in (task.train, *task.dev)
+        }
+    if source == "hub":
+        from .hub import read_hub
+
+        datasets, commit = read_hub(task)
+        return f"hub: nyu-mll/glue@{commit}", {
+            split: _numbered(f"nyu-mll/glue {task.name} {split}", dataset.to_list())
+            for split, dataset in datasets.items()
+        }
+    folder = Path(source)
+    return f"folder: {folder.resolve().name}", read_folder(task, folder)
+
+
+def _numbered(source: str, rows: Iterable[Row]) -> Rows:
+    return Rows(source, enumerate(rows, 1), by_line=False)
+
+
+def _check(task: Task, rows: Rows) -> Dataset:
+    """One split in our form.
+
+    Raises:
+        InputError: there are no rows, or one has no proper text or label; says its place.
+    """
+    label_column = rows.names.get("label", "label")
+    text_columns = [rows.names.get(column, column) for column in task.text]
+    ids = _class_ids(task)
+    idx, labels, texts = [], [], []
+    for number, row in rows.numbered:
+        try:
+            texts.append([_text(column, row[column]) for column in text_columns])
+            if not any(texts[-1]):
+                raise ValueError(f"no text in {' or '.join(text_columns)}")
+            labels.append(_label(task, ids, row[label_column]))
+        except ValueError as error:
+            raise InputError(f"{rows.place(number)}: {error}") from None
+        idx.append(row.get("idx"))
+    if not labels:
+        raise InputError(f"{rows.source}: empty: there is no row to train or test on")
+    if task.files is not None or len({i for i in idx if type(i) is int}) < len(idx):
+        idx = range(len(idx))
+    columns = dict(zip(task.text, zip(*texts, strict=True), strict=True))
+    features = {"idx": Value("int64"), **dict.fromkeys(task.text, Value("string"))}
+    features["label"] = Value("float32" if task.is_regression else "int64")
+    return Dataset.from_dict({"idx": idx, **columns, "label": labels}, features=Features(features))
+
+
+def _text(column: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{column} is {'missing' if value is None else repr(value)}, not a text")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{column} holds half a surrogate pair, which is no character") from None
+    return value
+
+
+def _class_ids(task: Task) -> dict[str, int]:
+    """What a label may be, written out, and its id: a class name, or an id where no name is a number."""
+    ids = {name: i for i, name in enumerate(task.labels or ())}
+    if not any(name.lstrip("-").isdigit() for name in ids):
+        ids |= {str(i): i for i in range(len(ids))}
+    return ids
+
+
+def _label(task: Task, ids: dict[str, int], value: object) -> int | float:
+    if value is None or value == "" or value != value:
+        raise ValueError("the label is missing")
+    if task.is_regression:
+        return _score(task, value)
+    name = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if name not in ids:
+        hidden = ": -1 marks a label that is kept secret, as in test splits" if name == "-1" else ""
+        raise ValueError(f"label {value!r} is not one of {', '.join(ids)}{hidden}")
+    return ids[name]
+
+
+def _score(task: Task, value: object) -> float:
+    lowest, highest = task.range or (-math.inf, math.inf)
+    try:
+        score = (
+            float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+        )
+    except ValueError:
+        score = math.nan
+    if not (math.isfinite(score) and lowest <= score <= highest):
+        bounds = f" from {lowest:g} to {highest:g}" if task.range else ""
+        raise ValueError(f"label {value!r} is not a number{bounds}")
+    return score
+
+
+def _completeness(task: Task, source: str, splits: dict[str, Dataset]) -> Completeness:
+    if source == "demo":
+        return "synthetic"
+    if task.rows is None:
+        return "custom"
+    if any(len(dataset) < task.rows[split] for split, dataset in splits.items()):
+        return "partial"
+    return (
+        "complete" if all(len(dataset) == task.rows[split] for split, dataset in splits.items()) else "custom"
+    )
+
+
+def _sha256(task: Task, splits: dict[str, Dataset]) -> str:
+    digest = hashlib.sha256()
+    for split, dataset in splits.items():
+        columns = dataset[:]
+        digest.update(json.dumps([split, *(columns[name] for name in (*task.text, "label"))]).encode())
+    return digest.hexdigest()

@@ -1,0 +1,49 @@
+"""GLUE in a directory, in either of the layouts it is handed around in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+from . import get_task, task_names
+from .rows import Rows, read_rows
+from .task import Task
+
+
+def read_folder(task: Task, folder: Path) -> dict[str, Rows]:
+    """The train and dev splits of a GLUE task; no other file is read.
+
+    Looked for in turn: `cola/train.jsonl.gz`, `cola/train.jsonl`, and the classic `CoLA/train.tsv`.
+
+    Raises:
+        InputError: no such directory, or a split is not in it; says what was looked for and what is there.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"--data: no directory {str(folder)!r}: give hub, demo or a directory with GLUE in it"
+        )
+    return {split: _read_split(task, folder, split) for split in (task.train, *task.dev)}
+
+
+def _read_split(task: Task, folder: Path, split: str) -> Rows:
+    path = _find(task, folder, split)
+    if path is None:
+        looked_for = ", ".join(_candidates(task, split))
+        there = [name for name in task_names() if _find(get_task(name), folder, "train")]
+        raise InputError(
+            f"--data: no {split} split of {task.name} in {folder}: looked for {looked_for}; "
+            f"tasks there: {', '.join(there) or 'none'}"
+        )
+    needed = (*task.text, "label")
+    if path.suffix == ".tsv":
+        return read_rows(path, needed, task.tsv.columns, task.tsv.header)
+    return read_rows(path, needed, {})
+
+
+def _candidates(task: Task, split: str) -> list[str]:
+    files = [f"{task.name}/{split}.jsonl.gz", f"{task.name}/{split}.jsonl"]
+    return [*files, f"{task.tsv.folder}/{task.tsv.files[split]}"] if task.tsv else files
+
+
+def _find(task: Task, folder: Path, split: str) -> Path | None:
+    return next((folder / file for file in _candidates(task, split) if (folder / file).is_file()), None)

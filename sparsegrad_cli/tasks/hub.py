@@ -1,0 +1,50 @@
+"""GLUE from the Hugging Face hub: `nyu-mll/glue`, a folder a task, in it the parquet files of each split."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from datasets import Dataset
+from pyarrow import ArrowException
+from pyarrow.parquet import read_table
+
+from ..errors import InputError
+from ..models.hub import Repository, fetch
+from .task import Task
+
+GLUE = Repository("nyu-mll/glue", "dataset", "--data hub", "a directory of GLUE files or --data demo")
+
+
+def read_hub(task: Task) -> tuple[dict[str, Dataset], str]:
+    """Read a GLUE task's train and dev splits, and no other, from the hub or its cache.
+
+    Returns:
+        The splits with the columns they have there, in memory; and the commit of `nyu-mll/glue`.
+
+    Raises:
+        InputError: the hub cannot be asked and the cache has no copy, or a split is not in it.
+        WorkError: the hub's cache cannot be written.
+    """
+    splits = (task.train, *task.dev)
+    folder = fetch(GLUE, [f"{task.name}/{split}-*.parquet" for split in splits])
+    return {split: _read_split(folder, task.name, split) for split in splits}, folder.name
+
+
+def _read_split(folder: Path, task: str, split: str) -> Dataset:
+    """All files of a split in order; each says how many they are: `train-00000-of-00002.parquet`."""
+    files = sorted((folder / task).glob(f"{split}-*.parquet"))
+    numbers = [re.search(r"-of-(\d+)\.parquet$", file.name) for file in files]
+    if not files or any(number is None or int(number[1]) != len(files) for number in numbers):
+        there = ", ".join(file.name for file in files) or "none of its files"
+        raise InputError(
+            f"{GLUE.option}: of split {split} of {GLUE.id} {task} at commit {folder.name} there is {there}; "
+            f"read it once with the hub in reach, or take {GLUE.instead}"
+        )
+    try:
+        return Dataset(read_table(files))
+    except (ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{GLUE.option}: {files[0]} cannot be read ({reason}): delete it and read it anew"
+        ) from None

@@ -1,0 +1,144 @@
+"""Rows of a data file, in the formats that data comes in, each with its place for messages.
+
+Lines end at a newline and nowhere else: GLUE's texts hold U+2028, U+0085 and the like. A .tsv is read
+with no quoting, as GLUE's were written; a .csv with the usual double quotes. Blank lines hold no row.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import InputError
+
+Row = Mapping[str, object]
+FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one split, as they were found."""
+
+    source: str  # a path, or what else they came from
+    numbered: Iterable[tuple[int, Row]]  # each with its line, or where there are no lines its number, from 1
+    by_line: bool = True
+    names: Mapping[str, str] = field(default_factory=dict)  # our name of a column -> theirs, where it differs
+
+    def place(self, number: int) -> str:
+        """Where a row stands, to begin a message with."""
+        return f"{self.source}:{number}" if self.by_line else f"{self.source}, row {number}"
+
+
+def read_rows(
+    path: Path, needed: Collection[str], names: Mapping[str, str], header: tuple[str, ...] | None = None
+) -> Rows:
+    """Open a data file by its ending; rows are read as they are asked for.
+
+    Args:
+        path: a file with one of the endings of `FORMATS`.
+        needed: our names of the columns that every row must have.
+        names: our name of a column -> the file's, where it differs.
+        header: the columns of a .tsv or .csv that has no header line.
+
+    Raises:
+        InputError: here or while rows are read: the file cannot be read, is empty, has a broken line
+            or lacks a column.
+    """
+    columns = [names.get(column, column) for column in needed]
+    ending = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if ending == "jsonl":
+        return Rows(str(path), _json_lines(path, columns), names=names)
+    if ending in ("tsv", "csv"):
+        cells = _tsv_lines(path) if ending == "tsv" else _csv_records(path)
+        return Rows(str(path), _table(path, cells, columns, header), names=names)
+    if ending == "parquet":
+        return Rows(str(path), _parquet(path, columns), by_line=False, names=names)
+    raise InputError(f"{path}: not a data file by its ending: {', '.join(FORMATS)} are read")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers, from 1, without a byte order mark."""
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}:{number}: not UTF-8: {error.reason} at byte {error.start}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _json_lines(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
+    for number, line in _lines(path):
+        line = line.rstrip()
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}:{number}: broken JSON: {error.msg} at column {error.colno}") from None
+        if not isinstance(row, dict):
+            raise InputError(
+                f"{path}:{number}: not a JSON object: each line is one, with {', '.join(columns)}"
+            )
+        _require(columns, row, f"{path}:{number}")
+        yield number, row
+
+
+def _tsv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    for number, line in _lines(path):
+        if line := line.removesuffix("\n").removesuffix("\r"):
+            yield number, line.split("\t")
+
+
+def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader((line for _, line in _lines(path)), strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise InputError(f"{path}:{number}: broken CSV: {error}") from None
+        if cells:
+            yield number, cells
+
+
+def _table(
+    path: Path, lines: Iterator[tuple[int, list[str]]], columns: list[str], header: Iterable[str] | None
+) -> Iterator[tuple[int, Row]]:
+    names = list(header) if header else next(lines, (1, []))[1]
+    if not names:
+        raise InputError(f"{path}: empty: the first line names the columns")
+    _require(columns, names, f"{path}:1")
+    for number, cells in lines:
+        if len(cells) != len(names):
+            raise InputError(
+                f"{path}:{number}: {len(cells)} columns, not the {len(names)} of {', '.join(names)}"
+            )
+        yield number, dict(zip(names, cells, strict=True))
+
+
+def _parquet(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        _require(columns, file.schema_arrow.names, str(path))
+        yield from enumerate(file.read(columns=columns).to_pylist(), 1)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _require(columns: list[str], there: Collection[str], place: str) -> None:
+    for column in columns:
+        if column not in there:
+            raise InputError(f"{place}: no column {column!r}, there are {', '.join(there) or 'none'}")

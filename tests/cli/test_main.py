@@ -1,0 +1,300 @@
+"""The command line as a person meets it: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sparsegrad_cli.cli.main import main
+
+from ..cells import write_cola
+from ..checkpoints import tiny_checkpoint
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_checkpoint(tmp_path_factory.mktemp("model") / "bert", "bert"))
+
+
+@pytest.fixture(scope="module")
+def glue(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_cola(tmp_path_factory.mktemp("glue")))
+
+
+@pytest.fixture(autouse=True)
+def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Runs `sparsegrad` with arguments; gives exit code, stdout, stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sparsegrad", *arguments])
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as end:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        printed = capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+SHORT = (
+    "--max-steps",
+    "16",
+    "--batch-size",
+    "8",
+    "--eval-steps",
+    "8",
+    "--learning-rate",
+    "3e-3",
+    "--length",
+    "24",
+)
+
+
+def test_finetune_compares_methods_and_finds_finished_runs_again(call, model, glue, tmp_path):
+    command = ["finetune", "--model", model, "--data", glue, "--task", "cola", *SHORT]
+    command += [
+        "--method",
+        "lora",
+        "--method",
+        "sparsegrad",
+        "--calibration-steps",
+        "2",
+        "--seed",
+        "0",
+        "--seed",
+        "1",
+    ]
+    code, out, err = call(*command)
+    assert code == 0, err
+    assert "sparsegrad" in out
+    assert "lora" in out
+    assert "[4/4] cola sparsegrad seed 1" in err
+    runs = list((tmp_path / "results" / "runs").iterdir())
+    assert len(runs) == 4
+
+    began = time.perf_counter()
+    code, out, err = call(*command, "--json", "--quiet")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert {run["method"] for run in document["runs"]} == {"lora", "sparsegrad"}
+    assert {run["status"] for run in document["runs"]} == {"done"}
+    assert document["summary"]
+    assert time.perf_counter() - began < 20
+
+    code, out, err = call("report")
+    assert code == 0, err
+    assert "Matthews" in out or "matthews" in out
+    assert "lora" in (tmp_path / "results" / "report.md").read_text()
+    assert (tmp_path / "results" / "report.csv").exists()
+
+    code, out, err = call("ls", "runs", "--json")
+    assert len(json.loads(out)["runs"]) == 4
+
+
+def test_calibrate_shows_the_concentration_and_finetune_takes_its_basis(call, model, glue, tmp_path):
+    common = [
+        "--model",
+        model,
+        "--data",
+        glue,
+        "--task",
+        "cola",
+        "--batch-size",
+        "8",
+        "--calibration-steps",
+        "3",
+    ]
+    code, out, err = call("calibrate", *common, "--length", "24")
+    assert code == 0, err
+    assert "intermediate.dense" in out
+    (basis,) = (tmp_path / "results" / "bases").glob("*.safetensors")
+    code, out, err = call("calibrate", *common, "--length", "24", "--json")
+    kinds = json.loads(out)["bases"][0]["kinds"]
+    assert kinds["output.dense"]["shape"] == [32, 64]
+    assert len(kinds["output.dense"]["spectrum"]["U"]) == 64
+    assert kinds["output.dense"]["top1_energy_before"] > 0
+
+    finetune = ["finetune", "--method", "sparsegrad", *common, *SHORT]
+    made = basis.stat().st_mtime_ns
+    assert call(*finetune)[0] == 0
+    assert basis.stat().st_mtime_ns == made
+    assert len(list(basis.parent.glob("*.safetensors"))) == 1
+
+    without_steps = [word for word in finetune if word not in ("--calibration-steps", "3")]
+    code, out, err = call(*without_steps, "--basis", str(basis), "--json")
+    assert code == 0, err
+    run = json.loads(out)["runs"][0]
+    config = json.loads((tmp_path / "results" / "runs" / run["id"] / "config.json").read_text())
+    assert len(config["basis"]) == 64
+    assert config["calibration_steps"] is None
+
+
+def test_dry_run_says_what_would_be_done_and_makes_nothing(call, model, glue, tmp_path):
+    command = ["finetune", "--model", model, "--data", glue, "--task", "cola", "--method", "ft", "--dry-run"]
+    code, out, err = call(*command)
+    assert code == 0, err
+    assert "cola ft seed 0  to do" in out
+    assert "train 64, validation 24" in out
+    cells = json.loads(call(*command, "--json")[1])["cells"]
+    assert [cell["status"] for cell in cells] == ["to do"]
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--task", "colla"], "no task 'colla'"),
+        (["--method", "loar"], "no method 'loar'"),
+        (["--model", "./nowhere"], "nowhere"),
+        (["--device", "tpu"], "'tpu'"),
+        (["--device", "cuda"], "no CUDA device"),
+        (["--data", "./nowhere"], "nowhere"),
+        (["--task", "rte"], "rte"),
+        (["--density", "0"], "--density must be above 0"),
+        (["--density", "1.01"], "at most 1"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["--batchsize", "8"], "--batchsize"),
+        (["--epochs", "two"], "--epochs"),
+        (["--task", "own.yaml"], "own.yaml"),
+        (["--basis", "foreign.safetensors"], "made from"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_leaves_nothing(change, message, call, model, glue, tmp_path):
+    from sparsegrad_cli.core import Basis
+    from sparsegrad_cli.store.basis_file import save_basis
+    from tests.core.models import tiny_model
+
+    save_basis(Basis.identity(tiny_model()), tmp_path / "foreign.safetensors")
+    (tmp_path / "own.yaml").write_text("name: own\ntext: sentence\n")
+    arguments = {
+        "--model": model,
+        "--data": glue,
+        "--task": "cola",
+        "--method": "sparsegrad",
+        "--device": "cpu",
+    }
+    arguments[change[0]] = change[1]
+    code, out, err = call("finetune", *(word for pair in arguments.items() for word in pair))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.startswith("sparsegrad: ")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"sentence": "a dog", "idx": 64}', "validation.jsonl:25: "),
+        ('{"sentence": "a dog", "label": 7, "idx": 64}', "validation.jsonl:25: label 7 is not one of"),
+        ('{"sentenc": "a dog", "label": 1, "idx": 64}', "validation.jsonl:25: "),
+        ('{"sentence": "a dog", "label"', "validation.jsonl:25: "),
+    ],
+)
+def test_a_bad_row_is_named_by_file_and_line(row, message, call, model, tmp_path):
+    import gzip
+
+    folder = write_cola(tmp_path / "glue")
+    packed = folder / "cola" / "validation.jsonl.gz"
+    plain = packed.with_suffix("")
+    plain.write_text(gzip.decompress(packed.read_bytes()).decode() + row + "\n")
+    packed.unlink()
+    code, out, err = call(
+        "finetune", "--model", model, "--data", str(folder), "--task", "cola", "--method", "ft"
+    )
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert not (tmp_path / "results").exists()
+
+
+def test_debug_shows_the_traceback(call):
+    assert "Traceback" not in call("finetune", "--task", "colla", "--method", "ft")[2]
+    assert "Traceback" in call("finetune", "--task", "colla", "--method", "ft", "--debug")[2]
+
+
+def test_help_and_lists_import_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['sparsegrad', 'finetune', '--help']\n"
+        "from sparsegrad_cli.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as end: code = end.code\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'peft', 'pandas'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--density" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("thing", "expected"), [("methods", "sparsegrad"), ("tasks", "wnli"), ("models", "demo")]
+)
+def test_ls(thing, expected, call):
+    code, out, _ = call("ls", thing)
+    assert code == 0
+    assert expected in out
+    assert json.loads(call("ls", thing, "--json")[1])[thing]
+
+
+def test_a_run_killed_with_kill_9_goes_on_and_ends_as_one_that_was_not(model, glue, tmp_path):
+    command = [sys.executable, "-m", "sparsegrad_cli", "finetune", "--model", model, "--data", glue]
+    command += ["--task", "cola", "--method", "sparsegrad", "--calibration-steps", "2", *SHORT]
+    command[command.index("--max-steps") + 1] = "60"
+    command += ["--checkpoint-minutes", "0", "--no-save-model"]
+    whole = subprocess.run(
+        [*command, "--output", "whole", "--json", "--quiet"], capture_output=True, text=True, check=True
+    )
+    expected = json.loads(whole.stdout)["runs"][0]
+
+    killed = subprocess.Popen([*command, "--output", "cut", "--quiet"], stderr=subprocess.DEVNULL)
+    folder = tmp_path / "cut" / "runs" / expected["id"]
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("checkpoints/checkpoint-*/trainer_state.json")):
+        assert time.monotonic() < deadline
+        assert killed.poll() is None, "it ended before it could be killed"
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not (folder / "result.json").exists()
+
+    again = subprocess.run(
+        [*command, "--output", "cut", "--json", "--quiet"], capture_output=True, text=True, check=True
+    )
+    found = json.loads(again.stdout)["runs"][0]
+    for key in ("score", "metrics", "selection_score", "best_step", "steps", "parameters"):
+        assert found[key] == expected[key]
+    assert json.loads((folder / "environment.json").read_text())["restarts"] == 1
+
+
+def test_ctrl_c_says_how_to_go_on(model, glue, tmp_path):
+    command = [sys.executable, "-m", "sparsegrad_cli", "finetune", "--model", model, "--data", glue]
+    command += ["--task", "cola", "--method", "ft", "--length", "24", "--epochs", "1000", "--patience", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("results/runs/*/metrics.jsonl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.rstrip().endswith("sparsegrad: stopped; the same command goes on from the last checkpoint")
+    assert "Traceback" not in err
+    (result,) = tmp_path.glob("results/runs/*/result.json")
+    assert json.loads(result.read_text())["status"] == "interrupted"

@@ -1,0 +1,176 @@
+"""What holds for every method, on every family of models: one row here is what a new method owes."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    PreTrainedModel,
+    RobertaConfig,
+)
+
+from sparsegrad_cli.core import Basis, KindBasis, find_mlp_linears, touched_entries
+from sparsegrad_cli.errors import InputError
+from sparsegrad_cli.methods import get_method, method_names
+from sparsegrad_cli.methods.base import Method, Settings, count_parameters
+from sparsegrad_cli.models.checkpoint import find_checkpoint
+from sparsegrad_cli.models.load import LoadedModel, load_classifier
+
+from ..checkpoints import KINDS, tiny_checkpoint
+from ..core.models import random_orthogonal
+
+METHODS = ["ft", "lora", "meprop", "sparsegrad"]
+SETTINGS = Settings(density=0.05, rank=3)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return {kind: tiny_checkpoint(folder / kind, kind) for kind in KINDS}
+
+
+def load(folder: Path) -> LoadedModel:
+    torch.manual_seed(0)
+    return load_classifier(find_checkpoint(str(folder)), 2, regression=False)
+
+
+def random_basis(model: PreTrainedModel) -> Basis:
+    kinds = {}
+    for place in find_mlp_linears(model):
+        O, I = place.linear.weight.shape
+        U, V = (random_orthogonal(n, n, torch.float32) for n in (I, O))
+        kinds[place.kind] = KindBasis(U, V, torch.ones(I) / I, torch.ones(O) / O)
+    return Basis(kinds)
+
+
+def adapt(name: str, loaded: LoadedModel, settings: Settings = SETTINGS) -> Method:
+    method = get_method(name)
+    basis = random_basis(loaded.model) if method.needs_basis else None
+    return method(loaded.model, loaded.head, settings, basis)
+
+
+def batch(vocabulary: int = 100) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(5, vocabulary, (4, 6), generator=generator)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.tensor([0, 1, 1, 0])}
+
+
+def logits(model: PreTrainedModel) -> Tensor:
+    with torch.no_grad():
+        return model.eval()(**batch()).logits
+
+
+def train(method: Method, steps: int) -> tuple[torch.optim.Optimizer, list[float]]:
+    optimizer = method.optimizer(1e-2)
+    losses = []
+    method.model.eval()
+    for _ in range(steps):
+        loss = method.model(**batch()).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return optimizer, losses
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", METHODS)
+def test_it_starts_as_the_model_was_learns_and_comes_back_plain(name, kind, checkpoints, tmp_path):
+    loaded = load(checkpoints[kind])
+    before = logits(loaded.model)
+    modules = {name: type(module) for name, module in loaded.model.named_modules()}
+    method = adapt(name, loaded)
+    torch.testing.assert_close(logits(method.model), before, rtol=0, atol=1e-5)
+
+    _, losses = train(method, 8)
+    assert losses[-1] < losses[0]
+    trained = logits(method.model)
+    assert not torch.allclose(trained, before, atol=1e-3)
+
+    plain = method.merge()
+    assert {name: type(module) for name, module in plain.named_modules()} == modules
+    torch.testing.assert_close(logits(plain), trained, rtol=0, atol=1e-5)
+    merged = logits(plain)
+    plain.save_pretrained(tmp_path)
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    torch.testing.assert_close(logits(again), merged, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("freeze_rest", [False, True])
+@pytest.mark.parametrize("name", METHODS)
+def test_just_what_is_declared_is_trained(name, freeze_rest, checkpoints):
+    settings = Settings(density=0.05, rank=3, freeze_rest=freeze_rest)
+    loaded = load(checkpoints["bert"])
+    method = adapt(name, loaded, settings)
+    before = copy.deepcopy(dict(method.model.named_parameters()))
+    optimizer, _ = train(method, 2)  # LoRA's A moves from the second step on: B starts at zero
+    adapted = {id(p) for p in method.adapted}
+    for parameter_name, p in method.model.named_parameters():
+        moved = not torch.equal(p, before[parameter_name])
+        in_mlp = any(kind in parameter_name for kind in ("intermediate.dense.", "output.dense."))
+        in_mlp = in_mlp and "attention" not in parameter_name and "bias" not in parameter_name
+        if id(p) in adapted or parameter_name in loaded.head:
+            assert moved, parameter_name
+        elif in_mlp or freeze_rest:
+            assert not moved, parameter_name
+    moved_at_most = 2 * method.moved_at_a_step() if "density" in method.options else method.moved_at_a_step()
+    assert method.moved_at_a_step() <= touched_entries(optimizer, method.adapted) <= moved_at_most
+
+
+def test_parameters_are_counted_by_hand(checkpoints):
+    hidden, inner, layers, rank = 32, 64, 2, 3
+    matrices, size = 2 * layers, hidden * inner
+    adapted = {
+        "ft": matrices * size,
+        "lora": matrices * rank * (hidden + inner),
+        "meprop": matrices * round(0.05 * size),
+        "sparsegrad": matrices * round(0.05 * size),
+    }
+    for name in METHODS:
+        loaded = load(checkpoints["bert"])
+        total = sum(p.numel() for p in loaded.model.parameters())
+        head = sum(p.numel() for n, p in loaded.model.named_parameters() if n in loaded.head)
+        method = adapt(name, loaded)
+        counted = count_parameters(method, loaded.head, total, touched=None)
+        assert counted.adapted == adapted[name]
+        assert counted.trainable == total - matrices * size + adapted[name]
+        assert (counted.total, counted.head) == (total, head)
+        frozen = adapt(name, load(checkpoints["bert"]), Settings(density=0.05, rank=3, freeze_rest=True))
+        assert count_parameters(frozen, loaded.head, total, None).trainable == adapted[name] + head
+
+
+BERT_LARGE = BertConfig(
+    hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
+)
+ROBERTA_BASE = RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1)
+
+
+@pytest.mark.parametrize("config", [ROBERTA_BASE, BERT_LARGE], ids=["roberta-base", "bert-large"])
+def test_models_of_the_papers_sizes_build_convert_and_step(config):
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config)
+    head = frozenset(n for n, _ in model.named_parameters() if n.startswith("classifier"))
+    for name in METHODS:
+        basis = Basis.identity(model) if name == "sparsegrad" else None
+        for p in model.parameters():
+            p.requires_grad_(True)
+            p.grad = None
+        method = get_method(name)(model, head, Settings(density=0.001, rank=7), basis)
+        optimizer, losses = train(method, 1)
+        assert 0 < touched_entries(optimizer, method.adapted) <= method.moved_at_a_step()
+        del optimizer
+        with torch.no_grad():
+            assert method.model(**batch()).loss.item() != losses[0]
+        model = method.merge()
+
+
+def test_the_methods_are_the_files_of_the_folder():
+    assert method_names() == METHODS
+    with pytest.raises(InputError, match=r"no method 'sparsgrad', there are ft, .*mean sparsegrad"):
+        get_method("sparsgrad")

@@ -1,0 +1,291 @@
+"""A run: its folder, its repeatability, and what is left of it when it is killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from filelock import FileLock
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+
+from sparsegrad_cli.errors import InputError, WorkError
+from sparsegrad_cli.store.schema import Environment, Result, RunConfig
+from sparsegrad_cli.training.plan import Choices, plan
+from sparsegrad_cli.training.run import run
+
+from ..cells import PowerCutError, RecordingWatch, make_cell, write_cola
+from ..checkpoints import tiny_checkpoint
+
+METHODS = ["ft", "lora", "meprop", "sparsegrad"]
+
+
+@pytest.fixture(scope="module")
+def choices(tmp_path_factory: pytest.TempPathFactory) -> Choices:
+    folder = tmp_path_factory.mktemp("inputs")
+    return Choices(
+        model=str(tiny_checkpoint(folder / "model", "bert")),
+        task="cola",
+        data=str(write_cola(folder / "glue")),
+        methods=["sparsegrad"],
+        learning_rate=3e-3,
+        batch_size=8,
+        epochs=3,
+        density=0.05,
+        calibration_steps=3,
+        length=24,
+    )
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def with_method(choices: Choices, name: str) -> Choices:
+    sparse = name in ("meprop", "sparsegrad")
+    return dataclasses.replace(
+        choices,
+        methods=[name],
+        density=choices.density if sparse else None,
+        calibration_steps=choices.calibration_steps if name == "sparsegrad" else None,
+    )
+
+
+def outcome(results: Path, result: Result) -> tuple[dict, np.ndarray]:
+    """All that must not depend on when and how often the run was interrupted."""
+    costs = {"train_seconds", "steps_per_second", "peak_memory_bytes"}
+    predictions = pd.read_parquet(results / "runs" / result.id / "predictions.parquet")
+    return result.model_dump(exclude=costs), np.stack(predictions["logits"])
+
+
+def test_a_run_leaves_a_whole_folder_that_reloads_to_the_same_predictions(choices, tmp_path):
+    watch = RecordingWatch()
+    cell = make_cell(tmp_path, watch, choices)
+    result = run(cell)
+    folder = tmp_path / "runs" / cell.config.run_id()
+    assert result.status == "done"
+    left = {"config.json", "environment.json", "metrics.jsonl", "result.json", "predictions.parquet", "model"}
+    assert {p.name for p in folder.iterdir()} - {"lock"} == left
+    assert Result.model_validate_json((folder / "result.json").read_bytes()) == result
+    assert RunConfig.model_validate_json((folder / "config.json").read_bytes()) == cell.config
+    environment = Environment.model_validate_json((folder / "environment.json").read_bytes())
+    assert environment.checkpoint.startswith("sha256:")
+    assert environment.restarts == 0
+    assert result.steps == 24
+    assert result.steps_per_second > 0
+    assert result.peak_memory_bytes > 4 * result.parameters.total
+    assert result.parameters.adapted < result.parameters.touched <= 4 * 32 * 64
+    assert result.selection_score == max(watch.scores) == result.score
+    assert set(watch.phases) == {"calibrate", "train", "score"}
+
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "selection" in line] == [8, 16, 24]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert losses[-1] < losses[0]
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    sentences = cell.inputs.data.splits["validation"]["sentence"][:]
+    with torch.no_grad():
+        logits = model(
+            **tokenizer(sentences, truncation=True, max_length=24, padding=True, return_tensors="pt")
+        ).logits.numpy()
+    np.testing.assert_allclose(logits, np.stack(predictions["logits"]), rtol=0, atol=1e-5)
+    assert (logits.argmax(1) == predictions["prediction"]).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_numbers_to_the_last_bit_and_another_does_not(method, choices, tmp_path):
+    chosen = with_method(choices, method)
+    outcomes = [
+        outcome(tmp_path / name, run(make_cell(tmp_path / name, RecordingWatch(), chosen, keep_model=False)))
+        for name in ("one", "two")
+    ]
+    assert outcomes[0][0] == outcomes[1][0]
+    np.testing.assert_array_equal(outcomes[0][1], outcomes[1][1])
+    other = dataclasses.replace(chosen, seeds=[1])
+    result = run(make_cell(tmp_path / "one", RecordingWatch(), other, keep_model=False))
+    assert not np.array_equal(outcome(tmp_path / "one", result)[1], outcomes[0][1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "cut_at", [("train", 3), ("train", 8), ("train", 13), ("score", 1)], ids=lambda cut: f"{cut[0]}-{cut[1]}"
+)
+def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(method, cut_at, choices, tmp_path):
+    chosen = with_method(choices, method)
+    expected = outcome(
+        tmp_path / "whole", run(make_cell(tmp_path / "whole", RecordingWatch(), chosen, keep_model=False))
+    )
+    often = {"checkpoint_seconds": 0.0, "keep_model": False}
+    with pytest.raises(PowerCutError):
+        run(make_cell(tmp_path / "cut", RecordingWatch(cut_at), chosen, **often))
+    watch = RecordingWatch()
+    cell = make_cell(tmp_path / "cut", watch, chosen, **often)
+    result = run(cell)
+    found = outcome(tmp_path / "cut", result)
+    assert found[0] == expected[0]
+    np.testing.assert_array_equal(found[1], expected[1])
+    folder = cell.folder.path
+    assert json.loads((folder / "environment.json").read_text())["restarts"] == 1
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+    assert {8, 16, 24} <= set(steps)
+
+
+def test_early_stopping_ends_the_run_and_survives_a_kill(choices, tmp_path):
+    patient = dataclasses.replace(choices, epochs=30, patience=2, learning_rate=1e-9)
+    result = run(make_cell(tmp_path / "whole", RecordingWatch(), patient, keep_model=False))
+    assert result.steps < 30 * 8
+    often = {"checkpoint_seconds": 0.0, "keep_model": False}
+    with pytest.raises(PowerCutError):
+        run(make_cell(tmp_path / "cut", RecordingWatch(("score", 1)), patient, **often))
+    again = run(make_cell(tmp_path / "cut", RecordingWatch(), patient, **often))
+    assert outcome(tmp_path / "cut", again)[0] == outcome(tmp_path / "whole", result)[0]
+
+
+def test_a_checkpoint_that_was_cut_short_is_passed_over(choices, tmp_path):
+    often = {"checkpoint_seconds": 0.0, "keep_model": False}
+    with pytest.raises(PowerCutError):
+        run(make_cell(tmp_path, RecordingWatch(("train", 13)), choices, **often))
+    cell = make_cell(tmp_path, RecordingWatch(), choices, **often)
+    last = cell.folder.last_checkpoint()
+    state = last / "trainer_state.json"
+    state.write_text(state.read_text()[:40])
+    assert cell.folder.last_checkpoint() != last
+    assert not last.exists()
+    assert run(cell).status == "done"
+
+
+def test_a_finished_run_is_not_run_again(choices, tmp_path):
+    first = run(make_cell(tmp_path, RecordingWatch(), choices, keep_model=False))
+    watch = RecordingWatch()
+    assert run(make_cell(tmp_path, watch, choices)) == first
+    assert watch.phases == []
+
+
+def test_a_loss_that_is_not_finite_is_recorded_as_divergence(choices, tmp_path):
+    wild = dataclasses.replace(with_method(choices, "ft"), learning_rate=1e30)
+    result = run(make_cell(tmp_path, RecordingWatch(), wild))
+    assert result.status == "diverged"
+    assert "step 10" in result.error
+    assert result.score is None
+
+
+def test_ctrl_c_is_recorded_and_the_run_goes_on_later(choices, tmp_path, monkeypatch):
+    class CtrlC(RecordingWatch):
+        def step(self, done, loss=None):
+            if self.phases[-1] == "train" and done == 10:
+                raise KeyboardInterrupt
+
+    cell = make_cell(tmp_path, CtrlC(), choices, keep_model=False)
+    with pytest.raises(KeyboardInterrupt):
+        run(cell)
+    assert cell.folder.result().status == "interrupted"
+    assert run(make_cell(tmp_path, RecordingWatch(), choices, keep_model=False)).status == "done"
+
+
+def test_a_full_disk_stops_with_a_message_and_leaves_no_result(choices, tmp_path, monkeypatch):
+    def no_space(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", no_space)
+    cell = make_cell(tmp_path, RecordingWatch(), choices)
+    with pytest.raises(WorkError, match="No space left on device"):
+        run(cell)
+    assert cell.folder.result() is None
+
+
+def test_out_of_memory_is_a_status_not_a_crash(choices, tmp_path, monkeypatch):
+    def too_much(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr("sparsegrad_cli.training.run.train", too_much)
+    result = run(make_cell(tmp_path, RecordingWatch(), choices))
+    assert (result.status, result.score) == ("out-of-memory", None)
+    assert "2 GiB" in result.error
+
+
+def test_two_processes_do_not_do_the_same_run(choices, tmp_path):
+    cell = make_cell(tmp_path, RecordingWatch(), choices)
+    cell.folder.path.mkdir(parents=True)
+    with FileLock(cell.folder.path / "lock"), pytest.raises(WorkError, match="run by another process"):
+        run(cell)
+
+
+def test_heldout_selects_on_one_half_of_dev_and_reports_the_other(choices, tmp_path):
+    held = dataclasses.replace(choices, protocol="heldout")
+    cell = make_cell(tmp_path, RecordingWatch(), held, keep_model=False)
+    result = run(cell)
+    reported = set(pd.read_parquet(cell.folder.path / "predictions.parquet")["idx"])
+    dev = cell.inputs.data.splits["validation"]
+    selecting = len(cell.inputs.selection)
+    assert selecting == len(reported) == 12
+    assert reported < set(dev["idx"][:])
+    assert result.selection_score == max(cell.watch.scores)
+    assert cell.config.run_id() != make_cell(tmp_path, RecordingWatch(), choices).config.run_id()
+
+
+def test_the_forms_of_sparsegrad_come_to_the_same_score(choices, tmp_path):
+    results = []
+    for form in ("folded", "regular", "sparse-by-dense"):
+        chosen = dataclasses.replace(choices, form=form)
+        result = run(make_cell(tmp_path, RecordingWatch(), chosen, keep_model=False))
+        results.append(outcome(tmp_path, result))
+    for identity, logits in results[1:]:
+        assert identity["score"] == results[0][0]["score"]
+        np.testing.assert_allclose(logits, results[0][1], rtol=0, atol=2e-2)
+
+
+def test_tokens_are_made_once_and_kept_apart_by_tokenizer_and_length(choices, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
+    entries = tmp_path / "cache" / "tokens"
+    make_cell(tmp_path, RecordingWatch(), choices)
+    make_cell(tmp_path, RecordingWatch(), dataclasses.replace(choices, seeds=[3]))
+    assert len(list(entries.iterdir())) == 1
+    make_cell(tmp_path, RecordingWatch(), dataclasses.replace(choices, length=16))
+    other = str(tiny_checkpoint(tmp_path / "roberta", "roberta"))
+    make_cell(tmp_path, RecordingWatch(), dataclasses.replace(choices, model=other))
+    assert len(list(entries.iterdir())) == 3
+
+
+def test_pad_to_max_pads_every_batch(choices, tmp_path):
+    rows = [make_cell(tmp_path, RecordingWatch(), choices).inputs.train[i] for i in range(4)]
+    padded = make_cell(tmp_path, RecordingWatch(), dataclasses.replace(choices, pad_to_max=True))
+    assert padded.inputs.collator(padded.config)(rows)["input_ids"].shape == (4, 24)
+    longest = max(len(row["input_ids"]) for row in rows)
+    plain = make_cell(tmp_path, RecordingWatch(), choices)
+    assert plain.inputs.collator(plain.config)(rows)["input_ids"].shape == (4, longest)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"density": 0.0}, "--density must be above 0"),
+        ({"density": 1.5}, "--density must be above 0 and at most 1, got 1.5"),
+        ({"kept": 10}, "--density and --kept"),
+        ({"density": None, "kept": 10**7}, "has 2048 entries"),
+        ({"rank": 4}, "--rank is not used by --method sparsegrad"),
+        ({"methods": ["lora"], "density": None, "calibration_steps": None, "rank": 99}, "have rank 32"),
+        ({"length": 4096}, "has positions for 130 tokens"),
+        ({"epochs": None, "max_steps": 3, "density": -1.0}, "--density"),
+        ({"max_steps": 3}, "--epochs and --max-steps"),
+        ({"learning_rate": 0.0}, "--learning-rate must be above 0"),
+        ({"epochs": 0.0}, "--epochs must be above 0"),
+        ({"precision": "tf32", "device": "cpu"}, "tf32 needs a CUDA device"),
+        ({"basis": Path("nowhere.safetensors"), "calibration_steps": None}, "no basis at nowhere"),
+        ({"basis": Path(__file__), "calibration_steps": None}, "is no basis"),
+        ({"methods": ["adalora"]}, "no method 'adalora', there are ft, lora, meprop, sparsegrad"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_before_anything_is_made(change, message, choices):
+    with pytest.raises(InputError, match=message) as refused:
+        plan(dataclasses.replace(choices, **change))
+    assert "\n" not in str(refused.value)
