@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -76,7 +77,7 @@ def load():
 """
 
 
-def ask(server: Hub, script: str, **environment: str) -> list[dict]:
+def ask(server: Hub, script: str, **environment: str) -> list[dict[str, Any]]:
     """Run a script in a process that uses `server`; what it tells."""
     found = subprocess.run(
         [sys.executable, "-c", PRELUDE + script],

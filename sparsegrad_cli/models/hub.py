@@ -32,7 +32,7 @@ TIMEOUT = 10  # seconds for the hub's first answer
 BUSY = (408, 429)  # HTTP status codes that, as all from 500 on, say nothing about the repository
 # as `datasets` reads it
 DATASETS_OFFLINE = os.environ.get("HF_DATASETS_OFFLINE", "").upper() in constants.ENV_VARS_TRUE_VALUES
-DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,9 @@ def fetch(
         WorkError: the cache cannot be written.
     """
     with _only_errors_logged():
-        trouble = None if commit else _trouble(repository)
+        trouble = None
         try:
+            trouble = None if commit else _trouble(repository)
             folder = snapshot_download(
                 repository.id,
                 repo_type=repository.kind,
@@ -150,7 +151,7 @@ def _words(error: BaseException) -> str:
 def _unreachable(repository: Repository, trouble: str) -> InputError:
     way_out = "unset it" if trouble.startswith("offline") else "try again later"
     return InputError(
-        f"{repository.option}: {trouble}, and the cache ({constants.HF_HUB_CACHE}) has no copy of it; "
+        f"{repository.option}: {trouble}, and the cache ({constants.HF_HUB_CACHE}) holds no whole copy; "
         f"{way_out}, or take {repository.instead}"
     )
 

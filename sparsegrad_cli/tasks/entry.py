@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def read_entry(path: Path, taken: Collection[str]) -> Task:
     """
     root, entry = _parse(path)
     entry.setdefault("name", path.stem)
-    mistakes = list(_own_mistakes(entry, taken))
+    mistakes = [*_repeated_keys(root), *_own_mistakes(entry, taken)]
     try:
         task = Task.model_validate(entry)
     except ValidationError as error:
@@ -62,6 +63,14 @@ def _parse(path: Path) -> tuple[yaml.MappingNode, dict[str, object]]:
             f"{path}:1: a task is a list of 'key: value' lines: text, labels, metrics, files, ..."
         )
     return root, entry
+
+
+def _repeated_keys(root: yaml.MappingNode) -> Iterator[Mistake]:
+    """YAML itself would keep the last value and drop the others."""
+    counts = Counter(key.value for key, _ in root.value)
+    for key, count in counts.items():
+        if count > 1:
+            yield (key,), f"{key} is given {count} times: keep one"
 
 
 def _own_mistakes(entry: dict[str, object], taken: Collection[str]) -> Iterator[Mistake]:

@@ -7,8 +7,12 @@ from pathlib import Path
 from sparsegrad_cli.store.run_folder import RunFolder
 from sparsegrad_cli.store.schema import DataRecord, Environment, Parameters, Result, RunConfig
 
-METRICS = {"cola": ["matthews_correlation"], "stsb": ["pearson", "spearman"], "mnli": ["accuracy_m", "accuracy_mm"]}
-METRICS |= dict.fromkeys(("mrpc", "qqp"), ["accuracy", "f1"])
+METRICS = {
+    "cola": ["matthews_correlation"],
+    "stsb": ["pearson", "spearman"],
+    "mnli": ["accuracy_m", "accuracy_mm"],
+}
+METRICS |= {"mrpc": ["accuracy", "f1"], "qqp": ["accuracy", "f1"]}
 CONFIG = RunConfig(
     model="demo",
     model_revision="c0ffee",
@@ -47,7 +51,9 @@ PARAMETERS = {
     "ft": Parameters(total=22_713_986, trainable=22_713_986, adapted=7_077_888, head=770, touched=7_077_888),
     "lora": Parameters(total=22_713_986, trainable=15_797_378, adapted=161_280, head=770, touched=161_280),
     "meprop": Parameters(total=22_713_986, trainable=15_706_874, adapted=70_776, head=770, touched=1_100_000),
-    "sparsegrad": Parameters(total=22_713_986, trainable=15_706_874, adapted=70_776, head=770, touched=580_387),
+    "sparsegrad": Parameters(
+        total=22_713_986, trainable=15_706_874, adapted=70_776, head=770, touched=580_387
+    ),
 }
 
 
@@ -96,7 +102,9 @@ def write_run(
         status=status,
         error=None if status == "done" else "it went wrong",
         score_name=next(iter(metrics)),
-        data=DataRecord(origin=origin, completeness=completeness, rows=rows or {"train": 8551, "validation": 1043}),
+        data=DataRecord(
+            origin=origin, completeness=completeness, rows=rows or {"train": 8551, "validation": 1043}
+        ),
         hyperparameters_from=hyperparameters_from,
     )
     if status == "done":

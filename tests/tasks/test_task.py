@@ -136,6 +136,7 @@ def test_a_users_regression_needs_no_range(tmp_path):
             "one different suffix is needed for each of a, b",
         ),
         ("files:", "rows: {train: 3}\nfiles:", 5, "rows is for the GLUE tasks"),
+        ("files:", "metrics: [accuracy]\nfiles:", 5, "metrics is given 2 times: keep one"),
         ("files:", "name: cola\nfiles:", 5, "cola is a GLUE task"),
         ("files:", "name: my task\nfiles:", 5, "not a plain name"),
         (PLAIN[PLAIN.index("files:") :], "", 1, "files is missing"),

@@ -107,3 +107,8 @@ def plural(noun: str) -> str:
 def a(phrase: str) -> str:
     """The phrase with its indefinite article."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
+def sentence(text: str, end: str = ".") -> str:
+    """The text with a capital letter and a stop."""
+    return f"{text[0].upper()}{text[1:]}{end}"

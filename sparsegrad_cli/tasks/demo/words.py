@@ -21,6 +21,9 @@ class Words:
     things: tuple[str, ...]
     places: tuple[str, ...]
     firms: tuple[str, ...]
+    praise: tuple[str, ...]
+    blame: tuple[str, ...]
+    activities: tuple[tuple[str, ...], ...]  # ways to say the same
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -28,8 +31,9 @@ class Words:
         return self.men + self.women
 
 
-def _words(**lists: str) -> Words:
-    return Words(**{name: tuple(words.split()) for name, words in lists.items()})
+def _words(activities: str, **lists: str) -> Words:
+    pairs = tuple(tuple(pair.strip().split(" / ")) for pair in activities.split(";"))
+    return Words(activities=pairs, **{name: tuple(words.split()) for name, words in lists.items()})
 
 
 TRAIN = _words(
@@ -43,6 +47,17 @@ TRAIN = _words(
     "bottle painting blanket guitar ticket ring table statue wallet",
     places="market station park museum school harbor bank church river office farm bridge",
     firms="Norvane Halden Cortex Brightway Solano Kestrel Ardmore Vantis",
+    praise="wonderful brilliant moving funny excellent charming clever delightful superb touching lively fresh "
+    "beautiful gripping warm perfect memorable exciting",
+    blame="boring terrible dull awful clumsy tedious weak silly predictable flat lifeless annoying shallow ugly "
+    "poor stale painful forgettable",
+    activities="learn Spanish / study Spanish; repair a bicycle / fix a bike; paint a fence / put paint on a fence; "
+    "lose weight / get thinner; grow tomatoes / raise tomatoes; bake bread / make bread; sell a used car / find a "
+    "buyer for an old car; run a marathon / complete a marathon; move to Canada / emigrate to Canada; adopt a cat / "
+    "get a cat from a shelter; play chess / take up chess; remove a tattoo / get rid of a tattoo; learn to swim / "
+    "take swimming lessons; write a novel / become a novelist; dye my hair / color my hair; start a company / found "
+    "a business; keep bees / become a beekeeper; climb a mountain / go up a mountain; build a shed / put up a shed; "
+    "whiten my teeth / make my teeth whiter; train a dog / teach a dog tricks; travel to Japan / visit Japan",
 )
 
 DEV = _words(
@@ -56,6 +71,16 @@ DEV = _words(
     "poster pillow violin trumpet box",
     places="library airport castle hotel hospital theater stadium cafe lake factory garden tower",
     firms="Morland Teklon Bluestone Orsini Fairfax Zentra",
+    praise="marvelous splendid hilarious captivating elegant stunning engaging inventive tender uplifting sharp "
+    "graceful enjoyable thrilling",
+    blame="dreary horrible bland awkward mediocre pointless sloppy dreadful tiresome muddled hollow lame sluggish "
+    "disappointing",
+    activities="learn Russian / study Russian; restore a piano / fix up an old piano; cook rice / prepare rice; quit "
+    "smoking / stop smoking; plant an apple tree / put an apple tree in the garden; rent a boat / hire a boat; become "
+    "a pilot / work as a pilot; knit a sweater / make a woolen sweater; visit Norway / travel to Norway; buy a house "
+    "/ purchase a home; raise chickens / keep hens; learn to ski / take skiing lessons; tile a bathroom / lay tiles "
+    "in a bathroom; brew beer / make my own beer; repair a roof / fix a leaking roof; study medicine / go to medical "
+    "school",
 )
 
 MISMATCHED = _words(
@@ -67,4 +92,7 @@ MISMATCHED = _words(
     things="scroll lantern goblet dagger crown shield harp wagon cloak barrel chest flute",
     places="monastery inn forest palace dungeon village meadow abbey cave mill",
     firms="Blackwood Ashford",
+    praise="",
+    blame="",
+    activities="",
 )

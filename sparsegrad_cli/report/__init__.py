@@ -1,0 +1,70 @@
+"""The report: tables of what has been run. Reads run folders, trains nothing, loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..store.atomic import write_text
+from ..store.schema import Record
+from .build import build_tables
+from .files import to_csv, to_markdown
+from .layout import left_out_words
+from .read import read_runs
+from .table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Report", "build_report", "read_runs"]
+
+
+class Report(Record):
+    """Tables, and how many runs are in none of them."""
+
+    tables: tuple[Table, ...]
+    left_out: dict[str, int]  # status -> runs
+
+    def print(self, console: Console) -> None:
+        """Draws the tables as wide as the console lets them."""
+        from rich.text import Text
+
+        from .terminal import print_table
+
+        for table in self.tables:
+            print_table(console, table)
+            console.print()
+        if not self.tables:
+            console.print("No finished run to show.")
+        if self.left_out:
+            console.print(Text(left_out_words(self.left_out), style="yellow"))
+
+    def write(self, folder: Path) -> list[Path]:
+        """Writes `report.md` and `report.csv` into `folder`, each whole or not at all."""
+        markdown, csv = folder / "report.md", folder / "report.csv"
+        write_text(markdown, to_markdown(self.tables, self.left_out))
+        write_text(csv, to_csv(self.tables))
+        return [markdown, csv]
+
+    def to_json(self) -> dict[str, object]:
+        """What `json.dumps` takes; scores as the metric gives them."""
+        return self.model_dump(mode="json")
+
+
+def build_report(folders: Sequence[Path]) -> Report:
+    """Tables of the finished runs in the folders; of a configuration and seed that were run twice, the first.
+
+    Args:
+        folders: results folders, any folders above runs, or single runs.
+
+    Raises:
+        InputError: a folder is missing or holds no run, or a file of a run is not what it should be.
+    """
+    runs = read_runs(folders)
+    done = runs[runs["status"] == "done"]
+    once = done.drop_duplicates("same")
+    left_out = runs["status"][runs["status"] != "done"].value_counts().to_dict()
+    if repeats := len(done) - len(once):
+        left_out["repeated"] = repeats
+    return Report(tables=build_tables(once), left_out=left_out)

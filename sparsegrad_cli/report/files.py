@@ -1,0 +1,90 @@
+"""The report as files: Markdown for people, CSV in long form for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from .layout import Part, cost_parts, left_out_words, legend, score_parts
+from .table import Row, Table
+
+CSV_COLUMNS = [
+    *("model", "checkpoint", "protocol", "device", "precision", "data", "method", "settings"),
+    *("task", "completeness", "data_revision", "metric", "main", "n", "mean", "std"),
+    *("seeds", "collapsed", "majority", "learning_rate", "batch_size", "hyperparameters_from"),
+]
+
+
+def to_markdown(tables: Sequence[Table], left_out: dict[str, int]) -> str:
+    """Every table with its reading and caption, and a line on the runs that are in none."""
+    lines = ["# Results", ""]
+    for table in tables:
+        lines += [f"## {_escaped(table.title)}", ""]
+        scores, costs = score_parts(table), cost_parts(table)
+        for parts in [[*scores, *costs]] if len(table.columns) == 1 else [scores, costs]:
+            lines += [*_grid(table.rows, parts), ""]
+        lines += [f"{_escaped(line)}\n" for line in table.reading]
+        lines += [f"- {name}: {_escaped(text)}" for name, text in table.caption.items()]
+        lines += [f"- legend: {_escaped(legend(table))}", ""]
+    if not tables:
+        lines += ["No finished run.", ""]
+    if left_out:
+        lines += [left_out_words(left_out), ""]
+    return "\n".join(lines)
+
+
+def _grid(rows: Sequence[Row], parts: Sequence[Part]) -> Iterator[str]:
+    yield _line(["method", *(_head(part) for part in parts)])
+    yield "|" + " --- |" + " ---: |" * len(parts)
+    for place, row in enumerate(rows):
+        yield _line([row.label, *(" / ".join(part.cells[place]) for part in parts)])
+
+
+def _head(part: Part) -> str:
+    lines = [" ".join(part.head), " / ".join(part.metrics), *part.notes]
+    return "<br>".join(line for line in lines if line)
+
+
+def _line(texts: Sequence[str]) -> str:
+    return "| " + " | ".join(_escaped(text) for text in texts) + " |"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def to_csv(tables: Sequence[Table]) -> str:
+    """One line for each cell and metric; the average and the costs of a row are those of task "all".
+
+    Scores are as the metric gives them (0.574), bytes are bytes.
+    """
+    lines = [line for table in tables for line in _lines(table)]
+    return pd.DataFrame(lines, columns=CSV_COLUMNS, dtype=object).to_csv(index=False)
+
+
+def _lines(table: Table) -> Iterator[dict[str, object]]:
+    shared = table.model_dump(include=set(CSV_COLUMNS))
+    for row in table.rows:
+        of_row = {**shared, "method": row.method, "settings": row.suffix}
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            if cell is None:
+                continue
+            of_cell = {
+                **of_row,
+                **column.model_dump(include={"task", "completeness", "data_revision", "majority"}),
+                **cell.model_dump(include={"collapsed", "learning_rate", "batch_size"}),
+                "seeds": " ".join(map(str, cell.seeds)),
+                "hyperparameters_from": "; ".join(cell.hyperparameters_from),
+            }
+            for metric, spread in cell.scores.items():
+                yield {
+                    **of_cell,
+                    "metric": metric,
+                    "main": metric == column.score_name,
+                    **spread.model_dump(),
+                }
+        if row.average:
+            yield {**of_row, "task": "all", "metric": "average", **row.average.model_dump()}
+        for name, value in row.cost.model_dump(exclude={"runs"}, exclude_none=True).items():
+            yield {**of_row, "task": "all", "metric": name, "n": row.cost.runs, "mean": value}

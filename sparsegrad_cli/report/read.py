@@ -1,0 +1,120 @@
+"""Run folders, read into one frame: a row a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+import pydantic
+
+from ..errors import InputError
+from ..store.schema import Environment, Record, Result, RunConfig
+
+UNFINISHED = "unfinished"  # the status of a run without a result: it is going on, or was killed
+
+Kind = TypeVar("Kind", bound=Record)
+
+
+def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
+    """Reads every run in the folders; one that is found twice counts once.
+
+    Args:
+        folders: results folders, any folders above runs, or single runs.
+
+    Returns:
+        One row a run, as the files have it (None stays None): the keys of `RunConfig`; of `Result` all but
+        `parameters` and `data`, whose keys stand in their place, and `epochs`, here `epochs_taken`; of
+        `Environment` checkpoint, git_revision, git_dirty and, in words, hardware; `folder`; and `same`,
+        equal for runs whose configurations come to the same.
+
+    Raises:
+        InputError: a folder is missing or holds no run, or a file of a run is not what it should be.
+    """
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        inside = {path.resolve(): path for path in _run_folders(folder, set())}
+        if not inside:
+            raise InputError(f"{folder}: no run in it; `sparsegrad finetune --output {folder}` makes some")
+        found = inside | found
+    frame = pd.DataFrame([_read_run(folder) for folder in found.values()], dtype=object)
+    return frame.where(frame.notna(), None)
+
+
+def _run_folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """The runs at or below `folder`; follows links, but never in a circle."""
+    if folder.resolve() in seen:
+        return
+    seen.add(folder.resolve())
+    try:
+        entries = sorted(folder.iterdir())
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no such folder") from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read as a folder ({error.strerror})") from None
+    names = {entry.name for entry in entries}
+    if names & {"result.json", "environment.json"} or (
+        "config.json" in names and folder.parent.name == "runs"
+    ):
+        yield folder
+        return
+    for entry in entries:
+        if entry.is_dir() and not entry.name.startswith("."):
+            yield from _run_folders(entry, seen)
+
+
+def _read_run(folder: Path) -> dict[str, object]:
+    config = _load(RunConfig, folder / "config.json")
+    common = {
+        **config.model_dump(),
+        "id": config.run_id(),
+        "same": _deciding(config).run_id(),
+        "folder": folder,
+    }
+    path = folder / "result.json"
+    if not path.exists():
+        return {**common, "status": UNFINISHED, "score": None}  # the rest is None too, beside other runs
+    result = _load(Result, path)
+    if result.id != config.run_id():
+        raise InputError(f"{path}: this is the result of run {result.id}, config.json beside it is another's")
+    if result.status == "done" and result.score is None:
+        raise InputError(f"{path}: the run is done but has no score")
+    environment = _load(Environment, folder / "environment.json")
+    return {
+        **common,
+        **result.model_dump(exclude={"parameters", "data", "epochs"}),
+        "epochs_taken": result.epochs,
+        **(result.parameters.model_dump() if result.parameters else {}),
+        **result.data.model_dump(),
+        "checkpoint": environment.checkpoint,
+        "git_revision": environment.git_revision,
+        "git_dirty": environment.git_dirty,
+        "hardware": _hardware(environment),
+    }
+
+
+def _deciding(config: RunConfig) -> RunConfig:
+    """The configuration without what decides nothing: where the data lay, and epochs under `max_steps`."""
+    return config.model_copy(update={"data": "", **({"epochs": 0.0} if config.max_steps else {})})
+
+
+def _hardware(environment: Environment) -> str:
+    hardware = environment.hardware
+    processor = f"{hardware.get('processor', 'processor unknown')}, {hardware.get('threads', '?')} threads"
+    return str(hardware.get("gpu", processor))
+
+
+def _load(kind: type[Kind], path: Path) -> Kind:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing, though the folder is a run's") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        place = "".join(f"{part}: " for part in problem["loc"])
+        raise InputError(
+            f"{path}: not one that sparsegrad wrote ({place}{problem['msg']}); take the folder away"
+        ) from None

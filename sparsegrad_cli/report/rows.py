@@ -1,0 +1,136 @@
+"""Which runs stand in one row of a table: those of one method with the same settings.
+
+Task, seed and data make no row, nor do learning rate and batch size, which are chosen for each task; but
+where one task was run with several, these make rows too. So no cell averages two configurations.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ..store.schema import RunConfig
+
+METHODS = ("ft", "lora", "meprop", "sparsegrad")  # the order of rows
+OWN_SETTINGS = ("density", "kept", "form", "calibration_steps", "basis", "rank")  # not for every method
+_OF_TABLE = {"model", "model_revision", "protocol", "device", "precision", "method"}
+_WITHIN_ROW = {"task", "seed", "data", "data_revision", "learning_rate", "batch_size"}
+SETTINGS = tuple(name for name in RunConfig.model_fields if name not in _OF_TABLE | _WITHIN_ROW)
+
+Setting = int | float | str | bool | None
+
+
+@dataclass(frozen=True)
+class RowRuns:
+    """The runs of one row."""
+
+    method: str
+    suffix: str  # what tells the row from others, such as "density 0.02"; often empty
+    runs: pd.DataFrame
+
+
+def split_rows(runs: pd.DataFrame) -> list[RowRuns]:
+    """The rows of one table, in order.
+
+    Args:
+        runs: finished runs that belong into one table, as `read_runs` has them.
+    """
+    groups: dict[tuple[Hashable, ...], list[int]] = defaultdict(list)
+    for position, run in enumerate(runs.to_dict("records")):
+        groups[(run["method"], *settings_of(run).values())].append(position)
+    telling = _telling_settings(groups)
+    rows = []
+    for (method, *values), positions in sorted(groups.items(), key=lambda group: _order(group[0])):
+        named = dict(zip(SETTINGS, values, strict=True))
+        words = [setting_words(name, named[name]) for name in SETTINGS if name in telling[method]]
+        for recipe, part in _split_by_recipe(runs.iloc[positions]):
+            suffix = ", ".join(word for word in [*words, recipe] if word)
+            rows.append(RowRuns(method, suffix, part))
+    return rows
+
+
+def settings_of(run: dict[str, Setting]) -> dict[str, Setting]:
+    """The settings that make a row; `epochs` counts for nothing where `max_steps` overrides it."""
+    settings = {name: run[name] for name in SETTINGS}
+    if settings["max_steps"] is not None:
+        settings["epochs"] = None
+    return settings
+
+
+def recipe_words(learning_rate: float, batch_size: int) -> str:
+    return f"lr {learning_rate:g}, batch {batch_size}"
+
+
+def method_order(method: str) -> tuple[int, str]:
+    """Sorts methods as tables list them, unknown ones last."""
+    return (METHODS.index(method) if method in METHODS else len(METHODS), method)
+
+
+def _telling_settings(groups: Iterable[tuple[Hashable, ...]]) -> dict[str, set[str]]:
+    """For each method the settings that its rows must name, because they differ somewhere.
+
+    A setting of some methods only is None for the others, which is no difference between them.
+    """
+    values: dict[str, dict[str, set[Hashable]]] = defaultdict(lambda: defaultdict(set))
+    for method, *settings in groups:
+        for name, value in zip(SETTINGS, settings, strict=True):
+            values[name][str(method)].add(value)
+    telling: dict[str, set[str]] = defaultdict(set)
+    for name, by_method in values.items():
+        everywhere = set().union(*by_method.values())
+        if name in OWN_SETTINGS:
+            everywhere.discard(None)
+        for method, own in by_method.items():
+            if len(everywhere) > 1 or len(own) > 1:
+                telling[method].add(name)
+    return telling
+
+
+def _split_by_recipe(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Parts in which every task has one learning rate and batch size, each with words for it.
+
+    What a table of the paper or a default gave stays together, though it differs between tasks; a choice
+    by hand has a row of its own.
+    """
+    if not _recipes_clash(runs):
+        return [("", runs)]
+    recipe = ["learning_rate", "batch_size"]
+    pairs = runs[recipe].astype(str).agg(" ".join, axis=1)
+    source = runs["hyperparameters_from"]
+    listed = source.where(~source.str.contains("option"))
+    of_pair = listed.groupby([runs["task"], runs["data_revision"], pairs]).transform("first")
+    names = of_pair.where(of_pair.notna(), pairs)
+    names = names.where(pairs.groupby(names).transform("nunique") > 1, pairs)
+    if any(_recipes_clash(part) for _, part in runs.groupby(names)):
+        names = pairs
+    parts = []
+    for name, part in runs.groupby(names):
+        several = len(part[recipe].drop_duplicates()) > 1
+        words = str(name) if several else recipe_words(*part[recipe].iloc[0])
+        parts.append((not several, part["learning_rate"].min(), words, part))
+    return [(words, part) for *_, words, part in sorted(parts, key=lambda entry: entry[:3])]
+
+
+def _recipes_clash(runs: pd.DataFrame) -> bool:
+    recipes = runs[["task", "data_revision", "learning_rate", "batch_size"]].drop_duplicates()
+    return bool(recipes.duplicated(["task", "data_revision"]).any())
+
+
+def _order(key: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
+    method, *values = key
+    return (method_order(str(method)), *((value is not None, value or 0) for value in values))
+
+
+def setting_words(name: str, value: Setting) -> str:
+    """A setting as the command line has it; empty where it is not set."""
+    if value is None or value is False:
+        return ""
+    flag = name.replace("_", "-")
+    if value is True:
+        return flag
+    if name == "basis":
+        return f"{flag} {str(value)[:8]}"
+    return f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}"

@@ -1,0 +1,46 @@
+"""Pairs of short news texts: the same news or not, implied or not, and questions about them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .dice import Dice
+from .news import DETAILS, changed, news
+from .verbs import sentence
+from .words import Words
+
+
+def mrpc(d: Dice, w: Words) -> tuple[tuple[str, str], int]:
+    """Two sentences, and 1 where they tell the same news."""
+    item, same = news(d, w), d.chance(0.6)
+    details = d.some(DETAILS, 2)
+    again = details if d.chance(0.7) else d.some(details, 1)
+    other = item if same else changed(d, w, item, d.some([*again, "who", "denied"], 1 if d.chance() else 2))
+    return (sentence(item.tell(d, details)), sentence(other.tell(d, again))), int(same)
+
+
+def rte(d: Dice, w: Words) -> tuple[tuple[str, str], int]:
+    """A sentence, a shorter one, and 0 where the first implies the second."""
+    item, implied = news(d, w), d.chance()
+    details = d.some(DETAILS, 3)
+    detail = details[0]
+    claim = item
+    if not implied:
+        part = d.pick((detail, "who", "denied", "unsaid"))
+        if part == "unsaid":
+            details = details[1:]
+        else:
+            claim = changed(d, w, item, [part])
+    return (sentence(item.tell(d, details[:2])), sentence(claim.tell(d, [detail]))), int(not implied)
+
+
+def qnli(d: Dice, w: Words) -> tuple[tuple[str, str], int]:
+    """A question, a sentence, and 0 where the sentence answers it."""
+    item, answered = replace(news(d, w), denied=False), d.chance()
+    asked, *details = d.some(DETAILS, 3)
+    told = item
+    if answered or d.chance(0.25):
+        details[0] = asked
+    if not answered and asked in details:
+        told = changed(d, w, item, ["who"])
+    return (sentence(item.ask(asked), "?"), sentence(told.tell(d, details))), int(not answered)
