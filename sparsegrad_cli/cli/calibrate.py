@@ -36,6 +36,7 @@ def calibrate(
     """
     from rich.console import Console
 
+    from ..models.checkpoint import fetch_weights
     from ..store.basis_file import load_basis
     from ..training.calibration import basis_path, calibrate_and_save, read_concentration
     from ..training.libraries import quiet_libraries
@@ -43,7 +44,7 @@ def calibrate(
     from ..training.run import load_model
     from .progress import RunWatch
 
-    quiet_libraries()
+    quiet_libraries(downloads=not (quiet or as_json))
     planned = plan(
         Choices(
             model=model,
@@ -59,6 +60,8 @@ def calibrate(
             calibration_steps=calibration_steps,
         )
     )
+    if not dry_run:
+        fetch_weights(planned.checkpoint)
     found = []
     with RunWatch(Console(stderr=True), quiet) as watch:
         for config in planned.configs:

@@ -60,13 +60,14 @@ def finetune(
     """
     from rich.console import Console
 
+    from ..models.checkpoint import fetch_weights
     from ..report import build_report
     from ..training.libraries import quiet_libraries
     from ..training.plan import Choices, plan
     from ..training.run import run
     from .progress import RunWatch
 
-    quiet_libraries()
+    quiet_libraries(downloads=not (quiet or as_json))
     planned = plan(
         Choices(
             model=model,
@@ -98,6 +99,7 @@ def finetune(
     if dry_run:
         _show_plan(planned, output, as_json)
         return 0
+    fetch_weights(planned.checkpoint)
     results: list[Result] = []
     watch = RunWatch(Console(stderr=True), quiet)
     with watch:

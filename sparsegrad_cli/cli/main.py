@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the work failed, 2 bad usage or bad input, 130 stopped by 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -20,6 +21,7 @@ from .ls import ls
 from .report import report
 
 UsageError = typer.BadParameter.__mro__[1]
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="sparsegrad",
@@ -57,12 +59,15 @@ def main() -> NoReturn:
     """The console script."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read once, when torch is imported
     arguments = [argument for argument in arguments if argument != "--debug"]
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = app(arguments, standalone_mode=False) or 0
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
     except (KeyboardInterrupt, typer.Abort):
-        code = _end(130, "stopped; the same command goes on from the last checkpoint", debug)
+        code = _end(INTERRUPTED, "stopped; the same command goes on from the last checkpoint", debug)
     except UsageError as error:
         hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
         code = _end(2, error.format_message().rstrip(".") + hint, debug)

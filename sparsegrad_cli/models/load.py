@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,6 +124,7 @@ def load_classifier(checkpoint: Checkpoint, num_labels: int, regression: bool) -
     outside = {name for name in parameters if not name.startswith(f"{model.base_model_prefix}.")}
     fresh = parameters & set(report["missing_keys"])
     _check_complete(checkpoint, model, fresh - outside, outside, report["mismatched_keys"])
+    _check_depth(checkpoint, report["unexpected_keys"])
     _check_vocabulary(checkpoint, model, tokenizer)
     if model.config.pad_token_id is None or isinstance(model, GenericForSequenceClassification):
         # a head on a decoder reads the last token that is not padding
@@ -149,6 +151,16 @@ def _check_complete(
         raise InputError(
             f"{checkpoint.option}: the weights lack {len(absent)} parameters of {type(model).__name__}, "
             f"{absent[0]} for one: an incomplete copy, or weights of another family than config.json says"
+        )
+
+
+def _check_depth(checkpoint: Checkpoint, unexpected: set[str]) -> None:
+    """Refuse weights with more blocks than the configuration has: the rest would be dropped in silence."""
+    surplus = sorted(name for name in unexpected if re.search(r"\blayers?\.\d+\.", name))
+    if surplus:
+        raise InputError(
+            f"{checkpoint.option}: the weights hold {surplus[0]}, which the model of config.json has not: "
+            "they belong to different models"
         )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import warnings
 
 import datasets
+import huggingface_hub
 import transformers
 
 
-def quiet_libraries() -> None:
-    """Errors only, and no progress bars of theirs."""
+def quiet_libraries(downloads: bool) -> None:
+    """Errors only, and no progress bars of theirs but, if `downloads`, those of downloads."""
+    if not downloads:
+        huggingface_hub.utils.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.utils.logging.set_verbosity_error()

@@ -271,7 +271,7 @@ def test_pad_to_max_pads_every_batch(choices, tmp_path):
         ({"density": 0.0}, "--density must be above 0"),
         ({"density": 1.5}, "--density must be above 0 and at most 1, got 1.5"),
         ({"kept": 10}, "--density and --kept"),
-        ({"density": None, "kept": 10**7}, "has 2048 entries"),
+        ({"density": None, "kept": 10**7}, "have 2048 entries"),
         ({"rank": 4}, "--rank is not used by --method sparsegrad"),
         ({"methods": ["lora"], "density": None, "calibration_steps": None, "rank": 99}, "have rank 32"),
         ({"length": 4096}, "has positions for 130 tokens"),

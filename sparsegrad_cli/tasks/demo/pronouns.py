@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .dice import Dice
-from .verbs import plural, sentence
+from .english import plural, sentence
 from .words import Words
 
 
@@ -50,9 +50,17 @@ def _two_people(d: Dice, w: Words) -> tuple[str, str, Referent, Referent]:
 
 
 def _person_and_thing(d: Dice, w: Words) -> tuple[str, str, Referent, Referent]:
-    person, thing = Referent(f"the {d.pick(w.people)}", d.pick(("he", "she"))), Referent(f"the {d.pick(w.things)}", "it")
+    person, thing = (
+        Referent(f"the {d.pick(w.people)}", d.pick(("he", "she"))),
+        Referent(f"the {d.pick(w.things)}", "it"),
+    )
     meant, other = d.some((person, thing), 2)
-    return f"{person.name} {d.pick(HANDLING)} {thing.name}", d.pick(OF_THINGS if meant is thing else OF_PEOPLE), meant, other
+    return (
+        f"{person.name} {d.pick(HANDLING)} {thing.name}",
+        d.pick(OF_THINGS if meant is thing else OF_PEOPLE),
+        meant,
+        other,
+    )
 
 
 def wnli(d: Dice, w: Words) -> tuple[tuple[str, str], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .dice import Dice
-from .verbs import sentence
+from .english import sentence
 from .words import Words
 
 # ways to ask one thing about one activity
@@ -33,4 +33,4 @@ def qqp(d: Dice, w: Words) -> tuple[tuple[str, str], int]:
         first, second = d.pick(intent), d.pick(intent)
         two = d.pick(d.pick([pair for pair in w.activities if one not in pair]))
     aside = d.pick(ASIDES)
-    return (sentence(first.format(one) + aside, "?"), sentence(second.format(two) + aside, "?")), int(same)
+    return (sentence(f"{first.format(one)}{aside}?"), sentence(f"{second.format(two)}{aside}?")), int(same)

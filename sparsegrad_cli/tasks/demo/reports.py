@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .dice import Dice
+from .english import sentence
 from .news import DETAILS, changed, news
-from .verbs import sentence
 from .words import Words
 
 
@@ -43,4 +43,4 @@ def qnli(d: Dice, w: Words) -> tuple[tuple[str, str], int]:
         details[0] = asked
     if not answered and asked in details:
         told = changed(d, w, item, ["who"])
-    return (sentence(item.ask(asked), "?"), sentence(told.tell(d, details))), int(not answered)
+    return (sentence(f"{item.ask(asked)}?"), sentence(told.tell(d, details))), int(not answered)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .dice import Dice
-from .verbs import a, sentence
+from .english import a, sentence
 from .words import Words
 
 KINDS = ("film", "novel", "play", "series", "comedy", "thriller", "documentary", "musical")
@@ -11,7 +11,14 @@ PARTS = (
     *("acting", "plot", "dialogue", "ending", "music", "opening", "script", "pacing", "cast", "humor"),
     *("first half", "second half", "direction", "story", "main character", "last chapter", "final scene"),
 )
-AUDIENCE = ("some critics", "my friends", "two colleagues", "the whole family", "my parents", "our reading group")
+AUDIENCE = (
+    "some critics",
+    "my friends",
+    "two colleagues",
+    "the whole family",
+    "my parents",
+    "our reading group",
+)
 
 
 def _plain(d: Dice, good: str, other: str, bad: str) -> str:

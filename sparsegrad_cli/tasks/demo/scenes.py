@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .dice import Dice
-from .verbs import a, sentence
+from .english import a, sentence
 from .words import Words
 
 # ways to say one action

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .dice import Dice
-from .verbs import sentence
+from .english import sentence
 from .words import DAYS, Words
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = range(3)
@@ -47,7 +47,11 @@ def mnli(d: Dice, w: Words) -> tuple[tuple[str, str], int]:
         premise = f"{who} wanted to {base} {what} {' '.join(details.values())}, but could not do it"
         detail = detail if label == NEUTRAL else ""
     true = f"{d.pick(same)} {what}" if happened else f"did not {base} {what}"
-    false = d.pick((f"{d.pick(contrary)} {what}", f"did not {base} {what}")) if happened else f"{d.pick(same)} {what}"
+    false = (
+        d.pick((f"{d.pick(contrary)} {what}", f"did not {base} {what}"))
+        if happened
+        else f"{d.pick(same)} {what}"
+    )
     if label == CONTRADICTION and happened and d.chance(0.5):
         false, detail = true, _detail(d, w, kind, but=detail)
     claim = false if label == CONTRADICTION else true

@@ -1,4 +1,4 @@
-"""Closed lists of verbs and how English inflects."""
+"""How English inflects, and closed lists of its verbs."""
 
 from __future__ import annotations
 
@@ -49,46 +49,8 @@ TRANSITIVE = tuple(
     )
 )
 
-# these need an object, the intransitive ones allow none
-NEED_OBJECT = ("repaired", "borrowed", "destroyed", "admired", "took", "found", "described", "bought", "damaged")
+NEED_OBJECT = ("repaired", "borrowed", "destroyed", "admired", "took", "found", "described", "bought")
 NO_OBJECT = ("slept", "arrived", "laughed", "waited", "smiled", "disappeared", "coughed", "fell", "cried")
-
-# "gave the nurse a letter" is English for the first, not for the second
-TWO_OBJECTS = ("gave", "showed", "sold", "offered", "handed", "lent")
-ONE_OBJECT = ("described", "returned", "explained", "donated", "delivered", "mentioned", "presented")
-
-TO_VERB = ("wanted", "hoped", "decided", "refused", "promised", "planned", "agreed", "managed")
-ING_VERB = ("enjoyed", "avoided", "finished", "kept", "denied", "suggested", "considered", "practiced")
-BARE_VERB = ("made", "let", "saw", "heard", "watched")
-
-ADJECTIVE_PREPOSITION = (
-    ("afraid", "of"),
-    ("proud", "of"),
-    ("interested", "in"),
-    ("similar", "to"),
-    ("famous", "for"),
-    ("angry", "about"),
-    ("responsible", "for"),
-    ("tired", "of"),
-    ("familiar", "with"),
-    ("jealous", "of"),
-    ("used", "to"),
-    ("satisfied", "with"),
-)
-
-# base, comparative
-GRADABLE = (
-    ("tall", "taller"),
-    ("old", "older"),
-    ("strong", "stronger"),
-    ("happy", "happier"),
-    ("kind", "kinder"),
-    ("rich", "richer"),
-    ("careful", "more careful"),
-    ("patient", "more patient"),
-    ("famous", "more famous"),
-    ("cheerful", "more cheerful"),
-)
 
 
 def plural(noun: str) -> str:
@@ -109,6 +71,6 @@ def a(phrase: str) -> str:
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
-def sentence(text: str, end: str = ".") -> str:
-    """The text with a capital letter and a stop."""
-    return f"{text[0].upper()}{text[1:]}{end}"
+def sentence(text: str) -> str:
+    """The text with a capital letter, and a full stop where it is no question."""
+    return f"{text[0].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"
