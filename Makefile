@@ -6,8 +6,8 @@ BIN := .venv/bin
 .PHONY: demo test lint clean
 
 demo: .venv/demo
-	$(BIN)/sparsegrad finetune --model demo --data demo --task cola --seed 0 --seed 1 --max-steps 120 \
-	  --batch-size 16 --learning-rate 1e-4 --eval-steps 60 --no-save-model \
+	$(BIN)/sparsegrad finetune --model demo --data demo --task sst2 --seed 0 --seed 1 --max-steps 50 \
+	  --batch-size 16 --learning-rate 1e-4 --eval-steps 25 --no-save-model \
 	  --method ft --method lora --method meprop --method sparsegrad --output results/demo
 
 test: .venv/dev
