@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from ..errors import InputError, unknown
 
 if TYPE_CHECKING:
     from .base import Method
@@ -26,7 +25,5 @@ def get_method(name: str) -> type[Method]:
     """
     names = method_names()
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise InputError(f"--method: no method {name!r}, there are {', '.join(names)}{hint}")
+        raise InputError(f"--method: {unknown('method', name, names)}")
     return importlib.import_module(f".{name}", __name__).METHOD

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from ..errors import InputError
+from ..errors import InputError, unknown
 from .entry import read_entry
-from .task import Task, unknown
+from .task import Task
 
 
 @functools.cache
