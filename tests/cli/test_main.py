@@ -89,14 +89,14 @@ def test_finetune_compares_methods_and_finds_finished_runs_again(call, model, gl
     runs = list((tmp_path / "results" / "runs").iterdir())
     assert len(runs) == 4
 
-    began = time.perf_counter()
+    written = {run: (run / "result.json").stat().st_mtime_ns for run in runs}
     code, out, err = call(*command, "--json", "--quiet")
     assert (code, err) == (0, "")
+    assert {run: (run / "result.json").stat().st_mtime_ns for run in runs} == written
     document = json.loads(out)
     assert {run["method"] for run in document["runs"]} == {"lora", "sparsegrad"}
     assert {run["status"] for run in document["runs"]} == {"done"}
     assert document["summary"]
-    assert time.perf_counter() - began < 20
 
     code, out, err = call("report")
     assert code == 0, err
@@ -265,7 +265,7 @@ def test_a_run_killed_with_kill_9_goes_on_and_ends_as_one_that_was_not(model, gl
 
     killed = subprocess.Popen([*command, "--output", "cut", "--quiet"], stderr=subprocess.DEVNULL)
     folder = tmp_path / "cut" / "runs" / expected["id"]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(folder.glob("checkpoints/checkpoint-*/trainer_state.json")):
         assert time.monotonic() < deadline
         assert killed.poll() is None, "it ended before it could be killed"
@@ -320,7 +320,7 @@ def test_ctrl_c_says_how_to_go_on(model, glue, tmp_path):
     command = [sys.executable, "-m", "sparsegrad_cli", "finetune", "--model", model, "--data", glue]
     command += ["--task", "cola", "--method", "ft", "--length", "24", "--epochs", "1000", "--patience", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(tmp_path.glob("results/runs/*/metrics.jsonl")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
