@@ -20,7 +20,7 @@ from sparsegrad_cli.tasks.demo import DEMO_ROWS, demo_rows
 SPLITS = [(task, split) for task in DEMO_ROWS for split in DEMO_ROWS[task]]
 DEV_SPLITS = [(task, split) for task, split in SPLITS if split != "train"]
 
-PINNED = "7c1c733490dca769bac7f672d1ebf6180d0028249cdf0de4020c72b259afed83"
+PINNED = "d8459e2cefcf32a9f461660c5f32f917c68190364df7893e5f4e7d19a47706a4"
 
 DIGEST = """
 import hashlib, json

@@ -6,10 +6,10 @@ from .cola import cola
 from .dice import Dice
 from .pronouns import wnli
 from .questions import qqp
-from .reports import mrpc, qnli, rte
+from .reports import mrpc, qnli
 from .reviews import sst2
 from .scenes import stsb
-from .stories import mnli
+from .stories import mnli, rte
 from .words import DEV, MISMATCHED, TRAIN
 
 MAKERS = {

@@ -65,7 +65,9 @@ def _person_and_thing(d: Dice, w: Words) -> tuple[str, str, Referent, Referent]:
 
 def wnli(d: Dice, w: Words) -> tuple[tuple[str, str], int]:
     """A sentence with a pronoun, the same with a name in its place, and 1 where that is right."""
-    start, what, meant, other = d.pick((_two_people, _two_people, _person_and_thing))(d, w)
+    start, what, meant, other = d.pick(
+        (_person_and_thing, _person_and_thing, _person_and_thing, _two_people)
+    )(d, w)
     right = d.chance()
     claimed = meant if right else other
     first = f"{start} because {meant.told(what, by=meant.pronoun)}"

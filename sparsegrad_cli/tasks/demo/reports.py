@@ -1,4 +1,4 @@
-"""Pairs of short news texts: the same news or not, implied or not, and questions about them."""
+"""Short news texts: pairs that tell the same or not, and questions about them."""
 
 from __future__ import annotations
 
@@ -17,21 +17,6 @@ def mrpc(d: Dice, w: Words) -> tuple[tuple[str, str], int]:
     again = details if d.chance(0.7) else d.some(details, 1)
     other = item if same else changed(d, w, item, d.some([*again, "who", "denied"], 1 if d.chance() else 2))
     return (sentence(item.tell(d, details)), sentence(other.tell(d, again))), int(same)
-
-
-def rte(d: Dice, w: Words) -> tuple[tuple[str, str], int]:
-    """A sentence, a shorter one, and 0 where the first implies the second."""
-    item, implied = news(d, w), d.chance()
-    details = d.some(DETAILS, 3)
-    detail = details[0]
-    claim = item
-    if not implied:
-        part = d.pick((detail, "who", "denied", "unsaid"))
-        if part == "unsaid":
-            details = details[1:]
-        else:
-            claim = changed(d, w, item, [part])
-    return (sentence(item.tell(d, details[:2])), sentence(claim.tell(d, [detail]))), int(not implied)
 
 
 def qnli(d: Dice, w: Words) -> tuple[tuple[str, str], int]:

@@ -35,6 +35,17 @@ def _detail(d: Dice, w: Words, kind: str, but: str = "") -> str:
 def mnli(d: Dice, w: Words) -> tuple[tuple[str, str], int]:
     """A premise, a hypothesis and how they stand to each other."""
     label = d.pick((ENTAILMENT, NEUTRAL, CONTRADICTION))
+    return _pair(d, w, label), label
+
+
+def rte(d: Dice, w: Words) -> tuple[tuple[str, str], int]:
+    """A sentence, another one, and 0 where the first implies the second."""
+    label = ENTAILMENT if d.chance() else d.pick((NEUTRAL, CONTRADICTION))
+    return _pair(d, w, label), int(label != ENTAILMENT)
+
+
+def _pair(d: Dice, w: Words, label: int) -> tuple[str, str]:
+    """A premise, and a hypothesis that stands to it as the label says."""
     who, what = f"the {d.pick(w.people)}", f"the {d.pick(w.things)}"
     base, same, contrary = d.pick(DEEDS)
     kinds = d.some(DETAILS, 3)
@@ -56,4 +67,4 @@ def mnli(d: Dice, w: Words) -> tuple[tuple[str, str], int]:
         false, detail = true, _detail(d, w, kind, but=detail)
     claim = false if label == CONTRADICTION else true
     hypothesis = " ".join(filter(None, (d.pick((who, who, "someone")), claim, detail)))
-    return (sentence(premise), sentence(hypothesis)), label
+    return sentence(premise), sentence(hypothesis)
