@@ -58,14 +58,16 @@ class RunFolder:
         """Makes the folder and holds it against other processes; the lock dies with its process.
 
         Raises:
-            WorkError: another process holds it.
+            WorkError: another process holds it, or it cannot be made.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / "lock")
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             raise WorkError(f"{self.path} is being run by another process") from None
+        except OSError as error:
+            raise WorkError(f"cannot write to {self.path}: {error.strerror}; see --output") from None
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from transformers import set_seed
 
 from ..core import touched_entries
@@ -54,9 +55,12 @@ def run(cell: Cell) -> Result:
             raise
         except DivergedError as error:
             result = _failed(cell, "diverged", str(error))
-        except (RuntimeError, MemoryError, ValueError, OSError) as error:
-            if isinstance(error, OSError) and error.errno in NO_SPACE:
-                raise WorkError(f"cannot write to {folder.path}: {error.strerror}") from error
+        except (RuntimeError, MemoryError, ValueError, OSError, SafetensorError) as error:
+            if _cannot_write(error):
+                folder.last_checkpoint()  # clears away what was cut short
+                raise WorkError(
+                    f"cannot write to {folder.path} ({error}): make room, and the same command goes on"
+                ) from error
             result = _failed(cell, *_reason(error))
         folder.finish(result)
     return result
@@ -147,6 +151,12 @@ def _identity(cell: Cell) -> dict[str, str | int | DataRecord]:
 
 def _failed(cell: Cell, status: Status, error: str) -> Result:
     return Result(**_identity(cell), status=status, error=error)
+
+
+def _cannot_write(error: Exception) -> bool:
+    """Whether the disk is the trouble; safetensors and torch.save tell it only in words."""
+    full = isinstance(error, OSError) and error.errno in NO_SPACE
+    return full or any(words in str(error) for words in ("No space left", "file write failed"))
 
 
 def _reason(error: Exception) -> tuple[Status, str]:

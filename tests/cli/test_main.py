@@ -224,6 +224,15 @@ def test_a_bad_row_is_named_by_file_and_line(row, message, call, model, tmp_path
     assert not (tmp_path / "results").exists()
 
 
+def test_a_results_folder_that_cannot_be_made_is_one_line(call, model, glue, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    command = ["finetune", "--model", model, "--data", glue, "--task", "cola", "--method", "ft", "--quiet"]
+    code, out, err = call(*command, "--output", "taken")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "cannot write to taken" in err
+    assert "--output" in err
+
+
 def test_debug_shows_the_traceback(call):
     assert "Traceback" not in call("finetune", "--task", "colla", "--method", "ft")[2]
     assert "Traceback" in call("finetune", "--task", "colla", "--method", "ft", "--debug")[2]
@@ -319,7 +328,12 @@ def test_model_and_data_come_from_the_hub_and_its_absence_is_one_line(model, tmp
 def test_ctrl_c_says_how_to_go_on(model, glue, tmp_path):
     command = [sys.executable, "-m", "sparsegrad_cli", "finetune", "--model", model, "--data", glue]
     command += ["--task", "cola", "--method", "ft", "--length", "24", "--epochs", "1000", "--patience", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
+    )
     deadline = time.monotonic() + 300
     while not list(tmp_path.glob("results/runs/*/metrics.jsonl")):
         assert time.monotonic() < deadline

@@ -20,7 +20,7 @@ from sparsegrad_cli.tasks.demo import DEMO_ROWS, demo_rows
 SPLITS = [(task, split) for task in DEMO_ROWS for split in DEMO_ROWS[task]]
 DEV_SPLITS = [(task, split) for task, split in SPLITS if split != "train"]
 
-PINNED = "d8459e2cefcf32a9f461660c5f32f917c68190364df7893e5f4e7d19a47706a4"
+PINNED = "9349158c2e03b4eecd4735599fe92087da3173d2134eef64bac8436438361bec"
 
 DIGEST = """
 import hashlib, json

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
+from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from sparsegrad_cli.errors import InputError, WorkError
@@ -192,9 +193,16 @@ def test_ctrl_c_is_recorded_and_the_run_goes_on_later(choices, tmp_path, monkeyp
     assert run(make_cell(tmp_path, RecordingWatch(), choices, keep_model=False)).status == "done"
 
 
-def test_a_full_disk_stops_with_a_message_and_leaves_no_result(choices, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_stops_with_a_message_and_leaves_no_result(error, choices, tmp_path, monkeypatch):
     def no_space(*args, **kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     monkeypatch.setattr(PreTrainedModel, "save_pretrained", no_space)
     cell = make_cell(tmp_path, RecordingWatch(), choices)

@@ -77,7 +77,7 @@ def _object(d: Dice, w: Words, ok: bool) -> str:
 
 
 def _gap(d: Dice, w: Words, ok: bool) -> str:
-    thing, verb, who = d.pick(w.things), d.pick(TRANSITIVE).past, d.pick(w.names)
+    thing, verb, who = d.pick(w.things), d.pick(NEED_OBJECT), d.pick(w.names)
     place, look = d.pick(w.places), d.pick(LOOKS)
     relative = d.chance()
     it = "" if relative == ok else " it"

@@ -24,8 +24,8 @@ def qnli(d: Dice, w: Words) -> tuple[tuple[str, str], int]:
     item, answered = replace(news(d, w), denied=False), d.chance()
     asked, *details = d.some(DETAILS, 3)
     told = item
-    if answered or d.chance(0.25):
+    if answered:
         details[0] = asked
-    if not answered and asked in details:
-        told = changed(d, w, item, ["who"])
+    elif d.chance(0.6):  # the same words of the question, about other news
+        details[0], told = asked, replace(news(d, w), denied=False)
     return (sentence(f"{item.ask(asked)}?"), sentence(told.tell(d, details))), int(not answered)
