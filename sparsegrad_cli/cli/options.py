@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from ..store.names import FORMS, PRECISIONS, PROTOCOLS
+from ..store.names import FORMS, PRECISIONS, PROTOCOLS, SUPPORTS
 
 WHAT, RECIPE, METHOD, OUTPUT = "What to run", "Training", "The method", "Output"
 
 Protocol = StrEnum("Protocol", {name: name for name in PROTOCOLS})
 Precision = StrEnum("Precision", {name: name for name in PRECISIONS})
 Form = StrEnum("Form", {name: name for name in FORMS})
+Support = StrEnum("Support", {name: name for name in SUPPORTS})
 Device = StrEnum("Device", ["auto", "cpu", "cuda"])
 
 Model = Annotated[
@@ -110,10 +111,17 @@ Rank = Annotated[
     int | None,
     typer.Option(min=1, help="lora: 7 by default, 10 from hidden size 1024.", rich_help_panel=METHOD),
 ]
+SupportOption = Annotated[
+    Support | None,
+    typer.Option(
+        help="sparsegrad: entries chosen at each step (dynamic, default) or once, by the calibration.",
+        rich_help_panel=METHOD,
+    ),
+]
 FormOption = Annotated[
     Form | None,
     typer.Option(
-        help="sparsegrad: folded (default) trains the same as the paper's regular and sparse-by-dense.",
+        help="sparsegrad: streamed (default), or one that trains the same; lean takes least memory.",
         rich_help_panel=METHOD,
     ),
 ]

@@ -8,32 +8,52 @@ merge(model)                                            # a plain model again
 """
 
 from .basis import Basis, BasisMismatchError, KindBasis, Rotation
+from .confined import ConfinedLinear, Corner
 from .hosvd import Calibration, Concentration, calibrate, energy_in_top
-from .linear import FORMS, Form, SparseGradLinear, sparse_by_dense
+from .linear import SparseGradLinear, sparse_by_dense
 from .linears import FAMILIES, MLPLinear, UnsupportedModelError, find_mlp_linears
 from .optimizer import SparseAdamW, touched_entries
-from .selection import kept_entries, top_entries
-from .sparsegrad import apply_sparsegrad, merge, sparse_adamw
+from .selection import kept_entries, leading_block, top_entries
+from .sparsegrad import (
+    FORMS,
+    SUPPORTS,
+    Form,
+    Support,
+    apply_confined,
+    apply_meprop,
+    apply_sparsegrad,
+    merge,
+    sparse_adamw,
+)
+from .streamed import StreamedLinear
 
 __all__ = [
     "FAMILIES",
     "FORMS",
+    "SUPPORTS",
     "Basis",
     "BasisMismatchError",
     "Calibration",
     "Concentration",
+    "ConfinedLinear",
+    "Corner",
     "Form",
     "KindBasis",
     "MLPLinear",
     "Rotation",
     "SparseAdamW",
     "SparseGradLinear",
+    "StreamedLinear",
+    "Support",
     "UnsupportedModelError",
+    "apply_confined",
+    "apply_meprop",
     "apply_sparsegrad",
     "calibrate",
     "energy_in_top",
     "find_mlp_linears",
     "kept_entries",
+    "leading_block",
     "merge",
     "sparse_adamw",
     "sparse_by_dense",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ def calibrate(
     model: nn.Module,
     batches: Iterable[Batch],
     steps: int = 30,
-    probe_steps: int = 2,
+    probe_steps: int = 4,
     loss_of: Callable[[nn.Module, Batch], Tensor] = model_loss,
     made_from: Mapping[str, str] | None = None,
     on_step: Callable[[int], None] | None = None,
@@ -63,7 +63,8 @@ def calibrate(
         model: any model that `find_mlp_linears` knows, on any device.
         batches: at least `steps + probe_steps` batches on the model's device.
         steps: batches whose gradients make the basis.
-        probe_steps: further batches, unseen by the basis, on which the concentration is measured.
+        probe_steps: further batches, unseen by the basis, on which the concentration and the energy of each
+            entry are measured; without any, the basis serves no fixed support.
         loss_of: from model and batch to a scalar loss.
         made_from: goes into the basis as its record.
         on_step: called with the number of batches done.
@@ -84,7 +85,9 @@ def calibrate(
         with _each_gradient(places, probe.add):
             for _ in range(probe_steps):
                 next(stream).backward()
-    return Calibration(basis, probe.concentration() if probe_steps else None)
+    if not probe_steps:
+        return Calibration(basis, None)
+    return Calibration(probe.basis_with_energy(), probe.concentration())
 
 
 def energy_in_top(G: Tensor, share: float) -> float:
@@ -127,23 +130,35 @@ def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Probe:
-    """Mean energy in the top 1% before and after, over the gradients that it is shown."""
+    """Over the gradients that it is shown: mean energy in the top 1% before and after, and in each entry."""
 
     SHARE = 0.01
 
     def __init__(self, basis: Basis) -> None:
+        self.basis = basis
         self.rotations = {kind: Rotation(b.U, b.V) for kind, b in basis.kinds.items()}
         self.seen: dict[str, list[tuple[float, float]]] = {kind: [] for kind in basis.kinds}
+        self.energy = {kind: b.U.new_zeros(b.shape) for kind, b in basis.kinds.items()}
 
     def add(self, place: MLPLinear, G: Tensor) -> None:
         rotated = self.rotations[place.kind].to_basis(G)
         self.seen[place.kind].append((energy_in_top(G, self.SHARE), energy_in_top(rotated, self.SHARE)))
+        self.energy[place.kind].addcmul_(rotated, rotated)
 
     def concentration(self) -> dict[str, Concentration]:
         return {
             kind: Concentration(*(sum(column) / len(pairs) for column in zip(*pairs, strict=True)))
             for kind, pairs in self.seen.items()
         }
+
+    def basis_with_energy(self) -> Basis:
+        kinds = {kind: replace(b, energy=_shares(self.energy[kind])) for kind, b in self.basis.kinds.items()}
+        return Basis(kinds, self.basis.made_from)
+
+
+def _shares(energy: Tensor) -> Tensor:
+    """Each entry over the sum of all."""
+    return energy / energy.sum().clamp(min=torch.finfo(energy.dtype).tiny)
 
 
 def _losses(

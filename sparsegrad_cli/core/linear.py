@@ -10,7 +10,8 @@ Three forms with the same output, the same input gradient and the same training:
     folded           holds W, so that forward is a plain linear; only the gradient is projected, and the
                      optimizer applies V dS U^T to W
 
-In every form `weight.grad` is `G~`: what an optimizer sees is the gradient in the new space.
+In every form `weight.grad` is `G~`: what an optimizer sees is the gradient in the new space. These are the
+references, the first two as the paper has them; for what is fast see `streamed` and `confined`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .basis import Rotation
 
-Form = Literal["folded", "regular", "sparse-by-dense"]
-FORMS: tuple[Form, ...] = get_args(Form)
+GradForm = Literal["folded", "regular", "sparse-by-dense"]
+GRAD_FORMS: tuple[GradForm, ...] = get_args(GradForm)
 
 
 class SparseGradLinear(nn.Module):
@@ -37,10 +38,10 @@ class SparseGradLinear(nn.Module):
         form: see the module's head.
     """
 
-    def __init__(self, linear: nn.Linear, rotation: Rotation, form: Form = "folded") -> None:
+    def __init__(self, linear: nn.Linear, rotation: Rotation, form: GradForm = "folded") -> None:
         super().__init__()
-        if form not in FORMS:
-            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+        if form not in GRAD_FORMS:
+            raise ValueError(f"form must be one of {', '.join(GRAD_FORMS)}, got {form!r}")
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.form = form
         self.rotation = rotation

@@ -56,6 +56,10 @@ def find_mlp_linears(model: nn.Module) -> list[MLPLinear]:
     return found
 
 
+# where the activation between a block's two MLP linears is, beside the first of them
+ACTIVATIONS: dict[str, str] = {"intermediate.dense": "intermediate_act_fn", "ffn.lin1": "activation"}
+
+
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
     """Puts `module` at the dotted `name` in `model`."""
     parent, _, child = name.rpartition(".")

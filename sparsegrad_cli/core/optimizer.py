@@ -16,6 +16,7 @@ from torch.optim.adamw import adamw
 from torch.optim.optimizer import ParamsT
 
 from .basis import Rotation
+from .moments import no_moments, places
 from .selection import top_entries
 
 
@@ -23,7 +24,8 @@ class SparseAdamW(torch.optim.Optimizer):
     """AdamW in which a parameter group may be masked.
 
     A group with `kept: int` is masked: of each of its matrices the `kept` entries with the largest gradient
-    magnitude are updated. A group without is plain AdamW. Moments of masked matrices are at least float32.
+    magnitude are updated. A group without is torch's own fused AdamW. Moments of masked matrices are at least
+    float32, and held only where an entry was ever chosen (see `moments`).
 
     Args:
         params: parameters, or groups as for any torch optimizer, each with an optional `kept`.
@@ -31,8 +33,8 @@ class SparseAdamW(torch.optim.Optimizer):
         betas: decay of the two moments.
         eps: added to the root of the second moment.
         weight_decay: decoupled, for the plain groups; a masked group has none.
-        rotations: for weights that stay in the original space while their `.grad` is in a basis (the folded
-            form): the update `dS` found there is applied as `V dS U^T`.
+        rotations: for weights that stay in the original space while their gradient is in a basis: the update
+            `dS` found there is applied as `V dS U^T`.
 
     Raises:
         ValueError: a value out of range, or weight decay in a masked group.
@@ -52,13 +54,13 @@ class SparseAdamW(torch.optim.Optimizer):
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must be in [0, 1), got {betas}")
         self.rotations = dict(rotations or {})
-        super().__init__(
-            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "kept": None}
-        )
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "kept": None}
+        super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict) -> None:
         """As in torch; refuses `kept` below 1 and weight decay in a masked group."""
         kept = param_group.get("kept")
+        param_group["fused"] = kept is None
         if kept is not None:
             if kept < 1:
                 raise ValueError(f"kept must be at least 1, got {kept}")
@@ -78,25 +80,57 @@ class SparseAdamW(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            for p in params:
-                self._init_state(p, masked=group["kept"] is not None)
             if group["kept"] is None:
                 self._plain_step(params, group)
-            else:
-                for p in params:
-                    self._masked_step(p, group)
+                continue
+            for p in params:
+                entries = top_entries(p.grad, group["kept"])
+                self._update(p, group, entries, p.grad.flatten()[entries])
         return loss
 
-    def _init_state(self, p: Tensor, masked: bool) -> None:
-        state = self.state[p]
-        if state:
-            return
-        dtype = torch.promote_types(p.dtype, torch.float32) if masked else p.dtype
-        state["step"] = torch.tensor(0.0)
-        state["exp_avg"] = torch.zeros_like(p, dtype=dtype)
-        state["exp_avg_sq"] = torch.zeros_like(p, dtype=dtype)
+    @torch.no_grad()
+    def take(self, p: nn.Parameter, G: Tensor) -> None:
+        """The step of one masked matrix from its gradient `G` (of the shape of `p`), which is not kept.
 
-    def _plain_step(self, params: list[Tensor], group: dict) -> None:
+        A streamed layer calls it in its backward; `p.grad` is not used.
+        """
+        group = next(g for g in self.param_groups if any(p is q for q in g["params"]))
+        entries = top_entries(G, group["kept"])
+        self._update(p, group, entries, G.flatten()[entries])
+
+    def _update(self, p: nn.Parameter, group: dict, entries: Tensor, gradient: Tensor) -> None:
+        """Adam at the flat positions `entries` of `p`, where the gradient is `gradient`; shapes (k,)."""
+        state = self.state[p]
+        if not state:
+            state.update(no_moments(p))
+        state["step"] += 1
+        step = state["step"].item()
+        beta1, beta2 = group["betas"]
+
+        at = places(state, entries)
+        exp_avg, exp_avg_sq = state["exp_avg"].view(-1), state["exp_avg_sq"].view(-1)
+        gradient = gradient.to(exp_avg.dtype)
+        mean = exp_avg[at].lerp_(gradient, 1 - beta1)
+        square = exp_avg_sq[at].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        exp_avg[at], exp_avg_sq[at] = mean, square
+
+        root = (square.sqrt() / math.sqrt(1 - beta2**step)).add_(group["eps"])
+        update = mean.div_(root).mul_(-group["lr"] / (1 - beta1**step))
+
+        rotation = self.rotations.get(p)
+        if rotation is None:
+            p.view(-1)[entries] += update.to(p.dtype)
+        else:
+            rotation.add_update(p, entries, update)
+
+    def _plain_step(self, params: list[nn.Parameter], group: dict) -> None:
+        for p in params:
+            if not self.state[p]:
+                self.state[p] = {
+                    "step": torch.zeros((), device=p.device),
+                    "exp_avg": torch.zeros_like(p),
+                    "exp_avg_sq": torch.zeros_like(p),
+                }
         beta1, beta2 = group["betas"]
         states = [self.state[p] for p in params]
         adamw(
@@ -106,6 +140,7 @@ class SparseAdamW(torch.optim.Optimizer):
             [state["exp_avg_sq"] for state in states],
             [],
             [state["step"] for state in states],
+            fused=True,
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,
@@ -115,38 +150,16 @@ class SparseAdamW(torch.optim.Optimizer):
             maximize=False,
         )
 
-    def _masked_step(self, p: Tensor, group: dict) -> None:
-        state = self.state[p]
-        state["step"] += 1
-        step = state["step"].item()
-        beta1, beta2 = group["betas"]
-
-        entries = top_entries(p.grad, group["kept"])  # (k,)
-        gradient = p.grad.flatten()[entries].to(state["exp_avg"].dtype)
-        exp_avg, exp_avg_sq = state["exp_avg"].view(-1), state["exp_avg_sq"].view(-1)
-        mean = exp_avg[entries].lerp_(gradient, 1 - beta1)
-        square = exp_avg_sq[entries].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        exp_avg[entries], exp_avg_sq[entries] = mean, square
-
-        root = (square.sqrt() / math.sqrt(1 - beta2**step)).add_(group["eps"])
-        update = mean.div_(root).mul_(-group["lr"] / (1 - beta1**step))
-
-        rotation = self.rotations.get(p)
-        if rotation is None:
-            p.view(-1)[entries] += update.to(p.dtype)
-        else:
-            p.add_(rotation.from_basis_sparse(entries, update))
-
     def load_state_dict(self, state_dict: dict) -> None:
-        """As in torch, but the moments of masked matrices keep the precision that they were saved in."""
+        """As in torch, but the state of masked matrices keeps the types that it was saved in."""
         super().load_state_dict(state_dict)
         saved_ids = [i for group in state_dict["param_groups"] for i in group["params"]]
         params = [(p, group) for group in self.param_groups for p in group["params"]]
         for saved_id, (p, group) in zip(saved_ids, params, strict=True):
             saved = state_dict["state"].get(saved_id)
             if saved and group["kept"] is not None:
-                for moment in ("exp_avg", "exp_avg_sq"):
-                    self.state[p][moment] = saved[moment].to(p.device, copy=True)
+                for name in ("page_of", "exp_avg", "exp_avg_sq"):
+                    self.state[p][name] = saved[name].to(p.device, copy=True)
 
 
 def touched_entries(optimizer: torch.optim.Optimizer, params: Iterable[nn.Parameter]) -> int:
@@ -155,4 +168,4 @@ def touched_entries(optimizer: torch.optim.Optimizer, params: Iterable[nn.Parame
     Once an entry has had a gradient its second moment stays above zero; before, it is zero.
     """
     states = (optimizer.state[p] for p in params if p in optimizer.state)
-    return sum(int(torch.count_nonzero(state["exp_avg_sq"])) for state in states)
+    return sum(int(torch.count_nonzero(state["exp_avg_sq"])) for state in states if state)

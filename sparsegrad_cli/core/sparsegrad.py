@@ -2,36 +2,109 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from torch import nn
 
 from .basis import Basis, Rotation
-from .linear import Form, SparseGradLinear
-from .linears import find_mlp_linears, replace_module
+from .confined import ConfinedLinear, ConfinedSupport, Corner
+from .linear import GradForm, SparseGradLinear
+from .linears import ACTIVATIONS, MLPLinear, find_mlp_linears, replace_module
 from .optimizer import SparseAdamW
 from .selection import kept_entries
+from .streamed import StreamedLinear
+
+Form = Literal["streamed", "lean", GradForm]
+FORMS: tuple[Form, ...] = ("streamed", "lean", *get_args(GradForm))
+Support = Literal["dynamic", ConfinedSupport]
+SUPPORTS: tuple[Support, ...] = ("dynamic", *get_args(ConfinedSupport))
 
 
-def apply_sparsegrad(model: nn.Module, basis: Basis, form: Form = "folded") -> list[SparseGradLinear]:
+def apply_sparsegrad(
+    model: nn.Module, basis: Basis, form: Form = "folded"
+) -> list[SparseGradLinear] | list[StreamedLinear]:
     """Replaces every MLP linear of `model`, in place; the model computes what it did.
 
     Args:
         model: any model that `find_mlp_linears` knows.
         basis: fits the model's kinds and shapes; one rotation of it serves all blocks.
-        form: "folded" leaves the model's weights as they are; the others hold `W~ = V^T W U`.
+        form: all train the same, at other costs:
+            "folded": `weight.grad` is `G~`, the weights stay in the original space; goes with any loop.
+            "streamed": the fast one; one backward is one step, so nothing accumulates (see `streamed`).
+            "lean": streamed, and the MLP's hidden layer is made again in backward: lighter, slower.
+            "regular", "sparse-by-dense": the paper's, which hold `W~ = V^T W U`.
 
     Raises:
         BasisMismatchError, UnsupportedModelError: see `Basis.check_fits`.
+        ValueError: no such form.
     """
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
     basis.check_fits(model)
     places = find_mlp_linears(model)
     device = places[0].linear.weight.device
     rotations = {kind: Rotation(b.U.to(device), b.V.to(device)) for kind, b in basis.kinds.items()}
+    if form in ("streamed", "lean"):
+        return [_stream(model, place, rotations[place.kind], form == "lean") for place in places]
     layers = []
     for place in places:
         layer = SparseGradLinear(place.linear, rotations[place.kind], form)
         replace_module(model, place.name, layer)
         layers.append(layer)
     return layers
+
+
+def apply_meprop(model: nn.Module) -> list[StreamedLinear]:
+    """Makes every MLP linear of `model` a streamed one in the original space: MeProp."""
+    return [_stream(model, place, None, recompute=False) for place in find_mlp_linears(model)]
+
+
+def apply_confined(
+    model: nn.Module,
+    basis: Basis,
+    support: ConfinedSupport,
+    density: float | None = None,
+    kept: int | None = None,
+) -> list[ConfinedLinear]:
+    """Makes every MLP linear of `model` one whose trained entries are chosen once; see `confined`.
+
+    Any optimizer will do: what it trains of such a layer is the vector `values`.
+
+    Args:
+        model: any model that `find_mlp_linears` knows.
+        basis: with the energy of each entry.
+        support: "block" or "fixed".
+        density: share of each MLP matrix to train, above 0 and at most 1; or
+        kept: number of entries of each.
+
+    Raises:
+        BasisMismatchError, UnsupportedModelError: see `Basis.check_fits`.
+        ValueError: the basis has no energies, or a value is out of range.
+    """
+    basis.check_fits(model)
+    places = find_mlp_linears(model)
+    device = places[0].linear.weight.device
+    corners = {
+        kind: Corner(b, support, kept_entries(b.shape, kept, density)).to(device)
+        for kind, b in basis.kinds.items()
+    }
+    layers = []
+    for place in places:
+        layer = ConfinedLinear(place.linear, corners[place.kind])
+        replace_module(model, place.name, layer)
+        layers.append(layer)
+    return layers
+
+
+def _stream(model: nn.Module, place: MLPLinear, rotation: Rotation | None, recompute: bool) -> StreamedLinear:
+    parent = model.get_submodule(place.name.rpartition(".")[0])
+    attribute = ACTIVATIONS.get(place.kind, "")
+    activation = getattr(parent, attribute, None)
+    layer = StreamedLinear(place.linear, rotation, activation, recompute)
+    replace_module(model, place.name, layer)
+    if activation is not None:
+        setattr(parent, attribute, nn.Identity())  # the layer applies it
+    return layer
 
 
 def sparse_adamw(
@@ -44,34 +117,44 @@ def sparse_adamw(
     """The optimizer for a model that `apply_sparsegrad` has changed, or for MeProp on one that it has not.
 
     The weights of the MLP linears are masked, everything else that takes gradients is trained by AdamW at
-    the same learning rate.
+    the same learning rate. Streamed layers take their steps from it, each in its backward.
 
     Args:
-        model: with SparseGradLinear layers; without any, its plain MLP linears are masked (MeProp).
+        model: with SparseGradLinear or StreamedLinear layers; without any, its plain MLP linears are masked.
         lr: learning rate.
         density: share of each MLP matrix to train at a step, above 0 and at most 1; or
         kept: number of entries of each.
         weight_decay: of everything else.
     """
-    layers = [module for module in model.modules() if isinstance(module, SparseGradLinear)]
-    rotations = {layer.weight: layer.rotation for layer in layers if layer.form == "folded"}
+    layers = [m for m in model.modules() if isinstance(m, SparseGradLinear | StreamedLinear)]
+    rotations = {
+        layer.weight: layer.rotation
+        for layer in layers
+        if layer.rotation is not None and getattr(layer, "form", "folded") == "folded"
+    }
     weights = [layer.weight for layer in layers] or [p.linear.weight for p in find_mlp_linears(model)]
     by_kept: dict[int, list[nn.Parameter]] = {}
     for weight in weights:
         by_kept.setdefault(kept_entries(tuple(weight.shape), kept, density), []).append(weight)
     masked = set(weights)
     rest = [p for p in model.parameters() if p.requires_grad and p not in masked]
-    groups: list[dict] = [{"params": params, "kept": k} for k, params in by_kept.items()]
-    for group in groups:
-        group["weight_decay"] = 0.0
+    groups: list[dict] = [{"params": params, "kept": k, "weight_decay": 0.0} for k, params in by_kept.items()]
     if rest:
         groups.append({"params": rest})
-    return SparseAdamW(groups, lr=lr, weight_decay=weight_decay, rotations=rotations)
+    optimizer = SparseAdamW(groups, lr=lr, weight_decay=weight_decay, rotations=rotations)
+    for layer in layers:
+        if isinstance(layer, StreamedLinear):
+            layer.take = optimizer.take
+    return optimizer
 
 
 def merge(model: nn.Module) -> nn.Module:
     """Puts plain linears back in place of the SparseGrad layers; the model computes what it did."""
     for name, module in list(model.named_modules()):
-        if isinstance(module, SparseGradLinear):
+        if isinstance(module, SparseGradLinear | StreamedLinear | ConfinedLinear):
             replace_module(model, name, module.dense())
+            if isinstance(module, StreamedLinear) and module.activation is not None:
+                parent, _, _ = name.rpartition(".")
+                kind = next(kind for kind in ACTIVATIONS if name.endswith(kind))
+                replace_module(model, f"{parent}.{ACTIVATIONS[kind]}", module.activation)
     return model

@@ -9,10 +9,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ..core import Basis, Form, find_mlp_linears
+from ..core import Basis, Form, Support, find_mlp_linears
 from ..store.schema import Parameters
 
 
@@ -23,7 +24,8 @@ class Settings:
     freeze_rest: bool = False  # train only the adapter part and the head
     density: float | None = None  # share of each MLP matrix trained at a step
     kept: int | None = None  # the same as a number of entries
-    form: Form = "folded"
+    support: Support = "dynamic"
+    form: Form = "streamed"  # with the dynamic support
     rank: int | None = None
 
 
@@ -73,6 +75,12 @@ def choose_trained(
     kept = set(adapted)
     for name, p in model.named_parameters():
         p.requires_grad_(p in kept or name in head)
+
+
+def adamw(model: nn.Module, learning_rate: float) -> Optimizer:
+    """torch's fused AdamW, transformers' default, over all that takes gradients; no weight decay."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.0, fused=True)
 
 
 def count_parameters(method: Method, head: Collection[str], total: int, touched: int | None) -> Parameters:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import ClassVar
 
-import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from ..core import Basis
-from .base import Settings, choose_trained, mlp_weights
+from .base import Settings, adamw, choose_trained, mlp_weights
 
 
 class FullFineTuning:
@@ -25,9 +25,8 @@ class FullFineTuning:
         self.adapted = mlp_weights(model)
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
-    def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.0)
+    def optimizer(self, learning_rate: float) -> Optimizer:
+        return adamw(self.model, learning_rate)
 
     def moved_at_a_step(self) -> int:
         return sum(p.numel() for p in self.adapted)

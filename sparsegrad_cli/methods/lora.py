@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import ClassVar
 
-import torch
 from peft import LoraConfig, LoraModel
 from torch import nn
+from torch.optim import Optimizer
 
 from ..core import Basis, find_mlp_linears
-from .base import Settings, choose_trained
+from .base import Settings, adamw, choose_trained
 
 
 class LoRA:
@@ -41,9 +41,8 @@ class LoRA:
             p.requires_grad_(p not in frozen)
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
-    def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.0)
+    def optimizer(self, learning_rate: float) -> Optimizer:
+        return adamw(self.model, learning_rate)
 
     def moved_at_a_step(self) -> int:
         return sum(p.numel() for p in self.adapted)

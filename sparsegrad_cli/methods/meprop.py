@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from ..core import Basis, SparseAdamW, kept_entries, sparse_adamw
-from .base import Settings, choose_trained, mlp_weights
+from ..core import Basis, SparseAdamW, apply_meprop, kept_entries, merge, sparse_adamw
+from .base import Settings, choose_trained
 
 
 class MeProp:
@@ -22,7 +22,7 @@ class MeProp:
     ) -> None:
         self.model = model
         self.settings = settings
-        self.adapted = mlp_weights(model)
+        self.adapted = [layer.weight for layer in apply_meprop(model)]
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
     def optimizer(self, learning_rate: float) -> SparseAdamW:
@@ -33,7 +33,7 @@ class MeProp:
         return sum(kept_entries(shape, self.settings.kept, self.settings.density) for shape in shapes)
 
     def merge(self) -> nn.Module:
-        return self.model
+        return merge(self.model)
 
 
 METHOD = MeProp

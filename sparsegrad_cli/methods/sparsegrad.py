@@ -6,15 +6,18 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from torch import nn
+from torch.optim import Optimizer
 
-from ..core import Basis, SparseAdamW, apply_sparsegrad, kept_entries, merge, sparse_adamw
-from .base import Settings, choose_trained
+from ..core import Basis, apply_confined, apply_sparsegrad, kept_entries, merge, sparse_adamw
+from .base import Settings, adamw, choose_trained
 
 
 class SparseGrad:
-    """See `Method`, and `core.SparseGradLinear` for the forms."""
+    """See `Method`, and `core` for the supports and forms."""
 
-    options: ClassVar[frozenset[str]] = frozenset({"density", "kept", "form", "calibration_steps", "basis"})
+    options: ClassVar[frozenset[str]] = frozenset(
+        {"density", "kept", "support", "form", "calibration_steps", "basis"}
+    )
     needs_basis: ClassVar[bool] = True
 
     def __init__(
@@ -24,13 +27,22 @@ class SparseGrad:
             raise ValueError("SparseGrad needs a basis: see core.calibrate")
         self.model = model
         self.settings = settings
-        self.adapted = [layer.weight for layer in apply_sparsegrad(model, basis, settings.form)]
+        self.is_confined = settings.support != "dynamic"
+        if self.is_confined:
+            layers = apply_confined(model, basis, settings.support, settings.density, settings.kept)
+            self.adapted = [layer.values for layer in layers]
+        else:
+            self.adapted = [layer.weight for layer in apply_sparsegrad(model, basis, settings.form)]
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
-    def optimizer(self, learning_rate: float) -> SparseAdamW:
+    def optimizer(self, learning_rate: float) -> Optimizer:
+        if self.is_confined:
+            return adamw(self.model, learning_rate)
         return sparse_adamw(self.model, learning_rate, self.settings.density, self.settings.kept)
 
     def moved_at_a_step(self) -> int:
+        if self.is_confined:
+            return sum(values.numel() for values in self.adapted)
         shapes = [tuple(p.shape) for p in self.adapted]
         return sum(kept_entries(shape, self.settings.kept, self.settings.density) for shape in shapes)
 

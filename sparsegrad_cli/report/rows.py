@@ -15,7 +15,8 @@ import pandas as pd
 from ..store.schema import RunConfig
 
 METHODS = ("ft", "lora", "meprop", "sparsegrad")  # the order of rows
-OWN_SETTINGS = ("density", "kept", "form", "calibration_steps", "basis", "rank")  # not for every method
+# not for every method
+OWN_SETTINGS = ("density", "kept", "support", "form", "calibration_steps", "basis", "rank")
 _OF_TABLE = {"model", "model_revision", "protocol", "device", "precision", "method"}
 _WITHIN_ROW = {"task", "seed", "data", "data_revision", "learning_rate", "batch_size"}
 SETTINGS = tuple(name for name in RunConfig.model_fields if name not in _OF_TABLE | _WITHIN_ROW)

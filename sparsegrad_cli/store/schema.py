@@ -20,7 +20,7 @@ import json
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .names import Completeness, Form, Precision, Protocol, Status
+from .names import Completeness, Form, Precision, Protocol, Status, Support
 
 
 class Record(BaseModel):
@@ -54,7 +54,8 @@ class RunConfig(Record):
     freeze_rest: bool  # train only the adapter part and the head
     kept: int | None  # entries trained in each MLP matrix at each step (meprop, sparsegrad)
     density: float | None  # the same as a share of the matrix; one of the two is set
-    form: Form | None  # sparsegrad
+    support: Support | None  # sparsegrad: the kept set moves ("dynamic") or was chosen by the calibration
+    form: Form | None  # sparsegrad with the dynamic support
     calibration_steps: int | None  # sparsegrad: batches in the calibration
     basis: str | None  # sparsegrad: SHA-256 of a basis given by the user; None: calibrated for the run
     rank: int | None  # lora

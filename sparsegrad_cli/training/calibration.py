@@ -20,7 +20,7 @@ from ..store.schema import RunConfig
 from .callbacks import Watch
 from .inputs import Inputs
 
-PROBE_STEPS = 2  # batches on which the concentration is measured, unseen by the basis
+PROBE_STEPS = 4  # batches, unseen by the basis, on which concentration and energies are measured
 
 
 def basis_path(config: RunConfig, inputs: Inputs, results: Path) -> Path:
@@ -35,7 +35,12 @@ def basis_path(config: RunConfig, inputs: Inputs, results: Path) -> Path:
         "max_train_examples",
     )
     key = {name: getattr(config, name) for name in decides}
-    key |= {"checkpoint": inputs.checkpoint.identity, "data": inputs.data.sha256, "device": config.device}
+    key |= {
+        "probe_steps": PROBE_STEPS,
+        "checkpoint": inputs.checkpoint.identity,
+        "data": inputs.data.sha256,
+        "device": config.device,
+    }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     return results / "bases" / f"{digest}.safetensors"
 

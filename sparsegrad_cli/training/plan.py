@@ -17,7 +17,7 @@ from ..models.checkpoint import Checkpoint, find_checkpoint
 from ..models.load import load_tokenizer
 from ..models.skeleton import longest_input, skeleton
 from ..store.basis_file import load_basis
-from ..store.schema import Form, Precision, Protocol, RunConfig
+from ..store.schema import Form, Precision, Protocol, RunConfig, Support
 from ..tasks import get_task
 from ..tasks.data import TaskData, load_data
 from .callbacks import Watch
@@ -55,6 +55,7 @@ class Choices:
     freeze_rest: bool = False
     density: float | None = None
     kept: int | None = None
+    support: Support | None = None
     form: Form | None = None
     calibration_steps: int | None = None
     basis: Path | None = None
@@ -106,6 +107,7 @@ def plan(choices: Choices) -> Plan:
         basis = None if choices.basis is None else load_basis(choices.basis)
         if basis is not None:
             basis.check_fits(model)
+            _check_energy(choices, basis)
     except (UnsupportedModelError, BasisMismatchError) as error:
         option = f"--basis {choices.basis}" if isinstance(error, BasisMismatchError) else "--model"
         raise InputError(f"{option}: {error}") from None
@@ -132,13 +134,24 @@ def _check_options(choices: Choices) -> None:
         raise InputError(f"--learning-rate must be above 0, got {choices.learning_rate:g}")
     if choices.epochs is not None and not choices.epochs > 0:
         raise InputError(f"--epochs must be above 0, got {choices.epochs:g}")
-    for option in ("density", "kept", "form", "calibration_steps", "basis", "rank"):
+    for option in ("density", "kept", "support", "form", "calibration_steps", "basis", "rank"):
         users = [name for name in choices.methods if option in get_method(name).options]
         if getattr(choices, option) is not None and not users:
             flag = "--" + option.replace("_", "-")
             raise InputError(f"{flag} is not used by --method {', '.join(choices.methods)}: leave it out")
+    if choices.form is not None and choices.support not in (None, "dynamic"):
+        raise InputError(f"--form goes with --support dynamic; --support {choices.support} has no other form")
     if choices.basis is not None and choices.calibration_steps is not None:
         raise InputError("--calibration-steps has no effect on a basis given by --basis: leave one out")
+
+
+def _check_energy(choices: Choices, basis: Basis) -> None:
+    missing = any(kind.energy is None for kind in basis.kinds.values())
+    if missing and choices.support in ("fixed", "block"):
+        raise InputError(
+            f"--basis {choices.basis} holds no energies, from which --support {choices.support} chooses: "
+            "make it again with `sparsegrad calibrate`"
+        )
 
 
 def _device(choices: Choices) -> str:
@@ -178,6 +191,7 @@ def _config(
     used = get_method(method).options
     density = choices.density if choices.density or choices.kept else DEFAULT_DENSITY
     steps = None if choices.basis else choices.calibration_steps or DEFAULT_CALIBRATION_STEPS
+    support = choices.support or "dynamic" if "support" in used else None
     large = getattr(model.config, "hidden_size", 0) >= LARGE_HIDDEN_SIZE
     return RunConfig(
         model=choices.model,
@@ -202,7 +216,8 @@ def _config(
         freeze_rest=choices.freeze_rest,
         kept=choices.kept if "kept" in used else None,
         density=density if "density" in used else None,
-        form=choices.form or "folded" if "form" in used else None,
+        support=support,
+        form=choices.form or "streamed" if support == "dynamic" else None,
         calibration_steps=steps if "calibration_steps" in used else None,
         basis=_sha256(choices.basis) if choices.basis and "basis" in used else None,
         rank=choices.rank or (LORA_RANK_LARGE if large else LORA_RANK) if "rank" in used else None,

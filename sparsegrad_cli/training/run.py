@@ -88,7 +88,8 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None) -
         freeze_rest=config.freeze_rest,
         density=config.density,
         kept=config.kept,
-        form=config.form or "folded",
+        support=config.support or "dynamic",
+        form=config.form or "streamed",
         rank=config.rank,
     )
     method = method_class(model, loaded.head, settings, basis)

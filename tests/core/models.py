@@ -7,31 +7,45 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """`x + W2 gelu(W1 x)`, with the linears where BERT has them."""
+    """`x + W2 gelu(W1 x)`, with the linears and the activation where BERT has them."""
 
     def __init__(self, hidden: int, inner: int, bias: bool) -> None:
         super().__init__()
         self.intermediate = nn.Module()
         self.intermediate.dense = nn.Linear(hidden, inner, bias=bias)
+        self.intermediate.intermediate_act_fn = nn.GELU()
         self.output = nn.Module()
         self.output.dense = nn.Linear(inner, hidden, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.output.dense(torch.nn.functional.gelu(self.intermediate.dense(x)))
+        h = self.intermediate.intermediate_act_fn(self.intermediate.dense(x))
+        return x + self.output.dense(h)
 
 
 class TinyModel(nn.Module):
-    """Blocks and a head; `forward(x, y)` is a loss, `x` of shape (batch, tokens, hidden)."""
+    """Blocks and a head; `forward(x, y)` is a loss, `x` of shape (batch, tokens, hidden).
 
-    def __init__(self, hidden: int = 8, inner: int = 20, layers: int = 2, bias: bool = True) -> None:
+    With `first_token` the head sees only the first token, as a classifier's: the others have no gradient.
+    """
+
+    def __init__(
+        self,
+        hidden: int = 8,
+        inner: int = 20,
+        layers: int = 2,
+        bias: bool = True,
+        first_token: bool = False,
+    ) -> None:
         super().__init__()
+        self.first_token = first_token
         self.layer = nn.ModuleList(Block(hidden, inner, bias) for _ in range(layers))
         self.head = nn.Linear(hidden, 3)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         for block in self.layer:
             x = block(x)
-        return torch.nn.functional.cross_entropy(self.head(x.mean(1)), y)
+        pooled = x[:, 0] if self.first_token else x.mean(1)
+        return torch.nn.functional.cross_entropy(self.head(pooled), y)
 
 
 def tiny_model(seed: int = 0, dtype: torch.dtype = torch.float64, **sizes: int | bool) -> TinyModel:

@@ -151,7 +151,9 @@ def test_the_caption_names_what_the_methods_were_set_to(tmp_path):
     for method in ("ft", "lora", "sparsegrad"):
         write_run(tmp_path, method)
     told = only_table(tmp_path).caption["methods"]
-    assert told == "lora rank 7; sparsegrad density 0.01, form folded, calibration-steps 30"
+    assert (
+        told == "lora rank 7; sparsegrad density 0.01, support dynamic, form streamed, calibration-steps 30"
+    )
     write_run(tmp_path, "lora", rank=16)
     assert only_table(tmp_path).caption["methods"].startswith("sparsegrad")
 

@@ -15,7 +15,11 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
+from sparsegrad_cli.core import FORMS, Basis
 from sparsegrad_cli.errors import InputError, WorkError
+from sparsegrad_cli.models.checkpoint import find_checkpoint
+from sparsegrad_cli.models.load import load_classifier
+from sparsegrad_cli.store.basis_file import save_basis
 from sparsegrad_cli.store.schema import Environment, Result, RunConfig
 from sparsegrad_cli.training.plan import Choices, plan
 from sparsegrad_cli.training.run import run
@@ -23,7 +27,7 @@ from sparsegrad_cli.training.run import run
 from ..cells import PowerCutError, RecordingWatch, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
 
-METHODS = ["ft", "lora", "meprop", "sparsegrad"]
+METHODS = ["ft", "lora", "meprop", "sparsegrad", "sparsegrad block"]
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +52,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-def with_method(choices: Choices, name: str) -> Choices:
+def with_method(choices: Choices, variant: str) -> Choices:
+    name, _, support = variant.partition(" ")
     sparse = name in ("meprop", "sparsegrad")
     return dataclasses.replace(
         choices,
         methods=[name],
+        support=support or None,
         density=choices.density if sparse else None,
         calibration_steps=choices.calibration_steps if name == "sparsegrad" else None,
     )
@@ -243,13 +249,34 @@ def test_heldout_selects_on_one_half_of_dev_and_reports_the_other(choices, tmp_p
 
 def test_the_forms_of_sparsegrad_come_to_the_same_score(choices, tmp_path):
     results = []
-    for form in ("folded", "regular", "sparse-by-dense"):
+    for form in FORMS:
         chosen = dataclasses.replace(choices, form=form)
         result = run(make_cell(tmp_path, RecordingWatch(), chosen, keep_model=False))
         results.append(outcome(tmp_path, result))
     for identity, logits in results[1:]:
         assert identity["score"] == results[0][0]["score"]
         np.testing.assert_allclose(logits, results[0][1], rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize("support", ["fixed", "block"])
+def test_confined_supports_touch_what_they_train_and_no_more(support, choices, tmp_path):
+    chosen = dataclasses.replace(choices, support=support)
+    cell = make_cell(tmp_path, RecordingWatch(), chosen, keep_model=False)
+    result = run(cell)
+    assert result.status == "done"
+    assert (cell.config.support, cell.config.form) == (support, None)
+    assert result.parameters.touched == result.parameters.adapted > 0
+
+
+def test_a_basis_without_energies_serves_no_confined_support(choices, tmp_path):
+    folder = Path(choices.model)
+    model = load_classifier(find_checkpoint(str(folder)), 2, regression=False).model
+    path = tmp_path / "identity.safetensors"
+    save_basis(Basis.identity(model), path)
+    chosen = dataclasses.replace(choices, basis=path, calibration_steps=None)
+    plan(chosen)
+    with pytest.raises(InputError, match="holds no energies"):
+        plan(dataclasses.replace(chosen, support="fixed"))
 
 
 def test_tokens_are_made_once_and_kept_apart_by_tokenizer_and_length(choices, tmp_path, monkeypatch):
@@ -290,6 +317,8 @@ def test_pad_to_max_pads_every_batch(choices, tmp_path):
         ({"precision": "tf32", "device": "cpu"}, "tf32 needs a CUDA device"),
         ({"basis": Path("nowhere.safetensors"), "calibration_steps": None}, "no basis at nowhere"),
         ({"basis": Path(__file__), "calibration_steps": None}, "is no basis"),
+        ({"support": "block", "form": "lean"}, "--form goes with --support dynamic"),
+        ({"methods": ["meprop"], "calibration_steps": None, "support": "block"}, "--support is not used"),
         ({"methods": ["adalora"]}, "no method 'adalora', there are ft, lora, meprop, sparsegrad"),
     ],
 )

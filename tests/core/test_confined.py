@@ -1,0 +1,175 @@
+"""The confined supports: a plain linear whose gradient is the chosen part of G~, for any optimizer."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from sparsegrad_cli.core import (
+    Basis,
+    ConfinedLinear,
+    Corner,
+    apply_confined,
+    calibrate,
+    find_mlp_linears,
+    merge,
+)
+
+from .models import batches, tiny_model
+from .test_optimizer import random_basis, train
+from .test_streamed import kept_bytes
+
+SUPPORTS = ["block", "fixed"]
+
+
+def basis_with_energy(model: nn.Module) -> Basis:
+    """A random basis whose energies fall from the leading corner."""
+    basis = random_basis(model)
+    kinds = {}
+    for kind, b in basis.kinds.items():
+        O, I = b.shape
+        energy = 0.8 ** (torch.arange(O)[:, None] + 2 * torch.arange(I)).double()
+        kinds[kind] = replace(b, energy=energy / energy.sum())
+    return Basis(kinds)
+
+
+def trained_part(layer: ConfinedLinear) -> torch.Tensor:
+    """1 at the trained entries of the new space, O x I."""
+    chosen = torch.zeros(layer.out_features, layer.in_features, dtype=torch.float64)
+    r, c = layer.corner.V.shape[1], layer.corner.U.shape[1]
+    chosen[:r, :c] = layer.corner.matrix(torch.ones_like(layer.values))
+    return chosen
+
+
+@pytest.mark.parametrize("support", SUPPORTS)
+@pytest.mark.parametrize("first_token", [True, False])
+def test_gradients_are_the_chosen_entries_of_the_rotated_gradient(support, first_token):
+    model, plain = tiny_model(first_token=first_token), tiny_model(first_token=first_token)
+    basis = basis_with_energy(model)
+    layers = apply_confined(model, basis, support, density=0.1)
+    (x, y), *_ = batches(1)
+    losses = [m(x, y) for m in (model, plain)]
+    torch.testing.assert_close(*losses, rtol=0, atol=1e-12)
+    for loss in losses:
+        loss.backward()
+    for layer, place in zip(layers, find_mlp_linears(plain), strict=True):
+        b = basis.kinds[place.kind]
+        G = b.V.T @ place.linear.weight.grad @ b.U
+        assert layer.values.numel() <= round(0.1 * G.numel())
+        expected = G[trained_part(layer).bool()]
+        torch.testing.assert_close(layer.values.grad, expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(layer.bias.grad, place.linear.bias.grad, rtol=0, atol=1e-12)
+        assert layer.weight.grad is None
+    torch.testing.assert_close(model.head.weight.grad, plain.head.weight.grad, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("support", SUPPORTS)
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+def test_any_optimizer_moves_the_chosen_entries_and_no_others(support, optimizer):
+    model, start = tiny_model(), tiny_model()
+    basis = basis_with_energy(model)
+    layers = apply_confined(model, basis, support, kept=12)
+    train(model, optimizer(model.parameters(), lr=1e-2), steps=5)
+    chosen = [trained_part(layer).bool() for layer in layers]
+    values = [layer.values.detach().clone() for layer in layers]
+    merge(model)
+    places = zip(find_mlp_linears(model), find_mlp_linears(start), chosen, values, strict=True)
+    for place, before, mask, trained in places:
+        b = basis.kinds[place.kind]
+        moved = b.V.T @ (place.linear.weight - before.linear.weight) @ b.U
+        torch.testing.assert_close(moved[mask], trained, rtol=0, atol=1e-12)
+        assert moved[~mask].abs().max() < 1e-12 < 1e-5 < moved[mask].abs().max()
+
+
+def test_a_block_of_everything_trains_as_adam_in_the_basis():
+    model, adam = tiny_model(), tiny_model()
+    identity = Basis.identity(model)
+    kinds = {kind: replace(b, energy=torch.ones(b.shape)) for kind, b in identity.kinds.items()}
+    layers = apply_confined(model, Basis(kinds), "fixed", density=1.0)
+    ours = train(model, torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0))
+    theirs = train(adam, torch.optim.AdamW(adam.parameters(), lr=1e-2, weight_decay=0.0))
+    assert ours == pytest.approx(theirs, abs=1e-10)
+    assert all(layer.values.numel() == layer.weight.numel() for layer in layers)
+
+
+@pytest.mark.parametrize("support", SUPPORTS)
+def test_evaluation_sees_what_training_changed(support):
+    model = tiny_model()
+    apply_confined(model, basis_with_energy(model), support, density=0.1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, y = batches(1)[0]
+    model(x, y).backward()
+    optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        after = model(x, y)
+    merge(model)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x, y), after, rtol=0, atol=1e-12)
+
+
+def test_a_state_dict_holds_what_was_not_yet_folded():
+    model, other = tiny_model(), tiny_model(seed=1)
+    basis = basis_with_energy(model)
+    for m in (model, other):
+        apply_confined(m, basis, "block", density=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    train(model, optimizer, steps=3)  # the last step is in `values`, not in `weight`
+    other.load_state_dict(model.state_dict())
+    resumed = torch.optim.AdamW(other.parameters(), lr=1e-2)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert train(other, resumed, steps=3) == train(model, optimizer, steps=3)
+
+
+def test_less_is_kept_for_backward_than_by_a_plain_linear():
+    plain = tiny_model()
+    for place in find_mlp_linears(plain):
+        place.linear.weight.requires_grad_(False)  # as LoRA has it, its own input for A left out
+    confined = tiny_model()
+    layers = apply_confined(confined, basis_with_energy(confined), "block", kept=8)
+    extra = sum(4 * 5 * layer.corner.U.shape[1] * 8 for layer in layers)  # x U_c: batch, tokens, c, bytes
+    assert kept_bytes(confined) <= kept_bytes(plain) + extra
+    assert len({layer.corner for layer in layers}) == 2
+
+
+def test_the_backward_needs_no_more_columns_than_it_was_promised():
+    model = tiny_model(hidden=16, inner=40)
+    for place in find_mlp_linears(model):
+        O, I = place.linear.weight.shape
+        kind = random_basis(model).kinds[place.kind]
+        wide = replace(
+            kind, energy=torch.ones(O, I) * (torch.arange(O)[:, None] == 0)
+        )  # one row, all columns
+        corner = Corner(wide, "block", kept=O)
+        assert corner.U.shape[1] <= 4
+        assert corner.kept <= O
+
+
+def test_without_energies_there_is_nothing_to_choose_from():
+    model = tiny_model()
+    basis = calibrate(model, batches(2), steps=2, probe_steps=0, loss_of=lambda m, b: m(*b)).basis
+    with pytest.raises(ValueError, match="probe_steps"):
+        apply_confined(model, basis, "fixed", density=0.1)
+
+
+def test_bfloat16_weights_have_float32_values():
+    model = tiny_model(dtype=torch.bfloat16)
+    layers = apply_confined(model, basis_with_energy(tiny_model(dtype=torch.float32)), "block", density=0.1)
+    for layer in layers:
+        layer.corner.to(torch.float32)
+    train(model, torch.optim.AdamW(model.parameters(), lr=1e-2), steps=2)
+    assert all(layer.values.dtype == torch.float32 for layer in layers)
+    assert all(layer.weight.dtype == torch.bfloat16 for layer in layers)
+
+
+def test_under_autocast_it_trains_float32_values():
+    model = tiny_model(dtype=torch.float32)
+    basis = basis_with_energy(model)
+    layers = apply_confined(model, basis, "fixed", density=0.1)
+    x, y = batches(1, dtype=torch.float32)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = model(x, y)
+    loss.backward()
+    assert all(layer.values.grad.dtype == torch.float32 for layer in layers)
