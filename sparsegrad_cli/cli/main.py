@@ -15,6 +15,7 @@ import typer
 
 from .. import __version__
 from ..errors import InputError, WorkError
+from .bench import bench
 from .calibrate import calibrate
 from .finetune import finetune
 from .ls import ls
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command()(calibrate)
 app.command()(finetune)
+app.add_typer(bench, name="bench")
 app.command()(report)
 app.command()(ls)
 
@@ -67,7 +69,8 @@ def main() -> NoReturn:
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
     except (KeyboardInterrupt, typer.Abort):
-        code = _end(INTERRUPTED, "stopped; the same command goes on from the last checkpoint", debug)
+        again = "measures anew" if arguments[:1] == ["bench"] else "goes on from the last checkpoint"
+        code = _end(INTERRUPTED, f"stopped; the same command {again}", debug)
     except UsageError as error:
         hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
         code = _end(2, error.format_message().rstrip(".") + hint, debug)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..bench.folder import Bench, read_benches
 from ..store.atomic import write_text
 from ..store.schema import Record
 from .build import build_tables
 from .files import to_csv, to_markdown
 from .layout import left_out_words
-from .read import read_runs
+from .read import holds_runs, read_runs
 from .table import Table
 
 if TYPE_CHECKING:
@@ -21,29 +22,37 @@ __all__ = ["Report", "build_report", "read_runs"]
 
 
 class Report(Record):
-    """Tables, and how many runs are in none of them."""
+    """Tables, how many runs are in none of them, and benchmarks."""
 
     tables: tuple[Table, ...]
     left_out: dict[str, int]  # status -> runs
+    benches: tuple[Bench, ...] = ()
 
     def print(self, console: Console) -> None:
         """Draws the tables as wide as the console lets them."""
         from rich.text import Text
 
+        from .bench_words import print_bench
         from .terminal import print_table
 
         for table in self.tables:
             print_table(console, table)
             console.print()
-        if not self.tables:
+        for bench in self.benches:
+            print_bench(console, bench)
+            console.print()
+        if not self.tables and not self.benches:
             console.print("No finished run to show.")
         if self.left_out:
             console.print(Text(left_out_words(self.left_out), style="yellow"))
 
     def write(self, folder: Path) -> list[Path]:
         """Writes `report.md` and `report.csv` into `folder`, each whole or not at all."""
+        from .bench_words import bench_markdown
+
         markdown, csv = folder / "report.md", folder / "report.csv"
-        write_text(markdown, to_markdown(self.tables, self.left_out))
+        benches = [bench_markdown(bench, folder) for bench in self.benches]
+        write_text(markdown, to_markdown(self.tables, self.left_out, benches))
         write_text(csv, to_csv(self.tables))
         return [markdown, csv]
 
@@ -56,15 +65,21 @@ def build_report(folders: Sequence[Path]) -> Report:
     """Tables of the finished runs in the folders; of a configuration and seed that were run twice, the first.
 
     Args:
-        folders: results folders, any folders above runs, or single runs.
+        folders: results folders, any folders above runs, single runs, or single benchmarks.
 
     Raises:
-        InputError: a folder is missing or holds no run, or a file of a run is not what it should be.
+        InputError: a folder is missing, or holds neither run nor benchmark, or a file is not what it should
+            be.
     """
-    runs = read_runs(folders)
+    benches = read_benches(folders)
+    # a folder may hold benchmarks alone
+    with_runs = [folder for folder in folders if holds_runs(folder) or not read_benches([folder])]
+    if not with_runs:
+        return Report(tables=(), left_out={}, benches=benches)
+    runs = read_runs(with_runs)
     done = runs[runs["status"] == "done"]
     once = done.drop_duplicates("same")
     left_out = runs["status"][runs["status"] != "done"].value_counts().to_dict()
     if repeats := len(done) - len(once):
         left_out["repeated"] = repeats
-    return Report(tables=build_tables(once), left_out=left_out)
+    return Report(tables=build_tables(once), left_out=left_out, benches=benches)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from .layout import Part, cost_parts, left_out_words, legend, score_parts
-from .table import Row, Table
+from .table import Table
 
 CSV_COLUMNS = [
     *("model", "checkpoint", "protocol", "device", "precision", "data", "method", "settings"),
@@ -16,29 +16,32 @@ CSV_COLUMNS = [
 ]
 
 
-def to_markdown(tables: Sequence[Table], left_out: dict[str, int]) -> str:
-    """Every table with its reading and caption, and a line on the runs that are in none."""
+def to_markdown(tables: Sequence[Table], left_out: dict[str, int], benches: Sequence[str] = ()) -> str:
+    """Every table with its reading and caption, sections of benchmarks, a line on runs that are in none."""
     lines = ["# Results", ""]
     for table in tables:
-        lines += [f"## {_escaped(table.title)}", ""]
+        lines += [f"## {escaped(table.title)}", ""]
+        labels = Part(["method"], [[row.label] for row in table.rows])
         scores, costs = score_parts(table), cost_parts(table)
         for parts in [[*scores, *costs]] if len(table.columns) == 1 else [scores, costs]:
-            lines += [*_grid(table.rows, parts), ""]
-        lines += [f"{_escaped(line)}\n" for line in table.reading]
-        lines += [f"- {name}: {_escaped(text)}" for name, text in table.caption.items()]
-        lines += [f"- legend: {_escaped(legend(table))}", ""]
-    if not tables:
+            lines += [*grid_lines([labels, *parts]), ""]
+        lines += [f"{escaped(line)}\n" for line in table.reading]
+        lines += [f"- {name}: {escaped(text)}" for name, text in table.caption.items()]
+        lines += [f"- legend: {escaped(legend(table))}", ""]
+    lines += benches
+    if not tables and not benches:
         lines += ["No finished run.", ""]
     if left_out:
         lines += [left_out_words(left_out), ""]
     return "\n".join(lines)
 
 
-def _grid(rows: Sequence[Row], parts: Sequence[Part]) -> Iterator[str]:
-    yield _line(["method", *(_head(part) for part in parts)])
-    yield "|" + " --- |" + " ---: |" * len(parts)
-    for place, row in enumerate(rows):
-        yield _line([row.label, *(" / ".join(part.cells[place]) for part in parts)])
+def grid_lines(parts: Sequence[Part]) -> Iterator[str]:
+    """A Markdown table; the first part is the rows' labels."""
+    yield _line([_head(part) for part in parts])
+    yield "|" + " --- |" + " ---: |" * (len(parts) - 1)
+    for cells in zip(*(part.cells for part in parts), strict=True):
+        yield _line([" / ".join(cell) for cell in cells])
 
 
 def _head(part: Part) -> str:
@@ -47,10 +50,10 @@ def _head(part: Part) -> str:
 
 
 def _line(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(_escaped(text) for text in texts) + " |"
+    return "| " + " | ".join(escaped(text) for text in texts) + " |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     return text.replace("|", "\\|")
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import pandas as pd
 import pydantic
 
+from ..bench.folder import is_bench
 from ..errors import InputError
 from ..store.schema import Environment, Record, Result, RunConfig
 
@@ -42,6 +43,15 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
     return frame.where(frame.notna(), None)
 
 
+def holds_runs(folder: Path) -> bool:
+    """Whether there is a run at or below `folder`.
+
+    Raises:
+        InputError: it is missing or cannot be read.
+    """
+    return any(True for _ in _run_folders(folder, set()))
+
+
 def _run_folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
     """The runs at or below `folder`; follows links, but never in a circle."""
     if folder.resolve() in seen:
@@ -53,6 +63,8 @@ def _run_folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
         raise InputError(f"{folder}: no such folder") from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be read as a folder ({error.strerror})") from None
+    if is_bench(folder):
+        return
     names = {entry.name for entry in entries}
     if names & {"result.json", "environment.json"} or (
         "config.json" in names and folder.parent.name == "runs"

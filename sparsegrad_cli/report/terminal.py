@@ -24,34 +24,35 @@ def print_table(console: Console, table: Table) -> None:
     fits = labels.width + sum(GAP + part.width for part in together) <= console.width
     console.print(Text(table.title, style="bold"), soft_wrap=True)
     for parts in [together] if fits and len(table.columns) == 1 else [scores, costs]:
-        for block in _blocks(parts, console.width - labels.width):
+        for block in blocks(parts, console.width - labels.width):
             console.print()
-            console.print(_grid([labels, *block]), crop=False)
+            console.print(grid([labels, *block]), crop=False)
     width = min(max(console.width, NARROWEST), WIDEST)
     console.print()
     for text in table.reading:
         console.print(Text(textwrap.fill(text, width)), soft_wrap=True)
     console.print()
-    for line in _caption(table, width):
+    for line in caption_lines({**table.caption, "legend": legend(table)}, width):
         console.print(Text(line, style="dim"), soft_wrap=True)
 
 
-def _blocks(parts: Sequence[Part], width: int) -> list[list[Part]]:
+def blocks(parts: Sequence[Part], width: int) -> list[list[Part]]:
     """As many columns side by side as fit."""
-    blocks: list[list[Part]] = [[]]
+    made: list[list[Part]] = [[]]
     left = width
     for part in parts:
-        if blocks[-1] and GAP + part.width > left:
-            blocks.append([])
+        if made[-1] and GAP + part.width > left:
+            made.append([])
             left = width
-        blocks[-1].append(part)
+        made[-1].append(part)
         left -= GAP + part.width
-    return blocks
+    return made
 
 
-def _grid(parts: Sequence[Part]) -> Grid:
+def grid(parts: Sequence[Part]) -> Grid:
+    """The parts side by side; the first is the rows' labels."""
     width = sum(part.width for part in parts) + GAP * (len(parts) - 1)
-    grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="", width=width)
+    drawn = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="", width=width)
     height = max(len([*part.head, *part.metrics, *part.notes]) for part in parts)
     for place, part in enumerate(parts):
         lines = [Text(line, style="bold") for line in part.head]
@@ -60,14 +61,14 @@ def _grid(parts: Sequence[Part]) -> Grid:
         lines += [Text()] * (height - len(lines))
         rule = Text("─" * part.width, style="dim")
         justify = "right" if place else "left"
-        grid.add_column(Text("\n").join([*lines, rule]), justify=justify, no_wrap=True, width=part.width)
+        drawn.add_column(Text("\n").join([*lines, rule]), justify=justify, no_wrap=True, width=part.width)
     for cells in zip(*(part.cells for part in parts), strict=True):
-        grid.add_row(*(Text("\n".join(lines)) for lines in cells))
-    return grid
+        drawn.add_row(*(Text("\n".join(lines)) for lines in cells))
+    return drawn
 
 
-def _caption(table: Table, width: int) -> list[str]:
-    named = {**table.caption, "legend": legend(table)}
+def caption_lines(named: dict[str, str], width: int) -> list[str]:
+    """Each text after its name, wrapped, in two columns."""
     margin = max(map(len, named)) + GAP
     lines = []
     for name, text in named.items():

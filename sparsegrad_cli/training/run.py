@@ -13,7 +13,7 @@ from transformers import set_seed
 from ..core import touched_entries
 from ..errors import WorkError
 from ..methods import get_method
-from ..methods.base import Settings, count_parameters
+from ..methods.base import Method, Settings, count_parameters
 from ..models.load import LoadedModel, load_classifier
 from ..store.atomic import write_atomically
 from ..store.environment import describe_environment
@@ -74,15 +74,13 @@ def load_model(config: RunConfig, inputs: Inputs) -> LoadedModel:
     return load_classifier(inputs.checkpoint, num_labels, task.is_regression)
 
 
-def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None) -> Result:
-    config, inputs, folder = cell.config, cell.inputs, cell.folder
-    model = loaded.model.to(config.device)
-    total = sum(p.numel() for p in model.parameters())
+def adapt(cell: Cell, loaded: LoadedModel) -> Method:
+    """The starting model, made ready by the run's method; what is random is of the run's seed."""
+    config = cell.config
     method_class = get_method(config.method)
     basis = cell.basis
     if method_class.needs_basis and basis is None:
-        basis = find_or_calibrate(model, config, inputs, cell.results, cell.watch)
-
+        basis = find_or_calibrate(loaded.model, config, cell.inputs, cell.results, cell.watch)
     set_seed(config.seed)
     settings = Settings(
         freeze_rest=config.freeze_rest,
@@ -92,7 +90,14 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None) -
         form=config.form or "streamed",
         rank=config.rank,
     )
-    method = method_class(model, loaded.head, settings, basis)
+    return method_class(loaded.model, loaded.head, settings, basis)
+
+
+def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None) -> Result:
+    config, inputs, folder = cell.config, cell.inputs, cell.folder
+    model = loaded.model.to(config.device)
+    total = sum(p.numel() for p in model.parameters())
+    method = adapt(cell, loaded)
     optimizer = method.optimizer(config.learning_rate)
     trainer = make_trainer(model, optimizer, cell)
     trained = train(trainer, optimizer, checkpoint)

@@ -1,0 +1,147 @@
+"""What a training step cannot avoid: its operations and its memory traffic, counted from the modules.
+
+A floor is the model as written, on the tokens that are there (padding is avoidable), in the form of the
+method that is measured. For a linear `O x I` and `T` tokens, of which `L` have a gradient that is not exactly
+zero (in the last block only the one of each sequence that the head reads), operations are
+
+    forward        2 T O I                      attention: 4 n^2 H for a sequence of n tokens, H wide
+    input's        2 L O I                      twice attention's forward; nothing before the first that is
+                                                trained
+    weight's       2 L O I                      where the weight is trained
+
+and for the MLP linears in place of the weight's
+
+    meprop                      2 L O I
+    streamed, lean, folded      2 (min(L, I) O^2 + min(L, O) I^2 + L O I) to project, the cheapest order, and
+                                2 (k max(O, I) + O I min(O, I)) to apply V dS U^T with k entries
+    lean                        2 L O I more for the wide one, that is made again
+    regular, sparse-by-dense    2 L O I, and 2 (O^2 + I^2) more for each of T and of L: three factors for one
+    lora, rank r                4 L r (O + I), and 2 T r (O + I) more in forward
+    fixed, block (r x c)        2 T I c + 2 L O c + 2 r O c + 2 O c (r + I)
+
+Bytes are, in float32: each weight of a linear read in forward and for its input's gradient; 32 for each
+scalar that AdamW trains (gradient written and read, weight and two moments read and written); of a masked
+matrix the gradient written and read, 28 for each of the k entries, and the whole of `W` read and written
+where the update is `V dS U^T`; the basis read once; and what the row saves for backward, as measured, written
+and read. Elementwise operations are not counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from ..core import Corner, find_mlp_linears
+from .schema import RowSpec, Work
+
+IN_BLOCK = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
+AFTER_ATTENTION = re.compile(r"attention\.output\.dense$|out_lin$|o_proj$|gate_proj$")
+ORIGINAL_SPACE = ("streamed", "lean", "folded")  # forms whose update is `V dS U^T`
+FLOAT, ADAMW, ENTRY = 4, 32, 28  # bytes
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear `O x I` of the plain model as a step meets it."""
+
+    O: int
+    I: int
+    T: float  # rows in forward
+    L: float  # rows with a gradient in backward
+    mlp: bool
+    trained: bool  # where the rest is frozen
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The plain model on a batch, before a method changes it."""
+
+    linears: tuple[Linear, ...]  # in the order of forward
+    attention: float  # operations of its products in forward
+
+
+def read_architecture(model: PreTrainedModel, head: Collection[str], lengths: Sequence[int]) -> Architecture:
+    """The linears of `model` and what they meet in a batch of sequences of `lengths` tokens.
+
+    Args:
+        head: names of its parameters outside the base model.
+    """
+    tokens, sequences = float(sum(lengths)), float(len(lengths))
+    mlp = {place.name for place in find_mlp_linears(model)}
+    blocks = 1 + max(place.block for place in find_mlp_linears(model))
+    linears = []
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear):
+            continue
+        place = IN_BLOCK.search(name)
+        T = L = tokens if place else sequences
+        if place and int(place[1]) == blocks - 1 and (name in mlp or AFTER_ATTENTION.search(name)):
+            L = sequences
+        O, I = module.weight.shape
+        linears.append(Linear(O, I, T, L, name in mlp, name in mlp or f"{name}.weight" in head))
+    squares = float(sum(length * length for length in lengths))
+    return Architecture(tuple(linears), 4 * squares * model.config.hidden_size * blocks)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a method trains, besides the linears' own shapes."""
+
+    row: RowSpec
+    freeze_rest: bool
+    dense: int  # scalars that AdamW trains
+    masked: int  # scalars of masked matrices
+    kept: int  # entries of them that a step moves, over all matrices
+    rank: int
+    corners: dict[tuple[int, int], Corner]  # of a confined support, by O x I
+    basis_bytes: int
+    saved_bytes: int  # for backward, as measured
+
+
+def count_work(architecture: Architecture, trained: Trained) -> Work:
+    """Operations and bytes of a step; see the module's head."""
+    mlps = sum(linear.mlp for linear in architecture.linears)
+    operations = 3 * architecture.attention
+    read = 0
+    before_trained = trained.freeze_rest
+    if before_trained:  # in the first block nothing before the MLP takes a gradient
+        operations -= 2 * architecture.attention / max(1, mlps // 2)
+    for linear in architecture.linears:
+        entries = linear.O * linear.I
+        needs_input_gradient = not before_trained
+        before_trained = before_trained and not linear.trained
+        operations += 2 * linear.T * entries + 2 * linear.L * entries * needs_input_gradient
+        read += FLOAT * entries * (1 + needs_input_gradient)
+        if linear.mlp:
+            operations += _mlp(linear, trained, trained.kept / mlps)
+        elif linear.trained or not trained.freeze_rest:
+            operations += 2 * linear.L * entries
+    update = 2 * FLOAT * trained.masked * (2 if trained.row.form in ORIGINAL_SPACE else 1)
+    moved = ADAMW * trained.dense + ENTRY * trained.kept + update
+    return Work(
+        operations=operations,
+        bytes=float(read + moved + trained.basis_bytes + 2 * trained.saved_bytes),
+    )
+
+
+def _mlp(linear: Linear, trained: Trained, kept: float) -> float:
+    """Operations of an MLP linear beyond its forward and its input's gradient."""
+    O, I, T, L = linear.O, linear.I, linear.T, linear.L
+    row = trained.row
+    if row.method == "lora":
+        return (4 * L + 2 * T) * trained.rank * (O + I)
+    if row.support in ("fixed", "block"):
+        corner = trained.corners[O, I]
+        r, c = corner.V.shape[1], corner.U.shape[1]
+        return 2 * (T * I * c + L * O * c + r * O * c + O * c * (r + I))
+    if row.form in ORIGINAL_SPACE:
+        project = min(L, I) * O**2 + min(L, O) * I**2 + L * O * I
+        apply = kept * max(O, I) + O * I * min(O, I)
+        again = L * O * I if row.form == "lean" and O > I else 0
+        return 2 * (project + apply + again)
+    factors = 2 * (T + L) * (O**2 + I**2) if row.form else 0
+    return 2 * L * O * I + factors

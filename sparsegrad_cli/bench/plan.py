@@ -1,0 +1,123 @@
+"""From what a user asked for to the rows that are measured, checked before any process is started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..core import FORMS, SUPPORTS
+from ..errors import InputError, unknown
+from ..methods import get_method, method_names
+from ..training.plan import DEFAULT_DENSITY, LARGE_HIDDEN_SIZE, LORA_RANK, LORA_RANK_LARGE
+from .schema import BenchConfig, CalibrationConfig, RowSpec
+from .subject import Found, SubjectChoices, find
+
+ORDER = ("ft", "lora", "meprop", "sparsegrad")
+BURN_IN = {"cpu": 2, "cuda": 10}
+PROBE_STEPS = 2  # batches beyond the calibration's, that give a confined support its energies
+
+
+@dataclass(frozen=True)
+class Choices(SubjectChoices):
+    """What is measured of it."""
+
+    methods: Sequence[str] = ()
+    forms: Sequence[str] = ()
+    supports: Sequence[str] = ()
+    freeze_rest: bool = False
+    density: float | None = None
+    kept: int | None = None
+    rank: int | None = None
+    calibration_steps: int = 4
+    rounds: int = 3
+    steps: int = 5
+    burn_in: int | None = None
+
+
+def plan(choices: Choices) -> tuple[BenchConfig, Found]:
+    """Finds model and data, fills in the defaults, and checks that all fit together.
+
+    Raises:
+        InputError: anything that is wrong with what was asked for.
+    """
+    rows = choose_rows(choices.methods, choices.forms, choices.supports)
+    _check_options(choices, [row.method for row in rows])
+    found = find(choices)
+    smallest = min(O * I for O, I in found.shapes)
+    narrowest = min(min(shape) for shape in found.shapes)
+    if choices.kept is not None and choices.kept > smallest:
+        raise InputError(
+            f"--kept {choices.kept}: the MLP matrices of {choices.model} have {smallest} entries"
+        )
+    if choices.rank is not None and choices.rank > narrowest:
+        raise InputError(f"--rank {choices.rank}: the MLP matrices of {choices.model} have rank {narrowest}")
+    large = found.skeleton.config.hidden_size >= LARGE_HIDDEN_SIZE
+    config = BenchConfig(
+        **found.subject.model_dump(),
+        rows=tuple(rows),
+        freeze_rest=choices.freeze_rest,
+        density=choices.density if choices.density or choices.kept else DEFAULT_DENSITY,
+        kept=choices.kept,
+        rank=choices.rank or (LORA_RANK_LARGE if large else LORA_RANK),
+        calibration_steps=choices.calibration_steps,
+        rounds=choices.rounds,
+        steps=choices.steps,
+        burn_in=BURN_IN[found.subject.device] if choices.burn_in is None else choices.burn_in,
+    )
+    return config, found
+
+
+def plan_calibration(choices: SubjectChoices, steps: int) -> tuple[CalibrationConfig, Found]:
+    """The same for a comparison of calibrations by `steps` batches."""
+    found = find(choices)
+    return CalibrationConfig(**found.subject.model_dump(), steps=steps), found
+
+
+def choose_rows(methods: Sequence[str], forms: Sequence[str], supports: Sequence[str]) -> list[RowSpec]:
+    """A row for each method; of sparsegrad one for each form and each confined support.
+
+    Args:
+        methods: none: all.
+        forms, supports: where either is given, only the rows that they name.
+
+    Raises:
+        InputError: a name that is not known, or a form or support without sparsegrad.
+    """
+    for option, given, known in (
+        ("method", methods, method_names()),
+        ("form", forms, FORMS),
+        ("support", supports, SUPPORTS),
+    ):
+        for name in given:
+            if name not in known:
+                raise InputError(f"--{option}: {unknown(option, name, known)}")
+    names = [name for name in sorted(method_names(), key=_place) if not methods or name in methods]
+    if "sparsegrad" not in names and (forms or supports):
+        raise InputError("--form and --support are of --method sparsegrad: add it, or leave them out")
+    rows = []
+    for name in names:
+        if name != "sparsegrad":
+            rows.append(RowSpec(method=name))
+            continue
+        all_rows = not forms and not supports
+        dynamic = FORMS if all_rows or (not forms and "dynamic" in supports) else forms
+        rows += [RowSpec(method=name, form=form, support="dynamic") for form in FORMS if form in dynamic]
+        confined = [support for support in SUPPORTS if support != "dynamic"]
+        rows += [RowSpec(method=name, support=s) for s in confined if all_rows or s in supports]
+    return rows
+
+
+def _place(method: str) -> int:
+    return ORDER.index(method) if method in ORDER else len(ORDER)
+
+
+def _check_options(choices: Choices, methods: Sequence[str]) -> None:
+    if choices.density is not None and not 0 < choices.density <= 1:
+        raise InputError(f"--density must be above 0 and at most 1, got {choices.density:g}")
+    if choices.density is not None and choices.kept is not None:
+        raise InputError("--density and --kept say the same thing: give one of them")
+    for option in ("density", "kept", "rank"):
+        if getattr(choices, option) is not None and not any(
+            option in get_method(name).options for name in methods
+        ):
+            raise InputError(f"--{option} is not used by --method {', '.join(methods)}: leave it out")

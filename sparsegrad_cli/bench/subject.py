@@ -1,0 +1,134 @@
+"""The model that is measured and what it is measured on, found and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from transformers import PreTrainedModel
+
+from ..core import UnsupportedModelError, find_mlp_linears
+from ..errors import InputError
+from ..models.checkpoint import Checkpoint, fetch_weights, find_checkpoint
+from ..models.load import load_tokenizer
+from ..models.random import architecture, check_depth, find_architecture, random_classifier
+from ..models.skeleton import longest_input
+from ..store.names import Precision
+from ..tasks import get_task
+from ..tasks.data import TaskData, load_data
+from ..training.hyperparameters import DEFAULT_BATCH_SIZE, choose_hyperparameters
+from .batches import Batch
+from .jobs import Setup
+from .schema import Init, Subject
+from .sources import random_batches, real_batches
+
+
+@dataclass(frozen=True)
+class SubjectChoices:
+    """Which model is measured, on what; None stands for a default."""
+
+    model: str
+    init: Init = "pretrained"
+    layers: int | None = None
+    task: str | None = None
+    data: str = "hub"
+    device: str = "auto"
+    precision: Precision = "fp32"
+    batch_size: int | None = None
+    length: int = 128
+    pad_to_max: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """The model and the data, found and checked."""
+
+    subject: Subject
+    checkpoint: Checkpoint
+    skeleton: PreTrainedModel  # on the meta device, cut to its layers
+    data: TaskData | None
+    shapes: list[tuple[int, int]]  # O x I of every MLP linear
+
+    def setup(self, batches: str) -> Setup:
+        """What a worker is told; `batches` is the file."""
+        task = self.data.task if self.data else None
+        return Setup(
+            subject=self.subject,
+            location=self.checkpoint.location,
+            num_labels=2 if task is None else len(task.labels or [0]),
+            regression=task is not None and task.is_regression,
+            batches=batches,
+        )
+
+    def batches(self) -> Iterator[Batch]:
+        """Batches without end, the same for the same seed."""
+        if self.data is not None:
+            return real_batches(self.subject, load_tokenizer(self.checkpoint), self.data)
+        config = self.skeleton.config
+        return random_batches(self.subject, config.vocab_size, config.pad_token_id, config.num_labels)
+
+    def fetch(self) -> None:
+        """Downloads the weights, where they are wanted and not there."""
+        if self.subject.init == "pretrained":
+            fetch_weights(self.checkpoint)
+
+
+def find(choices: SubjectChoices) -> Found:
+    """Finds model and data, and checks them against each other.
+
+    Raises:
+        InputError: anything that is wrong with them.
+    """
+    device = _device(choices)
+    data = load_data(get_task(choices.task), choices.data) if choices.task is not None else None
+    random = choices.init == "random"
+    checkpoint = find_architecture(choices.model) if random else find_checkpoint(choices.model)
+    if data and not checkpoint.location:  # texts need the tokenizer
+        checkpoint = find_checkpoint(choices.model)
+    config = architecture(checkpoint)
+    check_depth(choices.layers, config.num_hidden_layers)
+    try:
+        with torch.device("meta"):
+            skeleton = random_classifier(config, choices.layers).model
+        shapes = [tuple(place.linear.weight.shape) for place in find_mlp_linears(skeleton)]
+    except UnsupportedModelError as error:
+        raise InputError(f"--model: {error}") from None
+    longest = longest_input(skeleton)
+    if longest is not None and choices.length > longest:
+        raise InputError(f"--length {choices.length}: {choices.model} has positions for {longest} tokens")
+    batch_size = choices.batch_size or DEFAULT_BATCH_SIZE
+    if data:
+        batch_size = choose_hyperparameters(
+            choices.model, data.task.name, None, choices.batch_size
+        ).batch_size
+    subject = Subject(
+        model=choices.model,
+        checkpoint=f"random:{checkpoint.identity}" if random else checkpoint.identity,
+        init=choices.init,
+        layers=choices.layers,
+        device=device,
+        precision=choices.precision,
+        batch_size=batch_size,
+        length=choices.length,
+        task=data.task.name if data else None,
+        data=choices.data if data else None,
+        data_revision=data.sha256 if data else None,
+        pad_to_max=choices.pad_to_max,
+        seed=choices.seed,
+    )
+    found = Found(subject, checkpoint, skeleton, data, shapes)
+    list(islice(found.batches(), 1))  # a tokenizer that is missing, data that are too few
+    return found
+
+
+def _device(choices: SubjectChoices) -> str:
+    available = torch.cuda.is_available()
+    if choices.device == "cuda" and not available:
+        raise InputError("--device cuda: torch sees no CUDA device here; take --device cpu or auto")
+    device = ("cuda" if available else "cpu") if choices.device == "auto" else choices.device
+    if choices.precision == "tf32" and device != "cuda":
+        raise InputError("--precision tf32 needs a CUDA device; on a CPU take fp32 or bf16")
+    return device

@@ -1,0 +1,190 @@
+"""`sparsegrad bench`: what a training step of each method costs; `bench calibrate`: what its basis costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import WorkError
+from . import bench_common as common
+from . import options as opt
+from .bench_runner import runner
+
+bench = typer.Typer(invoke_without_command=True, no_args_is_help=False)
+bench.command()(runner)
+
+MEASURING = "Measuring"
+
+
+@bench.callback()
+def measure(
+    context: typer.Context,
+    model: opt.Model = "demo",
+    init: common.InitOption = common.Init.pretrained,
+    layers: common.Layers = None,
+    task: common.MaybeTask = None,
+    data: opt.Data = "hub",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method", help="Repeatable. Default: all.", show_default=False, rich_help_panel=opt.WHAT
+        ),
+    ] = None,
+    form: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="sparsegrad: only this form of the exact method; repeatable.",
+            show_default=False,
+            rich_help_panel=opt.METHOD,
+        ),
+    ] = None,
+    support: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="sparsegrad: only dynamic (all forms), fixed or block; repeatable.",
+            show_default=False,
+            rich_help_panel=opt.METHOD,
+        ),
+    ] = None,
+    seed: common.Seed = 0,
+    device: opt.DeviceOption = opt.Device.auto,
+    batch_size: opt.BatchSize = None,
+    length: opt.Length = 128,
+    pad_to_max: opt.PadToMax = False,
+    precision: opt.PrecisionOption = opt.Precision.fp32,
+    freeze_rest: opt.FreezeRest = False,
+    density: opt.Density = None,
+    kept: opt.Kept = None,
+    rank: opt.Rank = None,
+    calibration_steps: Annotated[
+        int,
+        typer.Option(min=1, help="sparsegrad: batches that make the basis.", rich_help_panel=opt.METHOD),
+    ] = 4,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Times that every row is measured.", rich_help_panel=MEASURING)
+    ] = 3,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Timed steps of a row in a round.", rich_help_panel=MEASURING)
+    ] = 5,
+    burn_in: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps before them. Default: 2, on CUDA 10.", rich_help_panel=MEASURING),
+    ] = None,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help="Trace a step of each row, and name its most expensive operations.",
+            rich_help_panel=MEASURING,
+        ),
+    ] = False,
+    output: opt.Output = Path("results"),
+    as_json: opt.Json = False,
+    dry_run: opt.DryRun = False,
+    quiet: opt.Quiet = False,
+) -> int:
+    """Measure the training step of each method side by side: speed, memory, and how far both could go.
+
+    Every measurement has a process of its own, and rounds of all methods alternate. Timings are not
+    repeatable: the same command measures anew and overwrites what it found before.
+    """
+    if context.invoked_subcommand is not None:
+        return 0
+    from ..bench.plan import Choices, plan
+    from ..bench.run import run_bench
+    from ..report.bench_plot import save_plot
+
+    choices = Choices(
+        model=model,
+        init=init.value,
+        layers=layers,
+        task=task,
+        data=data,
+        device=device.value,
+        precision=precision.value,
+        batch_size=batch_size,
+        length=length,
+        pad_to_max=pad_to_max,
+        seed=seed,
+        methods=method or (),
+        forms=form or (),
+        supports=support or (),
+        freeze_rest=freeze_rest,
+        density=density,
+        kept=kept,
+        rank=rank,
+        calibration_steps=calibration_steps,
+        rounds=rounds,
+        steps=steps,
+        burn_in=burn_in,
+    )
+    common.quiet(quiet or as_json)
+    config, found = plan(choices)
+    if dry_run:
+        print(config.model_dump_json(indent=2) if as_json else "\n".join(row.name for row in config.rows))
+        return 0
+    result = run_bench(config, found, output, profile, common.teller(quiet))
+    done = common.keep(output, config, result)
+    if any(row.status == "done" for row in result.rows):
+        save_plot(done, done.folder / "plot.png")
+    common.show(done, as_json, quiet)
+    failed = [f"{row.name} {row.status} ({row.error})" for row in result.rows if row.status != "done"]
+    if failed:
+        raise WorkError(f"{len(failed)} of {len(result.rows)} rows failed: {'; '.join(failed)}")
+    return 0
+
+
+@bench.command()
+def calibrate(
+    model: opt.Model = "demo",
+    init: common.InitOption = common.Init.pretrained,
+    layers: common.Layers = None,
+    task: common.MaybeTask = None,
+    data: opt.Data = "hub",
+    seed: common.Seed = 0,
+    device: opt.DeviceOption = opt.Device.auto,
+    batch_size: opt.BatchSize = None,
+    length: opt.Length = 128,
+    pad_to_max: opt.PadToMax = False,
+    calibration_steps: Annotated[
+        int, typer.Option(min=1, help="Batches that make the basis.", rich_help_panel=opt.METHOD)
+    ] = 30,
+    output: opt.Output = Path("results"),
+    as_json: opt.Json = False,
+    dry_run: opt.DryRun = False,
+    quiet: opt.Quiet = False,
+) -> int:
+    """Measure our calibration against the paper's: stack every gradient, decompose both unfoldings.
+
+    Shows time, memory, and how far the two bases agree. Like bench, it measures anew and overwrites.
+    """
+    from ..bench.calibration import available_bytes, check_stack_fits, run_calibration
+    from ..bench.plan import plan_calibration
+    from ..bench.subject import SubjectChoices
+
+    choices = SubjectChoices(
+        model=model,
+        init=init.value,
+        layers=layers,
+        task=task,
+        data=data,
+        device=device.value,
+        batch_size=batch_size,
+        length=length,
+        pad_to_max=pad_to_max,
+        seed=seed,
+    )
+    common.quiet(quiet or as_json)
+    config, found = plan_calibration(choices, calibration_steps)
+    if dry_run:
+        check_stack_fits(config, found, available_bytes(config.device))
+        print(config.model_dump_json(indent=2) if as_json else f"{config.steps} batches, both ways")
+        return 0
+    result = run_calibration(config, found, common.teller(quiet))
+    common.show(common.keep(output, config, result), as_json, quiet)
+    failed = [f"{row.by} {row.status} ({row.error})" for row in result.rows if row.status != "done"]
+    if failed:
+        raise WorkError(f"{len(failed)} of {len(result.rows)} calibrations failed: {'; '.join(failed)}")
+    return 0

@@ -1,0 +1,81 @@
+"""What `bench` and `bench calibrate` share: options, and how a result is kept and shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options as opt
+
+if TYPE_CHECKING:
+    from ..bench.folder import AnyConfig, AnyResult, Bench
+    from ..bench.run import Tell
+
+Init = StrEnum("Init", ["pretrained", "random"])
+InitOption = Annotated[
+    Init,
+    typer.Option(
+        help="random: the architecture alone, nothing to fetch for the BERT and RoBERTa models of the hub.",
+        rich_help_panel=opt.WHAT,
+    ),
+]
+Layers = Annotated[
+    int | None, typer.Option(min=1, help="Only the first so many blocks.", rich_help_panel=opt.WHAT)
+]
+MaybeTask = Annotated[
+    str | None,
+    typer.Option(
+        help="Batches of a task (see sparsegrad ls tasks). Default: random tokens, all of --length.",
+        rich_help_panel=opt.WHAT,
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of weights, batches and dropout.", rich_help_panel=opt.WHAT)]
+
+
+def quiet(wanted: bool) -> None:
+    """Keeps the libraries from talking; where `wanted`, from showing downloads too."""
+    from ..training.libraries import quiet_libraries
+
+    quiet_libraries(downloads=not wanted)
+
+
+def teller(quiet: bool) -> Tell:
+    """Prints progress on stderr, unless `quiet`."""
+
+    def tell(line: str) -> None:
+        if not quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    return tell
+
+
+def keep(output: Path, config: AnyConfig, result: AnyResult) -> Bench:
+    """Writes a result and what it was measured on."""
+    from ..bench.folder import Bench, write_bench
+    from ..store.environment import describe_environment
+
+    data = f"sha256:{config.data_revision}" if config.data_revision else "random tokens"
+    environment = describe_environment(config.checkpoint, data, restarts=0)
+    return Bench(write_bench(output, config, result, environment), config, result, environment)
+
+
+def show(done: Bench, as_json: bool, quiet: bool) -> None:
+    """Prints a result, as JSON or as tables."""
+    from rich.console import Console
+
+    from ..report.bench_words import print_bench
+
+    if as_json:
+        result = done.result.model_dump(mode="json")
+        around = {"config": done.config, "environment": done.environment}
+        documents = {name: record.model_dump(mode="json") for name, record in around.items()}
+        print(json.dumps({**result, **documents}, indent=2))
+    else:
+        print_bench(Console(), done)
+    if not quiet:
+        print(f"written: {done.folder}", file=sys.stderr)

@@ -1,0 +1,132 @@
+"""Classifiers with random weights: an architecture is timed without fetching what it learned."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    RobertaConfig,
+)
+
+from ..core import find_mlp_linears
+from ..errors import InputError
+from .checkpoint import Checkpoint, find_checkpoint
+from .load import LoadedModel, load_config
+
+_BASE = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+}
+_LARGE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}
+_LLAMA_7B = {
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "intermediate_size": 11008,
+}
+_BERT = {"vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2}
+_ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+_LLAMA = {"vocab_size": 32000, "max_position_embeddings": 4096, "pad_token_id": 0}
+
+# hub name without its owner -> the facts of its config.json that decide shapes
+KNOWN: dict[str, tuple[type[PreTrainedConfig], dict[str, int | float]]] = {
+    "bert-base-uncased": (BertConfig, _BERT | _BASE),
+    "bert-large-uncased": (BertConfig, _BERT | _LARGE),
+    "roberta-base": (RobertaConfig, _ROBERTA | _BASE),
+    "roberta-large": (RobertaConfig, _ROBERTA | _LARGE),
+    "Llama-2-7b-hf": (LlamaConfig, _LLAMA | _LLAMA_7B),
+}
+
+
+def find_architecture(name: str) -> Checkpoint:
+    """Where the shapes of `name` are written down; weights are not asked for.
+
+    Args:
+        name: a hub id in `KNOWN`, with or without its owner; a directory that holds a `config.json`; `demo`;
+            or any other hub id, of which the small files are fetched.
+
+    Raises:
+        InputError: there is nothing of that name, or it is no model.
+    """
+    folder = Path(name).expanduser()
+    if name and name != "demo" and (folder / "config.json").is_file():
+        digest = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+        return Checkpoint(name, str(folder), digest, f"config:sha256:{digest}")
+    if not folder.exists() and name.rpartition("/")[2] in KNOWN:
+        return Checkpoint(name, "", "", f"config:{name.rpartition('/')[2]}")
+    return find_checkpoint(name)
+
+
+def architecture(checkpoint: Checkpoint) -> PreTrainedConfig:
+    """The configuration of what `find_architecture` found.
+
+    Raises:
+        InputError: transformers can make no sequence classifier of it.
+    """
+    if checkpoint.location:
+        return load_config(checkpoint)
+    family, facts = KNOWN[checkpoint.name.rpartition("/")[2]]
+    return family(**facts)
+
+
+def random_classifier(
+    config: PreTrainedConfig, layers: int | None = None, num_labels: int = 2, regression: bool = False
+) -> LoadedModel:
+    """A classifier in float32 whose weights are all drawn from torch's generator: seed it first.
+
+    Args:
+        config: the architecture; it is not changed.
+        layers: number of blocks, in place of the configuration's.
+        num_labels: classes; 1 for regression.
+        regression: whether the loss is the squared error of one output.
+    """
+    config = type(config).from_dict(config.to_dict())
+    config.num_labels = num_labels
+    config.problem_type = "regression" if regression else "single_label_classification"
+    config.num_hidden_layers = layers or config.num_hidden_layers
+    if config.pad_token_id is None:
+        config.pad_token_id = 0  # a head on a decoder reads the last token that is not padding
+    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    return LoadedModel(model, head_parameters(model))
+
+
+def head_parameters(model: PreTrainedModel) -> frozenset[str]:
+    """Names of the parameters outside the base model."""
+    names = (name for name, _ in model.named_parameters())
+    return frozenset(name for name in names if not name.startswith(f"{model.base_model_prefix}."))
+
+
+def cut_blocks(model: PreTrainedModel, layers: int) -> None:
+    """Takes all blocks but the first `layers` out of `model`, in place.
+
+    Raises:
+        InputError: it has fewer.
+    """
+    places = find_mlp_linears(model)
+    path = places[0].name.split(f".{places[0].block}.")[0]
+    blocks = model.get_submodule(path)
+    check_depth(layers, len(blocks))
+    parent, _, name = path.rpartition(".")
+    setattr(model.get_submodule(parent), name, nn.ModuleList(blocks[:layers]))
+    model.config.num_hidden_layers = layers
+
+
+def check_depth(layers: int | None, blocks: int) -> None:
+    """Refuse to cut a model deeper than it is."""
+    if layers is not None and layers > blocks:
+        raise InputError(f"--layers {layers}: the model has {blocks} blocks; give at most as many")

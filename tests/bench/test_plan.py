@@ -1,0 +1,116 @@
+"""What is measured: rows, defaults, and what is refused before any process is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sparsegrad_cli.bench.plan import choose_rows, plan
+from sparsegrad_cli.bench.schema import hash_of
+from sparsegrad_cli.core import FORMS
+from sparsegrad_cli.errors import InputError
+
+from ..cells import write_cola
+from ..checkpoints import tiny_checkpoint
+from .workers import small
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_checkpoint(tmp_path_factory.mktemp("model") / "bert", "bert"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
+
+
+def names(*given):
+    return [row.name for row in choose_rows(*given)]
+
+
+def test_a_row_for_each_method_and_of_sparsegrad_for_each_form_and_confined_support():
+    forms = [f"sparsegrad {form}" for form in FORMS]
+    confined = ["sparsegrad fixed", "sparsegrad block"]
+    assert names((), (), ()) == ["ft", "lora", "meprop", *forms, *confined]
+    assert names(["sparsegrad", "lora"], (), ()) == ["lora", *forms, *confined]
+
+
+@pytest.mark.parametrize(
+    ("forms", "supports", "expected"),
+    [
+        (["folded"], [], ["sparsegrad folded"]),
+        ([], ["block"], ["sparsegrad block"]),
+        ([], ["dynamic"], [f"sparsegrad {form}" for form in FORMS]),
+        (["folded"], ["dynamic"], ["sparsegrad folded"]),
+        (["regular", "folded"], ["fixed"], ["sparsegrad folded", "sparsegrad regular", "sparsegrad fixed"]),
+    ],
+)
+def test_forms_and_supports_name_the_rows(forms, supports, expected):
+    assert names(["sparsegrad"], forms, supports) == expected
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"methods": ["lorra"]}, "did you mean lora"),
+        ({"methods": ["sparsegrad"], "forms": ["foldd"]}, "did you mean folded"),
+        ({"methods": ["ft"], "forms": ["folded"]}, "--method sparsegrad"),
+        ({"methods": ["ft"], "density": 0.1}, "--density is not used"),
+        ({"methods": ["lora"], "density": None, "rank": 1000}, "--rank 1000"),
+        ({"methods": ["meprop"], "density": None, "kept": 10**6}, "have 2048 entries"),
+        ({"density": 2.0}, "at most 1"),
+        ({"density": 0.1, "kept": 3}, "same thing"),
+        ({"layers": 3}, "has 2 blocks"),
+        ({"length": 1000}, "positions for 130"),
+        ({"precision": "tf32", "device": "cpu"}, "CUDA"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(model, how, words):
+    with pytest.raises(InputError, match=words):
+        plan(small(model, **how))
+
+
+def test_a_known_model_with_random_weights_needs_nothing_from_the_hub():
+    config, found = plan(small("FacebookAI/roberta-base", init="random"))
+    assert sum(p.numel() for p in found.skeleton.parameters()) == 124_647_170
+    assert config.checkpoint == "random:config:roberta-base"
+    assert (config.rank, config.burn_in) == (7, 2)
+    assert plan(small("roberta-large", init="random"))[0].rank == 10
+
+
+def test_random_weights_take_a_folder_with_nothing_but_a_configuration(model, tmp_path):
+    (tmp_path / "config.json").write_bytes((Path(model) / "config.json").read_bytes())
+    config, found = plan(small(str(tmp_path), init="random", layers=1))
+    assert len(found.shapes) == 2
+    assert config.checkpoint.startswith("random:config:sha256:")
+    with pytest.raises(InputError, match="tokenizer"):
+        plan(small(str(tmp_path), init="random", task="cola", data="demo"))
+
+
+def test_random_batches_have_no_padding_and_are_the_same_for_the_same_seed(model):
+    _, found = plan(small(model))
+    first, second = (next(found.batches()) for _ in range(2))
+    assert torch.equal(first["input_ids"], second["input_ids"])
+    assert first["input_ids"].shape == (2, 8)
+    assert not (first["input_ids"] == found.skeleton.config.pad_token_id).any()
+    other = next(plan(small(model, seed=1))[1].batches())
+    assert not torch.equal(first["input_ids"], other["input_ids"])
+
+
+def test_a_tasks_batches_are_padded_to_their_longest(model, tmp_path):
+    data = str(write_cola(tmp_path / "glue"))
+    config, found = plan(small(model, task="cola", data=data, batch_size=4, length=64))
+    batch = next(found.batches())
+    assert batch["attention_mask"].sum(1).max() == batch["input_ids"].shape[1] < 64
+    assert config.data_revision == found.data.sha256
+    with pytest.raises(InputError, match="64 training examples"):
+        plan(small(model, task="cola", data=data, batch_size=65))
+
+
+def test_the_folders_name_depends_on_all_that_was_asked_for(model):
+    config, _ = plan(small(model))
+    assert hash_of(config) == hash_of(plan(small(model))[0])
+    assert hash_of(config) != hash_of(plan(small(model, length=9))[0])

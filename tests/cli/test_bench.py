@@ -1,0 +1,165 @@
+"""`sparsegrad bench` as a person meets it; the workers' work is done in this process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from sparsegrad_cli.bench import calibration, run
+from sparsegrad_cli.bench.jobs import Failure, MeasureJob
+from sparsegrad_cli.cli.main import main
+
+from ..bench.workers import answer_here
+from ..cells import write_cola
+from ..checkpoints import tiny_checkpoint
+
+SHORT = ["--rounds", "2", "--steps", "2", "--batch-size", "2", "--length", "16", "--calibration-steps", "2"]
+KEYS = {"method", "form", "support", "steps_per_second", "tokens_per_second", "peak_memory_bytes"}
+KEYS |= {"speed_vs_ft", "speed_vs_lora", "memory_vs_ft", "memory_vs_lora"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_checkpoint(tmp_path_factory.mktemp("model") / "bert", "bert"))
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
+    answer_here(monkeypatch)
+    monkeypatch.setattr(calibration, "ask", run.ask)
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Runs `sparsegrad` with arguments; gives exit code, stdout, stderr."""
+
+    def sparsegrad(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sparsegrad", *arguments])
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as end:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        printed = capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
+
+    return sparsegrad
+
+
+def test_methods_side_by_side_in_json_on_disk_and_in_the_report(call, model, tmp_path):
+    command = ["bench", "--model", model, *SHORT, "--method", "ft", "--method", "lora"]
+    command += ["--method", "sparsegrad", "--form", "streamed", "--support", "block"]
+    code, out, err = call(*command, "--json")
+    assert code == 0, err
+    assert "round 2 of 2: sparsegrad block" in err
+    document = json.loads(out)
+    rows = document["rows"]
+    assert [(row["method"], row["form"], row["support"]) for row in rows] == [
+        ("ft", None, None),
+        ("lora", None, None),
+        ("sparsegrad", "streamed", "dynamic"),
+        ("sparsegrad", None, "block"),
+    ]
+    assert all(set(row) >= KEYS for row in rows)
+    assert rows[0]["speed_vs_ft"] == rows[1]["memory_vs_lora"] == 1
+    assert all(row["over_floor"] > 1 for row in rows)
+    assert document["config"]["length"] == 16
+    assert document["environment"]["versions"]["torch"]
+
+    (folder,) = (tmp_path / "results" / "bench").iterdir()
+    written = {"config.json", "environment.json", "result.json", "plot.png"}
+    assert {path.name for path in folder.iterdir()} == written
+    assert json.loads((folder / "result.json").read_text())["rows"] == rows
+
+    code, out, err = call("report")
+    assert code == 0, err
+    assert "sparsegrad streamed" in out
+    report = (tmp_path / "results" / "report.md").read_text()
+    assert f"![steps per second against peak memory](bench/{folder.name}/plot.png)" in report
+    assert "No finished run" not in report
+
+
+def test_it_is_measured_anew_and_a_table_says_on_what(call, model, tmp_path):
+    command = ["bench", "--model", model, *SHORT, "--method", "lora", "--layers", "1", "--profile"]
+    command += ["--freeze-rest"]
+    code, out, err = call(*command)
+    assert code == 0, err
+    (first,) = (tmp_path / "results" / "bench").iterdir()
+    result = (first / "result.json").read_text()
+    for words in ("1 block", "2 × 16", "fp32", "torch ", "thread", "only the adapters", "pretrained"):
+        assert words in " ".join(out.split())
+    assert "lora spends most on " in " ".join(out.split())
+    assert (first / "trace-lora.json.gz").exists()
+    assert call(*command, "--quiet")[0] == 0
+    assert (first / "result.json").read_text() != result
+    assert len(list((tmp_path / "results" / "bench").iterdir())) == 1
+
+
+def test_real_batches_and_random_weights(call, model, tmp_path):
+    data = str(write_cola(tmp_path / "glue"))
+    command = ["bench", "--model", model, "--init", "random", "--task", "cola", "--data", data, *SHORT]
+    code, out, err = call(*command, "--method", "ft", "--json", "--quiet")
+    assert (code, err) == (0, "")
+    config = json.loads(out)["config"]
+    assert (config["task"], config["init"]) == ("cola", "random")
+
+
+def test_a_row_that_fails_is_told_and_the_exit_code_is_1(call, model, monkeypatch):
+    here = run.ask
+
+    def ask(job, kind):
+        if isinstance(job, MeasureJob) and job.row.method == "ft":
+            return Failure(status="out-of-memory", error="no room")
+        return here(job, kind)
+
+    monkeypatch.setattr(run, "ask", ask)
+    code, out, err = call("bench", "--model", model, *SHORT, "--method", "ft", "--method", "lora")
+    assert code == 1
+    assert "ft: out-of-memory (no room)" in out
+    assert "1 of 2 rows failed: ft out-of-memory (no room)" in err
+
+
+def test_a_dry_run_names_the_rows_and_measures_nothing(call, model, tmp_path):
+    code, out, _ = call("bench", "--model", model, "--method", "ft", "--method", "meprop", "--dry-run")
+    assert (code, out.split()) == (0, ["ft", "meprop"])
+    assert not (tmp_path / "results").exists()
+
+
+def test_bad_usage_ends_with_2_and_one_line(call, model):
+    for command, words in (
+        (["--model", model, "--method", "lorra"], "did you mean lora"),
+        (["--model", model, "--layers", "9"], "has 2 blocks"),
+        (["--rounds", "0"], "--rounds"),
+        (["calibrate", "--model", model, "--layers", "9"], "has 2 blocks"),
+    ):
+        code, _, err = call("bench", *command)
+        assert code == 2
+        assert words in err
+        assert len(err.splitlines()) == 1
+
+
+def test_bench_calibrate_compares_both_ways(call, model, tmp_path):
+    command = ["bench", "calibrate", "--model", model, "--batch-size", "2", "--length", "16"]
+    code, out, err = call(*command, "--calibration-steps", "6")
+    assert code == 0, err
+    assert "stack and SVD (paper)" in out
+    assert "intermediate.dense V" in out
+    (folder,) = (tmp_path / "results" / "bench").iterdir()
+    result = json.loads((folder / "result.json").read_text())
+    assert [(row["by"], row["steps"]) for row in result["rows"]] == [
+        ("sums", 6),
+        ("svd", 6),
+        ("sums", 2),
+        ("sums", 8),
+    ]
+    assert min(found["cosine"] for found in result["agreement"]) > 0.99
+    code, out, err = call("report", "--json")
+    assert code == 0, err
+    assert json.loads(out)["benches"][0]["config"]["bench"] == "calibration"
