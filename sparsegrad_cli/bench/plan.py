@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..core import FORMS, SUPPORTS
 from ..errors import InputError, unknown
 from ..methods import get_method, method_names
+from ..training.checks import check_density, check_sizes
 from ..training.plan import DEFAULT_DENSITY, LARGE_HIDDEN_SIZE, LORA_RANK, LORA_RANK_LARGE
 from .schema import BenchConfig, CalibrationConfig, RowSpec
 from .subject import Found, SubjectChoices, find
@@ -43,14 +44,7 @@ def plan(choices: Choices) -> tuple[BenchConfig, Found]:
     rows = choose_rows(choices.methods, choices.forms, choices.supports)
     _check_options(choices, [row.method for row in rows])
     found = find(choices)
-    smallest = min(O * I for O, I in found.shapes)
-    narrowest = min(min(shape) for shape in found.shapes)
-    if choices.kept is not None and choices.kept > smallest:
-        raise InputError(
-            f"--kept {choices.kept}: the MLP matrices of {choices.model} have {smallest} entries"
-        )
-    if choices.rank is not None and choices.rank > narrowest:
-        raise InputError(f"--rank {choices.rank}: the MLP matrices of {choices.model} have rank {narrowest}")
+    check_sizes(choices.model, found.shapes, choices.kept, choices.rank)
     large = found.skeleton.config.hidden_size >= LARGE_HIDDEN_SIZE
     config = BenchConfig(
         **found.subject.model_dump(),
@@ -112,10 +106,7 @@ def _place(method: str) -> int:
 
 
 def _check_options(choices: Choices, methods: Sequence[str]) -> None:
-    if choices.density is not None and not 0 < choices.density <= 1:
-        raise InputError(f"--density must be above 0 and at most 1, got {choices.density:g}")
-    if choices.density is not None and choices.kept is not None:
-        raise InputError("--density and --kept say the same thing: give one of them")
+    check_density(choices.density, choices.kept)
     for option in ("density", "kept", "rank"):
         if getattr(choices, option) is not None and not any(
             option in get_method(name).options for name in methods

@@ -14,10 +14,10 @@ from ..errors import InputError
 from ..models.checkpoint import Checkpoint, fetch_weights, find_checkpoint
 from ..models.load import load_tokenizer
 from ..models.random import architecture, check_depth, find_architecture, random_classifier
-from ..models.skeleton import longest_input
 from ..store.names import Precision
 from ..tasks import get_task
 from ..tasks.data import TaskData, load_data
+from ..training.checks import check_length, choose_device
 from ..training.hyperparameters import DEFAULT_BATCH_SIZE, choose_hyperparameters
 from .batches import Batch
 from .jobs import Setup
@@ -82,7 +82,7 @@ def find(choices: SubjectChoices) -> Found:
     Raises:
         InputError: anything that is wrong with them.
     """
-    device = _device(choices)
+    device = choose_device(choices.device, choices.precision)
     data = load_data(get_task(choices.task), choices.data) if choices.task is not None else None
     random = choices.init == "random"
     checkpoint = find_architecture(choices.model) if random else find_checkpoint(choices.model)
@@ -96,9 +96,7 @@ def find(choices: SubjectChoices) -> Found:
         shapes = [tuple(place.linear.weight.shape) for place in find_mlp_linears(skeleton)]
     except UnsupportedModelError as error:
         raise InputError(f"--model: {error}") from None
-    longest = longest_input(skeleton)
-    if longest is not None and choices.length > longest:
-        raise InputError(f"--length {choices.length}: {choices.model} has positions for {longest} tokens")
+    check_length(skeleton, choices.model, choices.length)
     batch_size = choices.batch_size or DEFAULT_BATCH_SIZE
     if data:
         batch_size = choose_hyperparameters(
@@ -122,13 +120,3 @@ def find(choices: SubjectChoices) -> Found:
     found = Found(subject, checkpoint, skeleton, data, shapes)
     list(islice(found.batches(), 1))  # a tokenizer that is missing, data that are too few
     return found
-
-
-def _device(choices: SubjectChoices) -> str:
-    available = torch.cuda.is_available()
-    if choices.device == "cuda" and not available:
-        raise InputError("--device cuda: torch sees no CUDA device here; take --device cpu or auto")
-    device = ("cuda" if available else "cpu") if choices.device == "auto" else choices.device
-    if choices.precision == "tf32" and device != "cuda":
-        raise InputError("--precision tf32 needs a CUDA device; on a CPU take fp32 or bf16")
-    return device

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel
 
 from ..core import Basis, BasisMismatchError, UnsupportedModelError, find_mlp_linears
@@ -15,13 +14,14 @@ from ..errors import InputError
 from ..methods import get_method
 from ..models.checkpoint import Checkpoint, find_checkpoint
 from ..models.load import load_tokenizer
-from ..models.skeleton import longest_input, skeleton
+from ..models.skeleton import skeleton
 from ..store.basis_file import load_basis
 from ..store.schema import Form, Precision, Protocol, RunConfig, Support
 from ..tasks import get_task
 from ..tasks.data import TaskData, load_data
 from .callbacks import Watch
 from .cell import Cell
+from .checks import check_density, check_length, check_sizes, choose_device
 from .hyperparameters import Hyperparameters, choose_hyperparameters
 from .inputs import Inputs, read_inputs
 
@@ -97,7 +97,7 @@ def plan(choices: Choices) -> Plan:
         InputError: anything that is wrong with what was asked for.
     """
     _check_options(choices)
-    device = _device(choices)
+    device = choose_device(choices.device, choices.precision)
     task = get_task(choices.task)
     checkpoint = find_checkpoint(choices.model)
     data = load_data(task, choices.data)
@@ -111,7 +111,8 @@ def plan(choices: Choices) -> Plan:
     except (UnsupportedModelError, BasisMismatchError) as error:
         option = f"--basis {choices.basis}" if isinstance(error, BasisMismatchError) else "--model"
         raise InputError(f"{option}: {error}") from None
-    _check_against_model(choices, model, shapes)
+    check_length(model, choices.model, choices.length)
+    check_sizes(choices.model, shapes, choices.kept, choices.rank)
     hyperparameters = choose_hyperparameters(
         choices.model, task.name, choices.learning_rate, choices.batch_size
     )
@@ -124,10 +125,7 @@ def plan(choices: Choices) -> Plan:
 
 
 def _check_options(choices: Choices) -> None:
-    if choices.density is not None and not 0 < choices.density <= 1:
-        raise InputError(f"--density must be above 0 and at most 1, got {choices.density:g}")
-    if choices.density is not None and choices.kept is not None:
-        raise InputError("--density and --kept say the same thing: give one of them")
+    check_density(choices.density, choices.kept)
     if choices.epochs is not None and choices.max_steps is not None:
         raise InputError("--epochs and --max-steps both end the training: give one of them")
     if choices.learning_rate is not None and not choices.learning_rate > 0:
@@ -152,30 +150,6 @@ def _check_energy(choices: Choices, basis: Basis) -> None:
             f"--basis {choices.basis} holds no energies, from which --support {choices.support} chooses: "
             "make it again with `sparsegrad calibrate`"
         )
-
-
-def _device(choices: Choices) -> str:
-    available = torch.cuda.is_available()
-    if choices.device == "cuda" and not available:
-        raise InputError("--device cuda: torch sees no CUDA device here; take --device cpu or auto")
-    device = ("cuda" if available else "cpu") if choices.device == "auto" else choices.device
-    if choices.precision == "tf32" and device != "cuda":
-        raise InputError("--precision tf32 needs a CUDA device; on a CPU take fp32 or bf16")
-    return device
-
-
-def _check_against_model(choices: Choices, model: PreTrainedModel, shapes: list[tuple[int, int]]) -> None:
-    longest = longest_input(model)
-    if longest is not None and choices.length > longest:
-        raise InputError(f"--length {choices.length}: {choices.model} has positions for {longest} tokens")
-    smallest = min(O * I for O, I in shapes)
-    if choices.kept is not None and choices.kept > smallest:
-        raise InputError(
-            f"--kept {choices.kept}: the MLP matrices of {choices.model} have {smallest} entries"
-        )
-    narrowest = min(min(shape) for shape in shapes)
-    if choices.rank is not None and choices.rank > narrowest:
-        raise InputError(f"--rank {choices.rank}: the MLP matrices of {choices.model} have rank {narrowest}")
 
 
 def _config(
