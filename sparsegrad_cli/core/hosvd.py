@@ -22,6 +22,7 @@ from .linears import MLPLinear, find_mlp_linears
 from .selection import top_entries
 
 Batch = Mapping[str, Tensor]
+STRIP = 512  # rows
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def energy_in_top(G: Tensor, share: float) -> float:
 
 @dataclass
 class _Grams:
-    """The two running sums of one kind."""
+    """The two running sums of one kind, each in its lower triangle alone."""
 
     left: Tensor  # O x O: sum G G^T
     right: Tensor  # I x I: sum G^T G
@@ -113,17 +114,29 @@ class _Grams:
         if not G.isfinite().all():
             raise ValueError(f"the calibration gradient of {name} is not finite")
         G = G.to(self.left.dtype)
-        self.left.addmm_(G, G.T)
-        self.right.addmm_(G.T, G)
+        _add_gram(self.left, G)
+        _add_gram(self.right, G.T)
 
     def basis(self) -> KindBasis:
         (V, V_energy), (U, U_energy) = _principal(self.left), _principal(self.right)
         return KindBasis(U=U, V=V, U_energy=U_energy, V_energy=V_energy)
 
 
+def _add_gram(gram: Tensor, A: Tensor) -> None:
+    """`gram += A A^T` in the lower triangle, by strips: little more than half of the operations."""
+    for top in range(0, len(A), STRIP):
+        rows = slice(top, top + STRIP)
+        left_of_diagonal = slice(0, min(top + STRIP, len(A)))
+        gram[rows, left_of_diagonal].addmm_(A[rows], A[left_of_diagonal].T)
+
+
 def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvectors (columns) and shares of the trace, largest first, in the dtype of `gram`."""
-    values, vectors = torch.linalg.eigh(gram.double())
+    """Eigenvectors (columns) and shares of the trace, largest first, in the dtype of `gram`.
+
+    Args:
+        gram: symmetric; only its lower triangle is read.
+    """
+    values, vectors = torch.linalg.eigh(gram.double(), UPLO="L")
     values = values.flip(0).clamp(min=0)
     total = values.sum().clamp(min=torch.finfo(values.dtype).tiny)
     return vectors.flip(1).to(gram.dtype).contiguous(), (values / total).to(gram.dtype)

@@ -11,6 +11,7 @@ from sparsegrad_cli.core import (
     apply_sparsegrad,
     calibrate,
     find_mlp_linears,
+    hosvd,
 )
 
 from .models import batches, tiny_model
@@ -33,7 +34,9 @@ def gradient_stacks(model: nn.Module, steps: int) -> dict[str, torch.Tensor]:
     return {kind: torch.stack(stack) for kind, stack in stacks.items()}
 
 
-def test_the_basis_is_the_singular_vectors_of_the_explicit_unfoldings():
+@pytest.mark.parametrize("strip", [512, 3])
+def test_the_basis_is_the_singular_vectors_of_the_explicit_unfoldings(strip, monkeypatch):
+    monkeypatch.setattr(hosvd, "STRIP", strip)  # the sums of large matrices are taken in strips
     model = tiny_model()
     stacks = gradient_stacks(model, STEPS)
     basis = calibrate(model, batches(STEPS), steps=STEPS, probe_steps=0, loss_of=loss_of).basis
@@ -64,6 +67,22 @@ def test_the_basis_concentrates_unseen_gradients():
     result = calibrate(model, data, steps=16, probe_steps=4, loss_of=loss_of)
     for concentration in result.concentration.values():
         assert 0 < concentration.before < concentration.after <= 1
+
+
+def test_the_energy_is_that_of_unseen_gradients_entry_by_entry():
+    model = tiny_model()
+    data = batches(STEPS + 3)
+    basis = calibrate(model, data, steps=STEPS, probe_steps=3, loss_of=loss_of).basis
+    expected = dict.fromkeys(basis.kinds, 0)
+    for batch in data[STEPS:]:
+        model.zero_grad()
+        loss_of(model, batch).backward()
+        for place in find_mlp_linears(model):
+            b = basis.kinds[place.kind]
+            expected[place.kind] += (b.V.T @ place.linear.weight.grad @ b.U).square()
+    for kind, energy in expected.items():
+        found = basis.kinds[kind].energy
+        torch.testing.assert_close(found, energy / energy.sum(), rtol=0, atol=1e-12)
 
 
 def live_tensor_peak(steps: int) -> int:
