@@ -139,7 +139,10 @@ def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
     values, vectors = torch.linalg.eigh(gram.double(), UPLO="L")
     values = values.flip(0).clamp(min=0)
     total = values.sum().clamp(min=torch.finfo(values.dtype).tiny)
-    return vectors.flip(1).to(gram.dtype).contiguous(), (values / total).to(gram.dtype)
+    columns = (
+        vectors.T.flip(0).to(gram.dtype).contiguous().T
+    )  # as a Rotation holds them, so that they are shared
+    return columns, (values / total).to(gram.dtype)
 
 
 class _Probe:
