@@ -53,7 +53,7 @@ def _draw(axes: Axes, rows: list[Row]) -> None:
             axes.axvline(x, color=colour, linestyle=LINES[row.method], linewidth=0.8, zorder=1)
         hollow = row.support in ("fixed", "block")
         axes.scatter(x, y, s=42, color="white" if hollow else colour, edgecolor=colour, zorder=3)
-    axes.margins(0.16)
+    axes.margins(x=0.28, y=0.16)
     low, high = axes.get_ylim()
     axes.set_ylim(max(0, low), high)
     axes.set_xlabel("peak memory of a step, MB (10⁶ bytes)  ← less is better")
