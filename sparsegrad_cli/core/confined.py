@@ -51,8 +51,9 @@ class Corner(nn.Module):
             r, c = leading_block(basis.energy[:, :c], kept)
         else:
             entries = top_entries(basis.energy[:, :c], kept).sort().values
-        self.register_buffer("U", basis.U[:, :c].contiguous(), persistent=False)
-        self.register_buffer("V", basis.V[:, :r].contiguous(), persistent=False)
+        fresh = torch.contiguous_format  # so that a basis from a file gives the last bit of one just made
+        self.register_buffer("U", basis.U[:, :c].clone(memory_format=fresh), persistent=False)
+        self.register_buffer("V", basis.V[:, :r].clone(memory_format=fresh), persistent=False)
         self.register_buffer("entries", entries, persistent=False)
 
     @property

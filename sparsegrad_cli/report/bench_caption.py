@@ -9,14 +9,14 @@ from .bench_paper import PaperCosts
 from .caption import short_identity
 
 
-def title(config: Subject) -> str:
-    """Model and shape of a batch."""
+def title(config: BenchConfig) -> str:
+    """Model, shape of a batch, and what is trained where that is not the paper's."""
     cut = f", {counted(config.layers, 'block')}" if config.layers else ""
     what = config.task or "random tokens"
     at_most = " at most" if config.task and not config.pad_to_max else ""
-    return (
-        f"{short_name(config.model)}{cut}: a step on {config.batch_size} × {config.length}{at_most} ({what})"
-    )
+    frozen = ", adapters and head only" if config.freeze_rest else ""
+    step = f"a step on {config.batch_size} × {config.length}{at_most} ({what})"
+    return f"{short_name(config.model)}{cut}: {step}{frozen}"
 
 
 def short_name(model: str) -> str:

@@ -36,8 +36,7 @@ def save_plot(bench: Bench, path: Path) -> None:
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         _draw(axes, rows)
-        frozen = ", adapters and head only" if config.freeze_rest else ""
-        figure.suptitle(title(config) + frozen, fontsize=10, fontweight="bold")
+        figure.suptitle(title(config), fontsize=10, fontweight="bold")
         axes.set_title(machine(bench), fontsize=8, color="#555555")
         figure.draw_without_rendering()
         _label(axes, rows)

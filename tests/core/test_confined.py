@@ -173,3 +173,13 @@ def test_under_autocast_it_trains_float32_values():
         loss = model(x, y)
     loss.backward()
     assert all(layer.values.grad.dtype == torch.float32 for layer in layers)
+
+
+def test_a_corner_holds_memory_of_its_own():
+    """A tensor from a file may lie at any address, and a product's last bit depends on it."""
+    model = tiny_model()
+    for basis in basis_with_energy(model).kinds.values():
+        corner = Corner(basis, "fixed", kept=basis.shape[0] * basis.shape[1])
+        assert corner.U.shape == basis.U.shape
+        assert corner.U.data_ptr() != basis.U.data_ptr()
+        assert corner.V.data_ptr() != basis.V.data_ptr()
