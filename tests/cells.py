@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sparsegrad_cli.store.schema import RunConfig
 from sparsegrad_cli.training.cell import Cell
-from sparsegrad_cli.training.plan import Choices, plan
+from sparsegrad_cli.training.choices import Choices
+from sparsegrad_cli.training.plan import plan
 
 WORDS = ("the", "dog", "book", "letter", "company", "city", "man", "story", "reads", "likes", "writes")
 

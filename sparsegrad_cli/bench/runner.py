@@ -22,8 +22,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..store.schema import RunConfig
 from ..training.cell import Cell
+from ..training.choices import Choices
 from ..training.loop import make_trainer
-from ..training.plan import Choices, Plan, plan
+from ..training.plan import Plan, plan
 from ..training.run import adapt, load_model
 from .machine import set_precision, synchronize
 from .run import Tell

@@ -39,7 +39,7 @@ def runner(
     """
     from ..bench.runner import plan_runner, run_runner
     from ..models.checkpoint import fetch_weights
-    from ..training.plan import Choices
+    from ..training.choices import Choices
 
     common.quiet(quiet or as_json)
     choices = Choices(

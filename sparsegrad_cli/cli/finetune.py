@@ -63,8 +63,9 @@ def finetune(
 
     from ..models.checkpoint import fetch_weights
     from ..report import build_report
+    from ..training.choices import Choices
     from ..training.libraries import quiet_libraries
-    from ..training.plan import Choices, plan
+    from ..training.plan import plan
     from ..training.run import run
     from .progress import RunWatch
 

@@ -2,14 +2,18 @@
 
 from typing import Literal, get_args
 
-Status = Literal["done", "diverged", "out-of-memory", "failed", "interrupted"]
+Status = Literal["done", "pruned", "diverged", "out-of-memory", "failed", "interrupted"]
 Protocol = Literal["paper", "heldout"]
 Precision = Literal["fp32", "tf32", "bf16"]
 Form = Literal["streamed", "lean", "folded", "regular", "sparse-by-dense"]  # as in core
 Support = Literal["dynamic", "fixed", "block"]  # as in core
+SelectOn = Literal["dev", "holdout"]
+Pruner = Literal["median", "hyperband", "none"]
 Completeness = Literal["complete", "partial", "synthetic", "custom"]
 
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 FORMS: tuple[Form, ...] = get_args(Form)
 SUPPORTS: tuple[Support, ...] = get_args(Support)
+SELECT_ON: tuple[SelectOn, ...] = get_args(SelectOn)
+PRUNERS: tuple[Pruner, ...] = get_args(Pruner)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +15,13 @@ from ..models.checkpoint import Checkpoint, find_checkpoint
 from ..models.load import load_tokenizer
 from ..models.skeleton import skeleton
 from ..store.basis_file import load_basis
-from ..store.schema import Form, Precision, Protocol, RunConfig, Support
+from ..store.schema import RunConfig
 from ..tasks import get_task
 from ..tasks.data import TaskData, load_data
 from .callbacks import Watch
 from .cell import Cell
 from .checks import check_density, check_length, check_sizes, choose_device
+from .choices import Choices
 from .hyperparameters import Hyperparameters, choose_hyperparameters
 from .inputs import Inputs, read_inputs
 
@@ -29,37 +29,6 @@ DEFAULT_EPOCHS = 20.0
 DEFAULT_DENSITY = 0.01
 DEFAULT_CALIBRATION_STEPS = 30
 LORA_RANK, LORA_RANK_LARGE, LARGE_HIDDEN_SIZE = 7, 10, 1024
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What the user asked for; None stands for the default that `plan` finds."""
-
-    model: str
-    task: str  # a name, or the path of a YAML
-    data: str
-    methods: Sequence[str]
-    seeds: Sequence[int] = (0,)
-    protocol: Protocol = "paper"
-    device: str = "auto"
-    precision: Precision = "fp32"
-    learning_rate: float | None = None
-    batch_size: int | None = None
-    epochs: float | None = None
-    max_steps: int | None = None
-    max_train_examples: int | None = None
-    patience: int = 5
-    eval_steps: int | None = None
-    length: int = 128
-    pad_to_max: bool = False
-    freeze_rest: bool = False
-    density: float | None = None
-    kept: int | None = None
-    support: Support | None = None
-    form: Form | None = None
-    calibration_steps: int | None = None
-    basis: Path | None = None
-    rank: int | None = None
 
 
 @dataclass(frozen=True)

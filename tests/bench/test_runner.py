@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sparsegrad_cli.bench.runner import BURN_IN, plan_runner, run_runner
-from sparsegrad_cli.training.plan import Choices
+from sparsegrad_cli.training.choices import Choices
 
 from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint

@@ -21,7 +21,8 @@ from sparsegrad_cli.models.checkpoint import find_checkpoint
 from sparsegrad_cli.models.load import load_classifier
 from sparsegrad_cli.store.basis_file import save_basis
 from sparsegrad_cli.store.schema import Environment, Result, RunConfig
-from sparsegrad_cli.training.plan import Choices, plan
+from sparsegrad_cli.training.choices import Choices
+from sparsegrad_cli.training.plan import plan
 from sparsegrad_cli.training.run import run
 
 from ..cells import PowerCutError, RecordingWatch, make_cell, write_cola

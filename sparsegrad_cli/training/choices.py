@@ -1,0 +1,41 @@
+"""What a user asks of a run; imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..store.names import Form, Precision, Protocol, Support
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user asked for; None stands for the default that `plan` finds."""
+
+    model: str
+    task: str  # a name, or the path of a YAML
+    data: str
+    methods: Sequence[str]
+    seeds: Sequence[int] = (0,)
+    protocol: Protocol = "paper"
+    device: str = "auto"
+    precision: Precision = "fp32"
+    learning_rate: float | None = None
+    sparse_learning_rate: float | None = None  # of the entries that meprop and sparsegrad train
+    batch_size: int | None = None
+    epochs: float | None = None
+    max_steps: int | None = None
+    max_train_examples: int | None = None
+    patience: int = 5
+    eval_steps: int | None = None
+    length: int = 128
+    pad_to_max: bool = False
+    freeze_rest: bool = False
+    density: float | None = None
+    kept: int | None = None
+    support: Support | None = None
+    form: Form | None = None
+    calibration_steps: int | None = None
+    basis: Path | None = None
+    rank: int | None = None
