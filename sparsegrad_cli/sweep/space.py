@@ -38,6 +38,12 @@ class Range(Record):
     log: bool = False
 
 
+PAPER: dict[Name, Range | tuple[Value, ...]] = {
+    "learning_rate": Range(low=1e-6, high=1e-1, log=True),
+    "batch_size": (8, 16, 32),
+}
+
+
 class Space(Record):
     """Hyperparameters by their option's name with underscores; the paper's space is the default.
 
@@ -45,10 +51,7 @@ class Space(Record):
     size of 8, 16 or 32.
     """
 
-    parameters: dict[Name, Range | tuple[Value, ...]] = {
-        "learning_rate": Range(low=1e-6, high=1e-1, log=True),
-        "batch_size": (8, 16, 32),
-    }
+    parameters: dict[Name, Range | tuple[Value, ...]] = pydantic.Field(default_factory=lambda: dict(PAPER))
 
     def used_by(self, options: frozenset[str]) -> Space:
         """Without what a method with `options` has no use for."""
@@ -106,9 +109,8 @@ def _parameter(name: str, what: object) -> Range | tuple[Value, ...]:
         except pydantic.ValidationError as error:
             problem = error.errors()[0]
             where = ".".join(map(str, problem["loc"]))
-            raise ValueError(
-                f"{where}: {problem['msg']}; a range is {{low: 1, high: 2, log: false}}"
-            ) from None
+            example = "{low: 1, high: 2, log: false}"
+            raise ValueError(f"{where}: {problem['msg']}; a range is {example}") from None
         if name in ("support", "freeze_rest"):
             raise ValueError("is no number: give a list of values")
         return _checked(name, found)
@@ -137,11 +139,10 @@ def _value(name: str, value: object) -> Value:
         if not isinstance(value, bool):
             raise ValueError(f"is true or false, not {value!r}")
         return value
-    hint = (
-        " (YAML reads 1e-4 as a text: write 1.0e-4)" if isinstance(value, str) and _is_number(value) else ""
-    )
+    if isinstance(value, str):
+        value = _number(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{value!r} is not a number{hint}")
+        raise ValueError(f"{value!r} is not a number")
     if name in WHOLE and not isinstance(value, int):
         raise ValueError(f"is a whole number, not {value:g}")
     if not (math.isfinite(value) and value > 0):
@@ -149,9 +150,9 @@ def _value(name: str, value: object) -> Value:
     return value if name in WHOLE else float(value)
 
 
-def _is_number(text: str) -> bool:
+def _number(text: str) -> float | str:
+    """YAML reads 1e-4, which has no point, as a text."""
     try:
-        float(text)
+        return float(text)
     except ValueError:
-        return False
-    return True
+        return text
