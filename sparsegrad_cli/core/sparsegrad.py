@@ -113,11 +113,12 @@ def sparse_adamw(
     density: float | None = None,
     kept: int | None = None,
     weight_decay: float = 0.0,
+    sparse_lr: float | None = None,
 ) -> SparseAdamW:
     """The optimizer for a model that `apply_sparsegrad` has changed, or for MeProp on one that it has not.
 
-    The weights of the MLP linears are masked, everything else that takes gradients is trained by AdamW at
-    the same learning rate. Streamed layers take their steps from it, each in its backward.
+    The weights of the MLP linears are masked, everything else that takes gradients is trained by AdamW.
+    Streamed layers take their steps from it, each in its backward.
 
     Args:
         model: with SparseGradLinear or StreamedLinear layers; without any, its plain MLP linears are masked.
@@ -125,6 +126,7 @@ def sparse_adamw(
         density: share of each MLP matrix to train at a step, above 0 and at most 1; or
         kept: number of entries of each.
         weight_decay: of everything else.
+        sparse_lr: learning rate of the masked weights; None: `lr`.
     """
     layers = [m for m in model.modules() if isinstance(m, SparseGradLinear | StreamedLinear)]
     rotations = {
@@ -138,7 +140,8 @@ def sparse_adamw(
         by_kept.setdefault(kept_entries(tuple(weight.shape), kept, density), []).append(weight)
     masked = set(weights)
     rest = [p for p in model.parameters() if p.requires_grad and p not in masked]
-    groups: list[dict] = [{"params": params, "kept": k, "weight_decay": 0.0} for k, params in by_kept.items()]
+    own = {"lr": lr if sparse_lr is None else sparse_lr, "weight_decay": 0.0}
+    groups: list[dict] = [{"params": params, "kept": k, **own} for k, params in by_kept.items()]
     if rest:
         groups.append({"params": rest})
     optimizer = SparseAdamW(groups, lr=lr, weight_decay=weight_decay, rotations=rotations)

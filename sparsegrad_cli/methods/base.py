@@ -27,6 +27,7 @@ class Settings:
     support: Support = "dynamic"
     form: Form = "streamed"  # with the dynamic support
     rank: int | None = None
+    sparse_learning_rate: float | None = None  # of the chosen entries; None: that of the rest
 
 
 class Method(Protocol):
@@ -49,7 +50,10 @@ class Method(Protocol):
     ) -> None: ...
 
     def optimizer(self, learning_rate: float) -> Optimizer:
-        """Trains every parameter that takes gradients, at one learning rate and without weight decay."""
+        """Trains every parameter that takes gradients, without weight decay.
+
+        All at one learning rate, unless the settings give the chosen entries their own.
+        """
         ...
 
     def moved_at_a_step(self) -> int:
@@ -77,10 +81,26 @@ def choose_trained(
         p.requires_grad_(p in kept or name in head)
 
 
-def adamw(model: nn.Module, learning_rate: float) -> Optimizer:
-    """torch's fused AdamW, transformers' default, over all that takes gradients; no weight decay."""
+def adamw(
+    model: nn.Module,
+    learning_rate: float,
+    adapted: Collection[nn.Parameter] = (),
+    adapted_learning_rate: float | None = None,
+) -> Optimizer:
+    """torch's fused AdamW, transformers' default, over all that takes gradients; no weight decay.
+
+    Args:
+        adapted: parameters with a learning rate of their own, where `adapted_learning_rate` gives one.
+    """
     trained = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.0, fused=True)
+    groups: list[dict] = [{"params": trained}]
+    if adapted_learning_rate is not None:
+        apart = set(adapted)
+        groups = [
+            {"params": [p for p in trained if p in apart], "lr": adapted_learning_rate},
+            {"params": [p for p in trained if p not in apart]},
+        ]
+    return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.0, fused=True)
 
 
 def count_parameters(method: Method, head: Collection[str], total: int, touched: int | None) -> Parameters:

@@ -14,7 +14,7 @@ from .base import Settings, choose_trained
 class MeProp:
     """See `Method`. SparseGrad's selection in the original space."""
 
-    options: ClassVar[frozenset[str]] = frozenset({"density", "kept"})
+    options: ClassVar[frozenset[str]] = frozenset({"density", "kept", "sparse_learning_rate"})
     needs_basis: ClassVar[bool] = False
 
     def __init__(
@@ -26,7 +26,14 @@ class MeProp:
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
     def optimizer(self, learning_rate: float) -> SparseAdamW:
-        return sparse_adamw(self.model, learning_rate, self.settings.density, self.settings.kept)
+        settings = self.settings
+        return sparse_adamw(
+            self.model,
+            learning_rate,
+            settings.density,
+            settings.kept,
+            sparse_lr=settings.sparse_learning_rate,
+        )
 
     def moved_at_a_step(self) -> int:
         shapes = [tuple(p.shape) for p in self.adapted]

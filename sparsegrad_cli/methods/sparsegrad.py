@@ -16,7 +16,7 @@ class SparseGrad:
     """See `Method`, and `core` for the supports and forms."""
 
     options: ClassVar[frozenset[str]] = frozenset(
-        {"density", "kept", "support", "form", "calibration_steps", "basis"}
+        {"density", "kept", "support", "form", "calibration_steps", "basis", "sparse_learning_rate"}
     )
     needs_basis: ClassVar[bool] = True
 
@@ -36,9 +36,16 @@ class SparseGrad:
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
     def optimizer(self, learning_rate: float) -> Optimizer:
+        settings = self.settings
         if self.is_confined:
-            return adamw(self.model, learning_rate)
-        return sparse_adamw(self.model, learning_rate, self.settings.density, self.settings.kept)
+            return adamw(self.model, learning_rate, self.adapted, settings.sparse_learning_rate)
+        return sparse_adamw(
+            self.model,
+            learning_rate,
+            settings.density,
+            settings.kept,
+            sparse_lr=settings.sparse_learning_rate,
+        )
 
     def moved_at_a_step(self) -> int:
         if self.is_confined:

@@ -16,7 +16,10 @@ from ..store.schema import RunConfig
 
 METHODS = ("ft", "lora", "meprop", "sparsegrad")  # the order of rows
 # not for every method
-OWN_SETTINGS = ("density", "kept", "support", "form", "calibration_steps", "basis", "rank")
+OWN_SETTINGS = (
+    *("density", "kept", "support", "form", "calibration_steps", "basis", "rank"),
+    "sparse_learning_rate",
+)
 _OF_TABLE = {"model", "model_revision", "protocol", "device", "precision", "method"}
 _WITHIN_ROW = {"task", "seed", "data", "data_revision", "learning_rate", "batch_size"}
 SETTINGS = tuple(name for name in RunConfig.model_fields if name not in _OF_TABLE | _WITHIN_ROW)

@@ -85,10 +85,14 @@ class RunFolder:
         return Environment.model_validate_json(path.read_bytes()).restarts if path.exists() else None
 
     def finish(self, result: Result) -> None:
-        """Writes the result; of a run that is done, the checkpoints go."""
+        """Writes the result; of a run that nothing would take up again, the checkpoints go."""
         self._write("result.json", result)
-        if result.status == "done":
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        if result.status in ("done", "pruned", "diverged"):
+            self.drop_checkpoints()
+
+    def drop_checkpoints(self) -> None:
+        """Deletes them; the run would begin anew."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def last_checkpoint(self) -> Path | None:
         """The latest checkpoint that was written whole; the trainer's state is the last file of each."""

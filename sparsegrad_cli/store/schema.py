@@ -59,10 +59,16 @@ class RunConfig(Record):
     calibration_steps: int | None  # sparsegrad: batches in the calibration
     basis: str | None  # sparsegrad: SHA-256 of a basis given by the user; None: calibrated for the run
     rank: int | None  # lora
+    sparse_learning_rate: float | None = None  # meprop, sparsegrad: of the chosen entries
 
     def run_id(self) -> str:
-        """Sixteen hexadecimal digits that name the run's folder."""
-        canonical = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+        """Sixteen hexadecimal digits that name the run's folder.
+
+        A key with a default is younger than the others, and counts only where it is set.
+        """
+        younger = {name for name, field in type(self).model_fields.items() if not field.is_required()}
+        unset = {name for name in younger if getattr(self, name) is None}
+        canonical = json.dumps(self.model_dump(exclude=unset), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

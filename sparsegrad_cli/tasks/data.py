@@ -50,7 +50,7 @@ def load_data(task: Task, source: str) -> TaskData:
     """
     origin, found = _read(task, source)
     splits = {split: _check(task, rows) for split, rows in found.items()}
-    return TaskData(task, splits, origin, _completeness(task, source, splits), _sha256(task, splits))
+    return TaskData(task, splits, origin, _completeness(task, source, splits), digest(task, splits))
 
 
 def _read(task: Task, source: str) -> tuple[str, dict[str, Rows]]:
@@ -173,9 +173,10 @@ def _completeness(task: Task, source: str, splits: dict[str, Dataset]) -> Comple
     )
 
 
-def _sha256(task: Task, splits: dict[str, Dataset]) -> str:
-    digest = hashlib.sha256()
+def digest(task: Task, splits: dict[str, Dataset]) -> str:
+    """SHA-256, hexadecimal, over the texts and labels of all splits, in order."""
+    sha256 = hashlib.sha256()
     for split, dataset in splits.items():
         columns = dataset[:]
-        digest.update(json.dumps([split, *(columns[name] for name in (*task.text, "label"))]).encode())
-    return digest.hexdigest()
+        sha256.update(json.dumps([split, *(columns[name] for name in (*task.text, "label"))]).encode())
+    return sha256.hexdigest()

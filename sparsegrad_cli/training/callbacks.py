@@ -27,11 +27,19 @@ class Watch(Protocol):
         """`done` steps of the phase are behind us."""
 
     def evaluated(self, metric: str, value: float, best: float) -> None:
-        """An evaluation came to `value`; `best` so far, this one included."""
+        """An evaluation came to `value`; `best` so far, this one included.
+
+        Raises:
+            PrunedError: to end the run here.
+        """
 
 
 class DivergedError(RuntimeError):
     """The loss is no longer finite."""
+
+
+class PrunedError(RuntimeError):
+    """A `Watch` has seen enough: the run is not worth its time."""
 
 
 class CostMeter(TrainerCallback, ExportableState):

@@ -28,6 +28,10 @@ from .inputs import Inputs, read_inputs
 DEFAULT_EPOCHS = 20.0
 DEFAULT_DENSITY = 0.01
 DEFAULT_CALIBRATION_STEPS = 30
+METHOD_OPTIONS = (
+    *("density", "kept", "support", "form", "calibration_steps", "basis", "rank"),
+    "sparse_learning_rate",
+)
 LORA_RANK, LORA_RANK_LARGE, LARGE_HIDDEN_SIZE = 7, 10, 1024
 
 
@@ -59,6 +63,17 @@ class Plan:
         return read_inputs(config, self.checkpoint, load_tokenizer(self.checkpoint), self.data)
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What runs stand on, whatever their method and hyperparameters."""
+
+    device: str
+    checkpoint: Checkpoint
+    data: TaskData
+    model: PreTrainedModel  # its shapes, without weights
+    basis: Basis | None
+
+
 def plan(choices: Choices) -> Plan:
     """Finds the model and the data, fills in the defaults, and checks that all fit together.
 
@@ -66,31 +81,52 @@ def plan(choices: Choices) -> Plan:
         InputError: anything that is wrong with what was asked for.
     """
     _check_options(choices)
+    return plan_on(find_ground(choices), choices)
+
+
+def find_ground(choices: Choices) -> Ground:
+    """Finds the model, the data and the user's basis.
+
+    Raises:
+        InputError: one is not there, or is not what it should be.
+    """
     device = choose_device(choices.device, choices.precision)
     task = get_task(choices.task)
     checkpoint = find_checkpoint(choices.model)
     data = load_data(task, choices.data)
     model = skeleton(checkpoint)
     try:
-        shapes = [tuple(place.linear.weight.shape) for place in find_mlp_linears(model)]
+        find_mlp_linears(model)
         basis = None if choices.basis is None else load_basis(choices.basis)
         if basis is not None:
             basis.check_fits(model)
-            _check_energy(choices, basis)
     except (UnsupportedModelError, BasisMismatchError) as error:
         option = f"--basis {choices.basis}" if isinstance(error, BasisMismatchError) else "--model"
         raise InputError(f"{option}: {error}") from None
-    check_length(model, choices.model, choices.length)
+    return Ground(device, checkpoint, data, model, basis)
+
+
+def plan_on(ground: Ground, choices: Choices) -> Plan:
+    """The runs on what was found for these choices, or for others of the same model, data and basis.
+
+    Raises:
+        InputError: the options do not fit together, or not the model.
+    """
+    _check_options(choices)
+    if ground.basis is not None:
+        _check_energy(choices, ground.basis)
+    check_length(ground.model, choices.model, choices.length)
+    shapes = [tuple(place.linear.weight.shape) for place in find_mlp_linears(ground.model)]
     check_sizes(choices.model, shapes, choices.kept, choices.rank)
     hyperparameters = choose_hyperparameters(
-        choices.model, task.name, choices.learning_rate, choices.batch_size
+        choices.model, ground.data.task.name, choices.learning_rate, choices.batch_size
     )
     configs = [
-        _config(choices, method, seed, device, checkpoint, data, hyperparameters, model)
+        _config(choices, method, seed, ground, hyperparameters)
         for method in dict.fromkeys(choices.methods)
         for seed in dict.fromkeys(choices.seeds)
     ]
-    return Plan(configs, checkpoint, data, hyperparameters, basis)
+    return Plan(configs, ground.checkpoint, ground.data, hyperparameters, ground.basis)
 
 
 def _check_options(choices: Choices) -> None:
@@ -99,9 +135,11 @@ def _check_options(choices: Choices) -> None:
         raise InputError("--epochs and --max-steps both end the training: give one of them")
     if choices.learning_rate is not None and not choices.learning_rate > 0:
         raise InputError(f"--learning-rate must be above 0, got {choices.learning_rate:g}")
+    if choices.sparse_learning_rate is not None and not choices.sparse_learning_rate > 0:
+        raise InputError(f"--sparse-learning-rate must be above 0, got {choices.sparse_learning_rate:g}")
     if choices.epochs is not None and not choices.epochs > 0:
         raise InputError(f"--epochs must be above 0, got {choices.epochs:g}")
-    for option in ("density", "kept", "support", "form", "calibration_steps", "basis", "rank"):
+    for option in METHOD_OPTIONS:
         users = [name for name in choices.methods if option in get_method(name).options]
         if getattr(choices, option) is not None and not users:
             flag = "--" + option.replace("_", "-")
@@ -125,27 +163,24 @@ def _config(
     choices: Choices,
     method: str,
     seed: int,
-    device: str,
-    checkpoint: Checkpoint,
-    data: TaskData,
+    ground: Ground,
     hyperparameters: Hyperparameters,
-    model: PreTrainedModel,
 ) -> RunConfig:
     used = get_method(method).options
     density = choices.density if choices.density or choices.kept else DEFAULT_DENSITY
     steps = None if choices.basis else choices.calibration_steps or DEFAULT_CALIBRATION_STEPS
     support = choices.support or "dynamic" if "support" in used else None
-    large = getattr(model.config, "hidden_size", 0) >= LARGE_HIDDEN_SIZE
+    large = getattr(ground.model.config, "hidden_size", 0) >= LARGE_HIDDEN_SIZE
     return RunConfig(
         model=choices.model,
-        model_revision=checkpoint.revision,
-        task=data.task.name,
+        model_revision=ground.checkpoint.revision,
+        task=ground.data.task.name,
         data=choices.data,
-        data_revision=data.sha256,
+        data_revision=ground.data.sha256,
         method=method,
         seed=seed,
         protocol=choices.protocol,
-        device=device,
+        device=ground.device,
         precision=choices.precision,
         learning_rate=hyperparameters.learning_rate,
         batch_size=hyperparameters.batch_size,
@@ -164,6 +199,7 @@ def _config(
         calibration_steps=steps if "calibration_steps" in used else None,
         basis=_sha256(choices.basis) if choices.basis and "basis" in used else None,
         rank=choices.rank or (LORA_RANK_LARGE if large else LORA_RANK) if "rank" in used else None,
+        sparse_learning_rate=choices.sparse_learning_rate if "sparse_learning_rate" in used else None,
     )
 
 

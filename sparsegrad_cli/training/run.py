@@ -19,7 +19,7 @@ from ..store.atomic import write_atomically
 from ..store.environment import describe_environment
 from ..store.schema import DataRecord, Result, RunConfig, Status
 from .calibration import find_or_calibrate
-from .callbacks import DivergedError
+from .callbacks import DivergedError, PrunedError
 from .cell import Cell
 from .inputs import Inputs
 from .loop import make_trainer, train
@@ -55,6 +55,8 @@ def run(cell: Cell) -> Result:
             raise
         except DivergedError as error:
             result = _failed(cell, "diverged", str(error))
+        except PrunedError as error:
+            result = _failed(cell, "pruned", str(error))
         except (RuntimeError, MemoryError, ValueError, OSError, SafetensorError) as error:
             if _cannot_write(error):
                 folder.last_checkpoint()  # clears away what was cut short
@@ -89,6 +91,7 @@ def adapt(cell: Cell, loaded: LoadedModel) -> Method:
         support=config.support or "dynamic",
         form=config.form or "streamed",
         rank=config.rank,
+        sparse_learning_rate=config.sparse_learning_rate,
     )
     return method_class(loaded.model, loaded.head, settings, basis)
 

@@ -1,0 +1,141 @@
+"""A study's budget: a row of numbered slots, each of which ends with exactly one finished trial.
+
+Optuna's `n_trials` counts the trials that one process starts, so that restarts and several machines run too
+many. Here the trials are queued beforehand, one a slot, and a worker takes one from the queue, which storage
+lets only one do. A trial whose worker died, or was stopped, is queued again in the same slot with the same
+parameters. Machines that queue the same slots at once do no harm: of several in a slot, the one of the
+lowest number counts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+
+import optuna
+from optuna import Study
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.storages import BaseStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+
+from ..store.names import Pruner
+from .sampler import PlacedSampler
+from .schema import SweepConfig
+
+SLOT = "slot"  # user attributes of a trial
+OUTCOME = "outcome"  # a state of `schema.TrialState`, or "interrupted"
+REASON = "reason"
+CONFIG, ASKED = "config", "asked"  # user attributes of a study
+ALIVE = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
+# The median of few trials says little, and a first evaluation says little of a slow start.
+MEDIAN = {"n_startup_trials": 4, "n_warmup_steps": 2, "n_min_trials": 3}
+
+
+def open_study(storage: BaseStorage, config: SweepConfig) -> Study:
+    """The study of a configuration; it is made where there is none.
+
+    Raises:
+        InputError: there is one that holds something else.
+    """
+    name = config.study_name()
+    try:
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+    except DuplicatedStudyError:
+        study = load_study(storage, name)
+    if CONFIG not in study.user_attrs:
+        study.set_user_attr(CONFIG, config.model_dump_json())
+        study = load_study(storage, name)
+    return study
+
+
+def load_study(storage: BaseStorage, name: str) -> Study:
+    """A study that `open_study` has made, with its sampler and pruner."""
+    study = optuna.load_study(study_name=name, storage=storage)
+    if CONFIG in study.user_attrs:
+        config = config_of(study)
+        study.sampler = PlacedSampler(config.template.seed)
+        study.pruner = _pruner(config.pruner)
+    return study
+
+
+def study_names(storage: BaseStorage) -> list[str]:
+    """Those of ours in a storage, in the order in which they were made."""
+    studies = sorted(storage.get_all_studies(), key=lambda study: study._study_id)
+    return [study.study_name for study in studies if CONFIG in study.user_attrs]
+
+
+def config_of(study: Study) -> SweepConfig:
+    """What the study was made for."""
+    return SweepConfig.model_validate_json(study.user_attrs[CONFIG])
+
+
+def asked(study: Study) -> int:
+    """The budget: trials in all."""
+    return study.user_attrs.get(ASKED, 0)
+
+
+def top_up(study: Study, trials: int) -> None:
+    """Queues a trial for every slot of the first `trials` that has none, or none but failed ones."""
+    if trials > asked(study):
+        study.set_user_attr(ASKED, trials)
+    fail_stale(study)
+    slots = attempts(study)
+    for slot in range(trials):
+        if not any(trial.state in ALIVE for trial in slots[slot]):
+            queue(study, slot, slots[slot][-1] if slots[slot] else None)
+
+
+def queue(study: Study, slot: int, earlier: FrozenTrial | None = None) -> None:
+    """Queues a trial for a slot, with the parameters of an earlier attempt if there was one."""
+    study.enqueue_trial({} if earlier is None else earlier.params, user_attrs={SLOT: slot})
+
+
+def attempts(study: Study) -> dict[int, list[FrozenTrial]]:
+    """The trials of each slot, in the order of their numbers; one that is not there has none."""
+    slots: dict[int, list[FrozenTrial]] = defaultdict(list)
+    for trial in study.get_trials(deepcopy=False):
+        if SLOT in trial.user_attrs:
+            slots[trial.user_attrs[SLOT]].append(trial)
+    return slots
+
+
+def counting(tries: Sequence[FrozenTrial]) -> FrozenTrial:
+    """The attempt that stands for its slot: the first that is alive or finished, else the last."""
+    return next((trial for trial in tries if trial.state in ALIVE), tries[-1])
+
+
+def is_waiting(study: Study) -> bool:
+    """Whether a trial is in the queue."""
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+
+def is_settled(study: Study) -> bool:
+    """Whether no slot is waiting or running."""
+    unsettled = (TrialState.WAITING, TrialState.RUNNING)
+    return not any(counting(tries).state in unsettled for tries in attempts(study).values())
+
+
+def fail_stale(study: Study) -> None:
+    """Finds running trials whose worker died, and queues them again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        fail_stale_trials(study)
+
+
+def times_lost(trial: FrozenTrial) -> int:
+    """How often a worker died over the trial or its earlier attempts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return len(RetryHeartbeatStaleTrialCallback.retry_history(trial))
+
+
+def _pruner(name: Pruner) -> BasePruner:
+    match name:
+        case "median":
+            return MedianPruner(**MEDIAN)
+        case "hyperband":
+            return HyperbandPruner(min_resource=1, reduction_factor=3)
+        case "none":
+            return NopPruner()
