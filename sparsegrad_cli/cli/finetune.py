@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import WorkError
 from . import options as opt
 
 if TYPE_CHECKING:
-    from ..store.schema import Result
+    from ..training.choices import Choices
     from ..training.plan import Plan
 
 
@@ -25,6 +25,7 @@ def finetune(
     protocol: opt.ProtocolOption = opt.Protocol.paper,
     device: opt.DeviceOption = opt.Device.auto,
     learning_rate: opt.LearningRate = None,
+    sparse_learning_rate: opt.SparseLearningRate = None,
     batch_size: opt.BatchSize = None,
     epochs: opt.Epochs = None,
     max_steps: opt.MaxSteps = None,
@@ -42,6 +43,7 @@ def finetune(
     form: opt.FormOption = None,
     calibration_steps: opt.CalibrationSteps = None,
     basis: opt.BasisOption = None,
+    params: opt.ParamsOption = None,
     output: opt.Output = Path("results"),
     checkpoint_minutes: Annotated[
         float,
@@ -59,92 +61,65 @@ def finetune(
 
     A run that is finished is not run again; one that was killed goes on from its last checkpoint.
     """
-    from rich.console import Console
-
-    from ..models.checkpoint import fetch_weights
-    from ..report import build_report
     from ..training.choices import Choices
     from ..training.libraries import quiet_libraries
-    from ..training.plan import plan
-    from ..training.run import run
-    from .progress import RunWatch
+    from .train_all import check_all_done, show, train_all
 
     quiet_libraries(downloads=not (quiet or as_json))
-    planned = plan(
-        Choices(
-            model=model,
-            task=task,
-            data=data,
-            methods=method,
-            seeds=seed,
-            protocol=protocol.value,
-            device=device.value,
-            precision=precision.value,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            epochs=epochs,
-            max_steps=max_steps,
-            max_train_examples=max_train_examples,
-            patience=patience,
-            eval_steps=eval_steps,
-            length=length,
-            pad_to_max=pad_to_max,
-            freeze_rest=freeze_rest,
-            density=density,
-            kept=kept,
-            support=support.value if support else None,
-            form=form.value if form else None,
-            calibration_steps=calibration_steps,
-            basis=basis,
-            rank=rank,
-        )
+    choices = Choices(
+        model=model,
+        task=task,
+        data=data,
+        methods=method,
+        seeds=seed,
+        protocol=protocol.value,
+        device=device.value,
+        precision=precision.value,
+        learning_rate=learning_rate,
+        sparse_learning_rate=sparse_learning_rate,
+        batch_size=batch_size,
+        epochs=epochs,
+        max_steps=max_steps,
+        max_train_examples=max_train_examples,
+        patience=patience,
+        eval_steps=eval_steps,
+        length=length,
+        pad_to_max=pad_to_max,
+        freeze_rest=freeze_rest,
+        density=density,
+        kept=kept,
+        support=support.value if support else None,
+        form=form.value if form else None,
+        calibration_steps=calibration_steps,
+        basis=basis,
+        rank=rank,
     )
+    plans = _plans(choices, params)
     if dry_run:
-        _show_plan(planned, output, as_json)
+        _show_plan(plans, output, as_json)
         return 0
-    fetch_weights(planned.checkpoint)
-    results: list[Result] = []
-    watch = RunWatch(Console(stderr=True), quiet)
-    with watch:
-        for number, config in enumerate(planned.configs, 1):
-            counted = f"[{number}/{len(planned.configs)}] " if len(planned.configs) > 1 else ""
-            watch.begin(f"{counted}{config.task} {config.method} seed {config.seed}")
-            cell = planned.cell(
-                config, output, watch, checkpoint_seconds=60 * checkpoint_minutes, keep_model=save_model
-            )
-            already = cell.folder.is_done()
-            result = run(cell)
-            results.append(result)
-            watch.done(_line(result, already))
-    folders = [output / "runs" / result.id for result in results]
-    report = build_report(folders)
-    if as_json:
-        runs = [result.model_dump() for result in results]
-        print(json.dumps({"runs": runs, "summary": report.to_json()}, indent=2))
-    else:
-        report.print(Console())
-    failed = [result for result in results if result.status != "done"]
-    if failed:
-        raise WorkError(
-            f"{len(failed)} of {len(results)} runs failed: "
-            + "; ".join(f"{r.method} seed {r.seed} {r.status} ({r.error})" for r in failed)
-        )
+    results = train_all(
+        plans, output, quiet, checkpoint_seconds=60 * checkpoint_minutes, keep_model=save_model
+    )
+    show(results, output, as_json)
+    check_all_done(results)
     return 0
 
 
-def _line(result: Result, already: bool) -> str:
-    if result.status != "done":
-        return f"{result.status}: {result.error}"
-    score = f"{result.score_name} {100 * result.score:.1f}" if result.score is not None else ""
-    took = "was done already" if already else f"{result.steps} steps, {result.train_seconds:.0f} s"
-    return f"{score} ({took})"
+def _plans(choices: Choices, params: Path | None) -> list[Plan]:
+    """One plan, or one a method where a file gives each its own hyperparameters."""
+    from ..training.params import read_params
+    from ..training.plan import plan
+
+    return [plan(choices)] if params is None else read_params(params).plans(choices)
 
 
-def _show_plan(planned: Plan, output: Path, as_json: bool) -> None:
+def _show_plan(plans: Sequence[Plan], output: Path, as_json: bool) -> None:
     from ..store.run_folder import RunFolder
 
     cells = []
-    for config in planned.configs:
+    configs = [config for planned in plans for config in planned.configs]
+    for config in configs:
         folder = RunFolder(output, config)
         result = folder.result()
         killed = folder.path.exists() and result is None
@@ -158,17 +133,18 @@ def _show_plan(planned: Plan, output: Path, as_json: bool) -> None:
                 "status": result.status if result else "to continue" if killed else "to do",
             }
         )
-    hyperparameters = planned.hyperparameters
     if as_json:
-        print(json.dumps({"cells": cells, "config": [c.model_dump() for c in planned.configs]}, indent=2))
+        print(json.dumps({"cells": cells, "config": [config.model_dump() for config in configs]}, indent=2))
         return
-    record = planned.data.record()
+    record = plans[0].data.record()
     rows = ", ".join(f"{split} {count}" for split, count in record.rows.items())
     print(f"data           {record.origin} ({record.completeness}): {rows}")
-    print(f"checkpoint     {planned.checkpoint.identity}")
-    print(
-        f"learning rate  {hyperparameters.learning_rate:g}   batch size {hyperparameters.batch_size}", end=""
-    )
-    print(f"   ({hyperparameters.source})")
+    print(f"checkpoint     {plans[0].checkpoint.identity}")
+    for planned in plans:
+        found = planned.hyperparameters
+        of = f"   {planned.configs[0].method}" if len(plans) > 1 else ""
+        print(
+            f"learning rate  {found.learning_rate:g}   batch size {found.batch_size}   ({found.source}){of}"
+        )
     for cell in cells:
         print(f"{cell['id']}  {cell['task']} {cell['method']} seed {cell['seed']}  {cell['status']}")

@@ -15,11 +15,13 @@ import typer
 
 from .. import __version__
 from ..errors import InputError, WorkError
+from ..store.redact import redact
 from .bench import bench
 from .calibrate import calibrate
 from .finetune import finetune
 from .ls import ls
 from .report import report
+from .sweep import sweep
 
 UsageError = typer.BadParameter.__mro__[1]
 INTERRUPTED = 130
@@ -35,6 +37,7 @@ app = typer.Typer(
 app.command()(calibrate)
 app.command()(finetune)
 app.add_typer(bench, name="bench")
+app.add_typer(sweep, name="sweep")
 app.command()(report)
 app.command()(ls)
 
@@ -94,5 +97,5 @@ def _interrupt(signum: int, frame: object) -> NoReturn:
 def _end(code: int, message: str, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"sparsegrad: {' '.join(message.split())}", file=sys.stderr)
+    print(f"sparsegrad: {redact(' '.join(message.split()))}", file=sys.stderr)
     return code

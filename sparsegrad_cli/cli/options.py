@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..store.names import FORMS, PRECISIONS, PROTOCOLS, SUPPORTS
+from ..store.names import FORMS, PRECISIONS, PROTOCOLS, PRUNERS, SELECT_ON, SUPPORTS
 
 WHAT, RECIPE, METHOD, OUTPUT = "What to run", "Training", "The method", "Output"
 
@@ -16,6 +16,8 @@ Protocol = StrEnum("Protocol", {name: name for name in PROTOCOLS})
 Precision = StrEnum("Precision", {name: name for name in PRECISIONS})
 Form = StrEnum("Form", {name: name for name in FORMS})
 Support = StrEnum("Support", {name: name for name in SUPPORTS})
+SelectOn = StrEnum("SelectOn", {name: name for name in SELECT_ON})
+Pruner = StrEnum("Pruner", {name: name for name in PRUNERS})
 Device = StrEnum("Device", ["auto", "cpu", "cuda"])
 
 Model = Annotated[
@@ -49,6 +51,20 @@ DeviceOption = Annotated[Device, typer.Option(help="Where to train.", rich_help_
 LearningRate = Annotated[
     float | None,
     typer.Option(help="Default: the paper's for model and task, else 5e-5.", rich_help_panel=RECIPE),
+]
+SparseLearningRate = Annotated[
+    float | None,
+    typer.Option(
+        help="meprop, sparsegrad: of the chosen entries alone. Default: --learning-rate.",
+        rich_help_panel=METHOD,
+    ),
+]
+ParamsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A best.yaml of sparsegrad sweep, or a YAML of options; options given here go before it.",
+        rich_help_panel=RECIPE,
+    ),
 ]
 BatchSize = Annotated[
     int | None,

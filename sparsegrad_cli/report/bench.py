@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
 
 from ..bench.folder import Bench
 from ..bench.schema import BenchConfig, BenchResult, Row
@@ -11,6 +10,7 @@ from .bench_caption import caption, title
 from .bench_paper import PaperCosts, paper_costs
 from .layout import Part
 from .numbers import DASH, amount, megabytes, speed
+from .section import Section
 
 LEGEND = {
     "steps/s": "of the median step; range: its quartiles; tokens without padding",
@@ -21,16 +21,6 @@ LEGEND = {
     "where": "gradients: at the end of backward; activations: saved by forward; the peak holds some of these "
     "and what is being worked on",
 }
-
-
-@dataclass(frozen=True)
-class Section:
-    """Tables, each of parts of which the first is the rows' labels, and what stands around them."""
-
-    title: str
-    grids: list[list[Part]]
-    notes: list[str]
-    caption: dict[str, str]
 
 
 def bench_section(bench: Bench) -> Section:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ..bench.folder import Bench
 from ..bench.schema import CalibrationConfig, CalibrationResult, CalibrationRow
-from .bench import Section
 from .bench_caption import code, machine, model, short_name
 from .bench_paper import paper_calibration_seconds
 from .layout import Part
 from .numbers import DASH, megabytes, speed
+from .section import Section
 
 WAYS = {"sums": "running sums (ours)", "svd": "stack and SVD (paper)"}
 LEGEND = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ..bench.folder import Bench
 from ..bench.schema import RunnerConfig, RunnerResult
-from .bench import Section
 from .bench_caption import code, machine, model, short_name
 from .layout import Part
 from .numbers import speed
+from .section import Section
 
 LEGEND = {
     "ms/step": "the median, from the end of one step to the end of the next, loading the batch included",

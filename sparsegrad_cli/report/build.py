@@ -30,7 +30,7 @@ def build_tables(done: pd.DataFrame) -> tuple[Table, ...]:
 def _table(
     model: str, kind: str, checkpoint: str, protocol: str, device: str, precision: str, runs: pd.DataFrame
 ) -> Table:
-    columns = _columns(runs)
+    columns = columns_of(runs)
     rows_runs = split_rows(runs)
     shared, cost_note = _shared_columns(columns, rows_runs)
     costs = _with_shares([(row, _cost(row.runs, shared)) for row in rows_runs])
@@ -50,7 +50,8 @@ def _table(
     )
 
 
-def _columns(runs: pd.DataFrame) -> tuple[Column, ...]:
+def columns_of(runs: pd.DataFrame) -> tuple[Column, ...]:
+    """The tasks of a table, in GLUE's order; of other examples or another metric, another column."""
     order = task_names()
     columns = [_column(*key, part) for key, part in runs.groupby(COLUMN, sort=False)]
     columns.sort(

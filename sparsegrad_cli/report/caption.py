@@ -16,10 +16,15 @@ PROTOCOLS = {
 
 
 def title(model: str, kind: str, columns: Sequence[Column], protocol: str) -> str:
+    return f"{subject(model, kind, columns)}, {protocol} protocol"
+
+
+def subject(model: str, kind: str, columns: Sequence[Column]) -> str:
+    """Which model on which tasks; says of data that is not GLUE's that it is not."""
     tasks = columns[0].task if len(columns) == 1 else f"{len(columns)} tasks"
     data = {"synthetic": ", SYNTHETIC data", "own": ", own data"}.get(kind, "")
     name = model if model.count("/") < 2 else model.rstrip("/").rpartition("/")[2]  # of a directory, its own
-    return f"{name} on {tasks}{data}, {protocol} protocol"
+    return f"{name} on {tasks}{data}"
 
 
 def caption(
@@ -30,13 +35,13 @@ def caption(
     told = {
         "protocol": f"{first['protocol']}: {PROTOCOLS[first['protocol']]}",
         "seeds": _seeds(rows),
-        "training": _training(runs),
-        "methods": _methods(runs),
+        "training": training_words(runs),
+        "methods": method_words(runs),
         "learning rate": _recipes(columns, rows),
-        "data": _data(columns),
+        "data": data_words(columns),
         "checkpoint": f"{first['model']}, {short_identity(first['checkpoint'])}",
-        "ran on": _machine(runs),
-        "code": _code(runs),
+        "ran on": machine_words(runs),
+        "code": code_words(runs),
         "cost": f"means over the runs of a row{cost_note}{_batch_note(rows)}",
     }
     return {name: text for name, text in told.items() if text}
@@ -63,7 +68,7 @@ def _seeds(rows: Sequence[Row]) -> str:
     return f"{seeds}{other}; {spread} over {len(cells[0].seeds)}"
 
 
-def _training(runs: pd.DataFrame) -> str:
+def training_words(runs: pd.DataFrame) -> str:
     """The settings that all runs share; those that differ stand in the rows."""
     settings = [settings_of(run) for run in runs.to_dict("records")]
     shared = {name: settings[0][name] for name in SETTINGS if len({s[name] for s in settings}) == 1}
@@ -80,7 +85,7 @@ def _training(runs: pd.DataFrame) -> str:
     return ", ".join([*words, *(text for name, text in flags.items() if shared.get(name))])
 
 
-def _methods(runs: pd.DataFrame) -> str:
+def method_words(runs: pd.DataFrame) -> str:
     """The settings of single methods, where all rows of the method share them."""
     told = []
     for method in sorted(set(runs["method"]), key=method_order):
@@ -119,7 +124,8 @@ def _recipes(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     return f"differs between tasks and rows, as report.csv lists ({sources})"
 
 
-def _data(columns: Sequence[Column]) -> str:
+def data_words(columns: Sequence[Column]) -> str:
+    """Where the examples are from, and whether they are all of the task's."""
     origins = "; ".join(sorted({short_identity(origin) for c in columns for origin in c.origins}))
     kinds = {column.completeness for column in columns}
     if kinds == {"complete"}:
@@ -139,14 +145,16 @@ def _rows(column: Column) -> str:
     return f"{column.task} {column.completeness}: {', '.join(counts)}"
 
 
-def _machine(runs: pd.DataFrame) -> str:
+def machine_words(runs: pd.DataFrame) -> str:
+    """Device, precision, hardware."""
     first = runs.iloc[0]
     kinds = sorted(set(runs["hardware"]))
     differ = "; speeds are of different hardware" if len(kinds) > 1 else ""
     return f"{first['device']}, {first['precision']} ({'; '.join(kinds)}{differ})"
 
 
-def _code(runs: pd.DataFrame) -> str:
+def code_words(runs: pd.DataFrame) -> str:
+    """The revisions that the runs were made with."""
     states = dict.fromkeys(zip(runs["git_revision"], runs["git_dirty"], strict=True))
     words = []
     for revision, dirty in states:

@@ -16,8 +16,8 @@ CSV_COLUMNS = [
 ]
 
 
-def to_markdown(tables: Sequence[Table], left_out: dict[str, int], benches: Sequence[str] = ()) -> str:
-    """Every table with its reading and caption, sections of benchmarks, a line on runs that are in none."""
+def to_markdown(tables: Sequence[Table], left_out: dict[str, int], others: Sequence[str] = ()) -> str:
+    """Every table with its reading and caption, other sections, a line on runs that are in none."""
     lines = ["# Results", ""]
     for table in tables:
         lines += [f"## {escaped(table.title)}", ""]
@@ -28,8 +28,8 @@ def to_markdown(tables: Sequence[Table], left_out: dict[str, int], benches: Sequ
         lines += [f"{escaped(line)}\n" for line in table.reading]
         lines += [f"- {name}: {escaped(text)}" for name, text in table.caption.items()]
         lines += [f"- legend: {escaped(legend(table))}", ""]
-    lines += benches
-    if not tables and not benches:
+    lines += others
+    if not tables and not others:
         lines += ["No finished run.", ""]
     if left_out:
         lines += [left_out_words(left_out), ""]
@@ -39,7 +39,7 @@ def to_markdown(tables: Sequence[Table], left_out: dict[str, int], benches: Sequ
 def grid_lines(parts: Sequence[Part]) -> Iterator[str]:
     """A Markdown table; the first part is the rows' labels."""
     yield _line([_head(part) for part in parts])
-    yield "|" + " --- |" + " ---: |" * (len(parts) - 1)
+    yield "|" + " --- |" + "".join(" --- |" if part.left else " ---: |" for part in parts[1:])
     for cells in zip(*(part.cells for part in parts), strict=True):
         yield _line([" / ".join(cell) for cell in cells])
 

@@ -30,6 +30,7 @@ class Part:
     cells: list[list[str]]  # one for each row of the table
     metrics: list[str] = field(default_factory=list)  # more of the head: what each line of a cell is
     notes: list[str] = field(default_factory=list)  # more of the head, that asks for attention
+    left: bool = False  # words, which begin at the left, as those of the first part always do
 
     @property
     def width(self) -> int:

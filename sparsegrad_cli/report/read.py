@@ -12,6 +12,7 @@ import pydantic
 from ..bench.folder import is_bench
 from ..errors import InputError
 from ..store.schema import Environment, Record, Result, RunConfig
+from ..sweep.folder import is_sweep
 
 UNFINISHED = "unfinished"  # the status of a run without a result: it is going on, or was killed
 
@@ -53,7 +54,7 @@ def holds_runs(folder: Path) -> bool:
 
 
 def _run_folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """The runs at or below `folder`; follows links, but never in a circle."""
+    """The runs at or below `folder`, trials of sweeps left out; follows links, but never in a circle."""
     if folder.resolve() in seen:
         return
     seen.add(folder.resolve())
@@ -63,7 +64,7 @@ def _run_folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
         raise InputError(f"{folder}: no such folder") from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be read as a folder ({error.strerror})") from None
-    if is_bench(folder):
+    if is_bench(folder) or is_sweep(folder):
         return
     names = {entry.name for entry in entries}
     if names & {"result.json", "environment.json"} or (
@@ -102,7 +103,7 @@ def _read_run(folder: Path) -> dict[str, object]:
         "checkpoint": environment.checkpoint,
         "git_revision": environment.git_revision,
         "git_dirty": environment.git_dirty,
-        "hardware": _hardware(environment),
+        "hardware": hardware_words(environment),
     }
 
 
@@ -111,7 +112,8 @@ def _deciding(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"data": "", **({"epochs": 0.0} if config.max_steps else {})})
 
 
-def _hardware(environment: Environment) -> str:
+def hardware_words(environment: Environment) -> str:
+    """The GPU's name, or the processor's with its threads."""
     hardware = environment.hardware
     processor = f"{hardware.get('processor', 'processor unknown')}, {hardware.get('threads', '?')} threads"
     return str(hardware.get("gpu", processor))

@@ -60,7 +60,7 @@ def grid(parts: Sequence[Part]) -> Grid:
         lines += [Text(line, style="yellow") for line in part.notes]
         lines += [Text()] * (height - len(lines))
         rule = Text("─" * part.width, style="dim")
-        justify = "right" if place else "left"
+        justify = "right" if place and not part.left else "left"
         drawn.add_column(Text("\n").join([*lines, rule]), justify=justify, no_wrap=True, width=part.width)
     for cells in zip(*(part.cells for part in parts), strict=True):
         drawn.add_row(*(Text("\n".join(lines)) for lines in cells))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from .redact import redact
 from .schema import Environment
 
 PACKAGES = [
@@ -25,6 +26,7 @@ PACKAGES = [
     "scikit-learn",
     "safetensors",
     "numpy",
+    "optuna",
 ]
 
 
@@ -39,7 +41,7 @@ def describe_environment(checkpoint: str, data: str, restarts: int) -> Environme
     revision, dirty = _git()
     return Environment(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        command=[Path(sys.argv[0]).name, *map(redact, sys.argv[1:])],
         versions={"python": platform.python_version(), **_versions()},
         hardware=_hardware(),
         git_revision=revision,

@@ -11,16 +11,15 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from .space import Value
-
-STARTUP_TRIALS = 6  # drawn at random before the sampler learns from them
+from .startup import STARTUP_TRIALS
 
 
 class PlacedSampler(BaseSampler):
     """TPE, seeded anew for each trial.
 
     One seed for every worker would let all of them try the same values, a seed for each would let the
-    values depend on which worker came first. Here the first trials are the same however many workers there
-    are, and one worker alone tries the same values each time.
+    values depend on which worker came first. Here one worker alone tries the same values each time, and
+    several differ only in what is known when a trial begins.
     """
 
     def __init__(self, seed: int) -> None:

@@ -35,6 +35,7 @@ class SweepConfig(Record):
     pruner: Pruner
     space: Space
     template: RunConfig  # what `choices` come to
+    checkpoint: str  # identity of the starting weights, as in `Environment`
     score_name: str  # what is maximised: the main metric at a trial's best evaluation
     data: DataRecord
 
@@ -73,7 +74,7 @@ class TrialRecord(Record):
     params: dict[str, Value] = Field(default_factory=dict)
     score: float | None = None  # at the best evaluation; of complete trials only
     reason: str | None = None  # why it was pruned or failed
-    evaluations: dict[int, float] = Field(default_factory=dict)  # number of the evaluation, from 1 -> score
+    evaluations: dict[int, float] = Field(default_factory=dict)  # number of the evaluation, from 1 -> score, where it is a number
     run: str | None = None  # id of the run's folder
     worker: str | None = None  # host and process
     started: str | None = None  # ISO 8601, UTC

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 from optuna import Study
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import InputError
+from ..store.redact import redact
 
 HEARTBEAT = 10  # seconds between two signs of life of a running trial
 GRACE = 60  # seconds without one after which its worker counts as dead
@@ -35,6 +36,7 @@ def open_storage(where: str | None, results: Path) -> BaseStorage:
     Raises:
         InputError: it cannot be reached or made; the message holds no password.
     """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         if where is None or "://" not in where:
@@ -46,11 +48,6 @@ def open_storage(where: str | None, results: Path) -> BaseStorage:
 def is_sqlite(where: str | None) -> bool:
     """Whether it is a database that locks out all others while one writes."""
     return where is not None and where.startswith("sqlite")
-
-
-def redact(text: str) -> str:
-    """`text` without the passwords of URLs in it."""
-    return re.sub(r"(://[^/:@\s]*):[^@\s]*@", r"\1:***@", text)
 
 
 def _journal(path: Path) -> LiveJournal:

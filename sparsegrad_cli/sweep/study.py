@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import optuna
 from optuna import Study
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.storages import BaseStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
@@ -23,6 +23,8 @@ from optuna.trial import FrozenTrial, TrialState
 from ..store.names import Pruner
 from .sampler import PlacedSampler
 from .schema import SweepConfig
+from .space import Value
+from .startup import startup_values
 
 SLOT = "slot"  # user attributes of a trial
 OUTCOME = "outcome"  # a state of `schema.TrialState`, or "interrupted"
@@ -34,20 +36,12 @@ MEDIAN = {"n_startup_trials": 4, "n_warmup_steps": 2, "n_min_trials": 3}
 
 
 def open_study(storage: BaseStorage, config: SweepConfig) -> Study:
-    """The study of a configuration; it is made where there is none.
-
-    Raises:
-        InputError: there is one that holds something else.
-    """
+    """The study of a configuration; it is made where there is none."""
     name = config.study_name()
-    try:
-        study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
-    except DuplicatedStudyError:
-        study = load_study(storage, name)
+    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
     if CONFIG not in study.user_attrs:
         study.set_user_attr(CONFIG, config.model_dump_json())
-        study = load_study(storage, name)
-    return study
+    return load_study(storage, name)
 
 
 def load_study(storage: BaseStorage, name: str) -> Study:
@@ -82,14 +76,22 @@ def top_up(study: Study, trials: int) -> None:
         study.set_user_attr(ASKED, trials)
     fail_stale(study)
     slots = attempts(study)
+    config = config_of(study)
+    first = dict(enumerate(startup_values(config.space, config.template.seed)))
     for slot in range(trials):
-        if not any(trial.state in ALIVE for trial in slots[slot]):
-            queue(study, slot, slots[slot][-1] if slots[slot] else None)
+        tries = slots[slot]
+        if not any(trial.state in ALIVE for trial in tries):
+            queue(study, slot, values_of(tries[-1]) if tries else first.get(slot, {}))
 
 
-def queue(study: Study, slot: int, earlier: FrozenTrial | None = None) -> None:
-    """Queues a trial for a slot, with the parameters of an earlier attempt if there was one."""
-    study.enqueue_trial({} if earlier is None else earlier.params, user_attrs={SLOT: slot})
+def queue(study: Study, slot: int, values: Mapping[str, Value]) -> None:
+    """Queues a trial for a slot, with these values; the sampler chooses those that are not given."""
+    study.enqueue_trial(dict(values), user_attrs={SLOT: slot})
+
+
+def values_of(trial: FrozenTrial) -> dict[str, Value]:
+    """What a trial was, or would have been, run with; empty where the sampler was still to choose."""
+    return trial.params or trial.system_attrs.get("fixed_params", {})
 
 
 def attempts(study: Study) -> dict[int, list[FrozenTrial]]:

@@ -29,29 +29,30 @@ def choose_hyperparameters(
         model: as typed; `roberta-base` is found in `FacebookAI/roberta-base` too, `bert-base` in
             `google-bert/bert-base-uncased`.
     """
-    paper = _paper(model, task)
-    paper_rate, paper_batch, table = paper or (DEFAULT_LEARNING_RATE, DEFAULT_BATCH_SIZE, "default")
+    default = Hyperparameters(DEFAULT_LEARNING_RATE, DEFAULT_BATCH_SIZE, "default")
+    listed = paper_hyperparameters(model, task) or default
     if learning_rate is not None and batch_size is not None:
         source = "options"
     elif learning_rate is not None:
-        source = f"learning rate: option, batch size: {table}"
+        source = f"learning rate: option, batch size: {listed.source}"
     elif batch_size is not None:
-        source = f"learning rate: {table}, batch size: option"
+        source = f"learning rate: {listed.source}, batch size: option"
     else:
-        source = table
+        source = listed.source
     return Hyperparameters(
-        paper_rate if learning_rate is None else learning_rate,
-        paper_batch if batch_size is None else batch_size,
+        listed.learning_rate if learning_rate is None else learning_rate,
+        listed.batch_size if batch_size is None else batch_size,
         source,
     )
 
 
-def _paper(model: str, task: str) -> tuple[float, int, str] | None:
+def paper_hyperparameters(model: str, task: str) -> Hyperparameters | None:
+    """The paper's best for a model and task, the same for all methods (tables 13-15)."""
     name = model.rpartition("/")[2]
     found = yaml.safe_load(Path(__file__).with_name("hyperparameters.yaml").read_text(encoding="utf-8"))
     for family, tasks in found.items():
         same = name == family or (family == "bert-base" and name in ("bert-base-uncased", "bert-base-cased"))
         if same and task in tasks:
             rate, batch = tasks[task]
-            return float(rate), int(batch), f"paper table {tasks['table']}"
+            return Hyperparameters(float(rate), int(batch), f"paper table {tasks['table']}")
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -80,7 +80,7 @@ def plan(choices: Choices) -> Plan:
     Raises:
         InputError: anything that is wrong with what was asked for.
     """
-    _check_options(choices)
+    check_options(choices)
     return plan_on(find_ground(choices), choices)
 
 
@@ -106,13 +106,16 @@ def find_ground(choices: Choices) -> Ground:
     return Ground(device, checkpoint, data, model, basis)
 
 
-def plan_on(ground: Ground, choices: Choices) -> Plan:
+def plan_on(ground: Ground, choices: Choices, source: str | None = None) -> Plan:
     """The runs on what was found for these choices, or for others of the same model, data and basis.
+
+    Args:
+        source: where learning rate and batch size are from, in words; None: the options, or the defaults.
 
     Raises:
         InputError: the options do not fit together, or not the model.
     """
-    _check_options(choices)
+    check_options(choices)
     if ground.basis is not None:
         _check_energy(choices, ground.basis)
     check_length(ground.model, choices.model, choices.length)
@@ -121,6 +124,8 @@ def plan_on(ground: Ground, choices: Choices) -> Plan:
     hyperparameters = choose_hyperparameters(
         choices.model, ground.data.task.name, choices.learning_rate, choices.batch_size
     )
+    if source is not None:
+        hyperparameters = replace(hyperparameters, source=source)
     configs = [
         _config(choices, method, seed, ground, hyperparameters)
         for method in dict.fromkeys(choices.methods)
@@ -129,7 +134,19 @@ def plan_on(ground: Ground, choices: Choices) -> Plan:
     return Plan(configs, ground.checkpoint, ground.data, hyperparameters, ground.basis)
 
 
-def _check_options(choices: Choices) -> None:
+def of_method(choices: Choices) -> Choices:
+    """The choices of one method, without the options that are of others."""
+    (method,) = choices.methods
+    used = get_method(method).options
+    return replace(choices, **{name: None for name in METHOD_OPTIONS if name not in used})
+
+
+def check_options(choices: Choices) -> None:
+    """Refuses options that contradict one another, or that no method uses.
+
+    Raises:
+        InputError: so it is.
+    """
     check_density(choices.density, choices.kept)
     if choices.epochs is not None and choices.max_steps is not None:
         raise InputError("--epochs and --max-steps both end the training: give one of them")

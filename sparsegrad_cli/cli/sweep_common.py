@@ -1,0 +1,208 @@
+"""What `sweep` and `sweep show` do around the search itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from optuna.storages import BaseStorage
+from rich.console import Console
+
+from ..errors import InputError, WorkError
+from ..methods import method_names
+from ..report.sweep_plot import save_plot
+from ..report.sweep_words import print_sweeps
+from ..store.schema import Result
+from ..sweep.best import best_path
+from ..sweep.command import SEEDS, finetune_command
+from ..sweep.folder import ReadSweep, read_sweeps
+from ..sweep.schema import FAILED, Sweep, SweepConfig
+from ..sweep.snapshot import snapshot
+from ..sweep.storage import JOURNAL, is_sqlite, open_storage
+from ..sweep.study import config_of, load_study, study_names
+from ..tasks import get_task, task_names
+from ..training.params import read_params
+from ..training.plan import Plan
+from .train_all import as_document, check_all_done, report_on, train_all
+
+
+def tasks(named: Sequence[str] | None, every: bool) -> list[str]:
+    """The tasks that are asked for; `every`: those that the average over GLUE counts."""
+    if named and every:
+        raise InputError("--all-tasks and --task: give one of them")
+    return [name for name in task_names() if get_task(name).in_average] if every else list(named or ())
+
+
+def methods(named: Sequence[str] | None, every: bool) -> list[str]:
+    """The methods that are asked for."""
+    if named and every:
+        raise InputError("--all-methods and --method: give one of them")
+    return list(method_names()) if every else list(named or ())
+
+
+def check_named(tasks: Sequence[str], methods: Sequence[str]) -> None:
+    """Refuses a search of no task or no method.
+
+    Raises:
+        InputError: so it is.
+    """
+    if not tasks:
+        raise InputError("which task? Give --task (see sparsegrad ls tasks) or --all-tasks")
+    if not methods:
+        raise InputError("which method? Give --method (ft, lora, meprop, sparsegrad) or --all-methods")
+
+
+def open_for(storage: str | None, output: Path, workers: int, only_look: bool) -> BaseStorage | None:
+    """The storage; None where there is none yet and one only wants to look.
+
+    Raises:
+        InputError: it cannot be opened, or not by so many.
+    """
+    if workers > 1 and is_sqlite(storage):
+        raise InputError(
+            "--storage: SQLite locks its file while one process writes, and --workers 2 would run into that; "
+            "leave --storage out (a journal file, which they can share) or name a PostgreSQL server"
+        )
+    journal = output / JOURNAL if storage is None else Path(storage)
+    if only_look and (storage is None or "://" not in storage) and not journal.exists():
+        return None
+    return open_storage(storage, output)
+
+
+def stored(opened: BaseStorage | None, storage: str | None, output: Path) -> list[SweepConfig]:
+    """The configurations of every study in a storage.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [] if opened is None else [config_of(load_study(opened, name)) for name in study_names(opened)]
+    if not found:
+        where = storage or str(output / JOURNAL)
+        raise InputError(f"no study in {where}; sparsegrad sweep --task ... --method ... makes some")
+    return found
+
+
+def show_plan(
+    configs: Sequence[SweepConfig], opened: BaseStorage | None, trials: int | None, as_json: bool
+) -> None:
+    """Prints what would be done."""
+    known = {} if opened is None else {name: load_study(opened, name) for name in study_names(opened)}
+    planned = []
+    for config in configs:
+        study = known.get(config.study_name())
+        result = snapshot(study).result if study else None
+        asked = max(trials or 0, result.asked if result else 0)
+        done = result.finished if result else 0
+        planned.append({"study": config.study_name(), "trials": asked, "done": done, "to_do": asked - done})
+    if as_json:
+        documents = [config.model_dump(mode="json") for config in configs]
+        print(json.dumps({"studies": planned, "config": documents}, indent=2))
+        return
+    for config, plan in zip(configs, planned, strict=True):
+        space = config.space.model_dump(mode="json")["parameters"]
+        print(
+            f"{plan['study']}: {plan['trials']} trials, {plan['done']} done, on {config.select_on}; {space}"
+        )
+
+
+def finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[Result]:
+    """Trains with the best parameters of each study, on the paper's number of seeds."""
+    plans: list[Plan] = []
+    for sweep in sweeps:
+        if sweep.result.best is not None:
+            plans += read_params(best_path(output, sweep)).plans(replace(sweep.config.choices, seeds=SEEDS))
+    return train_all(plans, output, quiet)
+
+
+def show(
+    sweeps: Sequence[Sweep], results: Sequence[Result], output: Path, as_json: bool, quiet: bool
+) -> None:
+    """Prints what studies came to, draws their plots, and says what to type next."""
+    ids = {sweep.result.id for sweep in sweeps}
+    reads = [read for read in read_sweeps([output]) if read.sweep.result.id in ids]
+    for read in reads:
+        if read.folder is not None:
+            save_plot(read, read.folder / "plot.png")
+    if as_json:
+        done = as_document(results, report_on(results, output)) if results else {}
+        print(json.dumps({**document(sweeps), **done}, indent=2))
+        return
+    print_sweeps(Console(), reads, trials=False)
+    if results:
+        report_on(results, output).print(Console())
+    elif not quiet:
+        for sweep in sweeps:
+            if sweep.result.best is not None:
+                print(finetune_command(sweep.config, best_path(output, sweep), output))
+    if not quiet:
+        print(f"written: {output / 'sweeps'}", file=sys.stderr)
+
+
+def show_stored(storage: str | None, output: Path, as_json: bool) -> None:
+    """Prints every study of a storage, or of the results folder where it has no journal."""
+    opened = open_for(storage, output, 1, only_look=True)
+    if opened is None:
+        reads = list(read_sweeps([output])) if output.is_dir() else []
+        if not reads:
+            stored(opened, storage, output)
+    else:
+        stored(opened, storage, output)
+        on_disk = {read.sweep.result.id: read for read in read_sweeps([output])} if output.is_dir() else {}
+        found = [snapshot(load_study(opened, name)) for name in study_names(opened)]
+        reads = [_with_folder(sweep, on_disk.get(sweep.result.id)) for sweep in found]
+    if as_json:
+        print(json.dumps(document([read.sweep for read in reads], trials=True), indent=2))
+    else:
+        print_sweeps(Console(), reads, trials=True)
+
+
+def document(sweeps: Sequence[Sweep], trials: bool = False) -> dict[str, object]:
+    """What `--json` shows: `studies`, and the keys of a single one beside it."""
+    studies = [_study_document(sweep, trials) for sweep in sweeps]
+    return {**(studies[0] if len(studies) == 1 else {}), "studies": studies}
+
+
+def check_done(sweeps: Sequence[Sweep], results: Sequence[Result]) -> None:
+    """Refuses an end without a best trial.
+
+    Raises:
+        WorkError: a study has none, or a run with the best parameters failed.
+    """
+    without = [sweep for sweep in sweeps if sweep.result.best is None]
+    if without:
+        reasons = [trial.reason for trial in without[0].result.trials if trial.reason]
+        raise WorkError(
+            f"no trial came to its end in {', '.join(sweep.result.study for sweep in without)}"
+            + (f"; the last one: {reasons[-1]}" if reasons else "")
+        )
+    check_all_done(results)
+
+
+def _study_document(sweep: Sweep, trials: bool) -> dict[str, object]:
+    result, best = sweep.result, sweep.result.best
+    found = {
+        "study": result.study,
+        "id": result.id,
+        "task": sweep.config.task,
+        "method": sweep.config.method,
+        "select_on": sweep.config.select_on,
+        "score_name": sweep.config.score_name,
+        "trials": {
+            "asked": result.asked,
+            "complete": result.count("complete"),
+            "pruned": result.count("pruned"),
+            "failed": result.count(*FAILED),
+            **{state.replace("-", "_"): result.count(state) for state in FAILED[:2]},
+            "running": result.count("running"),
+            "waiting": result.count("waiting"),
+        },
+        "best": None if best is None else best.model_dump(mode="json"),
+    }
+    return {**found, "records": [t.model_dump(mode="json") for t in result.trials]} if trials else found
+
+
+def _with_folder(sweep: Sweep, read: ReadSweep | None) -> ReadSweep:
+    return ReadSweep(sweep, read.folder, read.environment) if read else ReadSweep(sweep)

@@ -1,0 +1,81 @@
+"""Several runs one after the other, watched, and what they came to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from ..errors import WorkError
+from ..models.checkpoint import fetch_weights
+from ..report import Report, build_report
+from ..store.schema import Result
+from ..training.plan import Plan
+from ..training.run import run
+from .progress import RunWatch
+
+
+def train_all(plans: Sequence[Plan], output: Path, quiet: bool, **how: float | bool) -> list[Result]:
+    """Does every run of the plans; those that fail do not stop the others.
+
+    Args:
+        how: as `Cell` takes it: checkpoint_seconds, keep_model.
+    """
+    for planned in plans:
+        fetch_weights(planned.checkpoint)
+    todo = [(planned, config) for planned in plans for config in planned.configs]
+    results = []
+    watch = RunWatch(Console(stderr=True), quiet)
+    with watch:
+        for number, (planned, config) in enumerate(todo, 1):
+            counted = f"[{number}/{len(todo)}] " if len(todo) > 1 else ""
+            watch.begin(f"{counted}{config.task} {config.method} seed {config.seed}")
+            cell = planned.cell(config, output, watch, **how)
+            already = cell.folder.is_done()
+            result = run(cell)
+            results.append(result)
+            watch.done(_line(result, already))
+    return results
+
+
+def report_on(results: Sequence[Result], output: Path) -> Report:
+    """The tables of these runs alone."""
+    return build_report([output / "runs" / result.id for result in results])
+
+
+def as_document(results: Sequence[Result], report: Report) -> dict[str, object]:
+    """What `--json` shows of runs."""
+    return {"runs": [result.model_dump() for result in results], "summary": report.to_json()}
+
+
+def show(results: Sequence[Result], output: Path, as_json: bool) -> None:
+    """Prints the tables of these runs, or everything as JSON."""
+    report = report_on(results, output)
+    if as_json:
+        print(json.dumps(as_document(results, report), indent=2))
+    else:
+        report.print(Console())
+
+
+def check_all_done(results: Sequence[Result]) -> None:
+    """Refuses runs of which some failed.
+
+    Raises:
+        WorkError: says which and why.
+    """
+    failed = [result for result in results if result.status != "done"]
+    if failed:
+        raise WorkError(
+            f"{len(failed)} of {len(results)} runs failed: "
+            + "; ".join(f"{r.method} seed {r.seed} {r.status} ({r.error})" for r in failed)
+        )
+
+
+def _line(result: Result, already: bool) -> str:
+    if result.status != "done":
+        return f"{result.status}: {result.error}"
+    score = f"{result.score_name} {100 * result.score:.1f}" if result.score is not None else ""
+    took = "was done already" if already else f"{result.steps} steps, {result.train_seconds:.0f} s"
+    return f"{score} ({took})"

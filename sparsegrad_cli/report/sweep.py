@@ -1,0 +1,52 @@
+"""Sweeps as tables: the same texts for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..sweep.folder import ReadSweep
+from ..sweep.schema import Sweep
+from .section import Section
+from .sweep_best import best_parts
+from .sweep_caption import sweep_caption, sweep_title
+from .sweep_group import Group, group_studies
+from .sweep_trials import LEGEND, long_reasons, summary_parts, trial_parts
+
+
+def sweep_sections(sweeps: Sequence[ReadSweep], trials: bool) -> list[Section]:
+    """A section for every table of best parameters.
+
+    Args:
+        trials: after each, a section for every study of it that lists the trials.
+    """
+    sections = []
+    for group in group_studies(sweeps):
+        sections.append(group_section(group))
+        if trials:
+            sections += [trials_section(study.sweep) for study in group.labelled.values()]
+    return sections
+
+
+def group_section(group: Group) -> Section:
+    """The best parameters, and what became of the trials that they are from."""
+    notes = [
+        f"{label}: no trial has come to its end yet"
+        for label, study in group.labelled.items()
+        if study.sweep.result.best is None
+    ]
+    return Section(
+        title=sweep_title(group),
+        grids=[best_parts(group), summary_parts(group)],
+        notes=notes,
+        caption=sweep_caption(group),
+    )
+
+
+def trials_section(sweep: Sweep) -> Section:
+    """The trials of one study."""
+    return Section(
+        title=f"trials: {sweep.config.study_name()}",
+        grids=[trial_parts(sweep)],
+        notes=long_reasons(sweep.result),
+        caption=LEGEND,
+    )

@@ -1,0 +1,10 @@
+"""Passwords stay out of what is printed and kept."""
+
+from __future__ import annotations
+
+import re
+
+
+def redact(text: str) -> str:
+    """`text` without the passwords of URLs in it: postgresql://user:***@host."""
+    return re.sub(r"(://[^/:@\s]*):[^@\s]*@", r"\1:***@", text)

@@ -1,0 +1,106 @@
+"""A sweep's folder: written whenever a study has moved on, read for a report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pydantic
+
+from ..errors import InputError, WorkError
+from ..store.atomic import write_text
+from ..store.schema import Environment, Record
+from .schema import Sweep, SweepConfig, SweepResult
+
+Kind = TypeVar("Kind", bound=Record)
+
+
+@dataclass(frozen=True)
+class ReadSweep:
+    """A study with its folder and what it ran on; of one that is not on disk yet, neither."""
+
+    sweep: Sweep
+    folder: Path | None = None
+    environment: Environment | None = None
+
+
+def sweep_folder(results: Path, config: SweepConfig) -> Path:
+    """The folder `<results>/sweeps/<id>`."""
+    return results / "sweeps" / config.study_id()
+
+
+def write_sweep(results: Path, sweep: Sweep, environment: Environment) -> Path:
+    """Writes the three files, the result last, each whole and over what was there; gives the folder.
+
+    Several processes may write one study; a reader finds the files of one or another.
+
+    Raises:
+        WorkError: it cannot be written.
+    """
+    folder = sweep_folder(results, sweep.config)
+    records = {"config": sweep.config, "environment": environment, "result": sweep.result}
+    try:
+        for name, record in records.items():
+            write_text(folder / f"{name}.json", record.model_dump_json(indent=2) + "\n")
+    except OSError as error:
+        raise WorkError(f"cannot write to {folder}: {error.strerror}; see --output") from None
+    return folder
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether `folder` holds a sweep, begun or finished, rather than a run."""
+    try:
+        read = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(read, dict) and "sweep" in read
+
+
+def read_sweeps(folders: Sequence[Path]) -> tuple[ReadSweep, ...]:
+    """Every sweep with a result in the folders: results folders, or single sweeps.
+
+    Of a study that lies in several folders, as after copying, the one that got furthest.
+
+    Raises:
+        InputError: a file is not what it should be.
+    """
+    inside = [found for folder in folders for found in _candidates(folder)]
+    written = [folder for folder in dict.fromkeys(inside) if (folder / "result.json").is_file()]
+    furthest: dict[str, ReadSweep] = {}
+    for found in map(_read, written):
+        known = furthest.setdefault(found.sweep.result.id, found)
+        if found.sweep.result.finished > known.sweep.result.finished:
+            furthest[found.sweep.result.id] = found
+    return tuple(furthest.values())
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    for place in (folder, *sorted(folder.glob("*")), *sorted(folder.glob("sweeps/*"))):
+        if is_sweep(place):
+            yield place.resolve()
+
+
+def _read(folder: Path) -> ReadSweep:
+    config = _load(SweepConfig, folder / "config.json")
+    environment = _load(Environment, folder / "environment.json")
+    path = folder / "result.json"
+    result = _load(SweepResult, path)
+    if result.id != config.study_id():
+        raise InputError(f"{path}: this is the result of {result.id}, config.json beside it is another's")
+    return ReadSweep(Sweep(config=config, result=result), folder, environment)
+
+
+def _load(kind: type[Kind], path: Path) -> Kind:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        place = "".join(f"{part}: " for part in problem["loc"])
+        raise InputError(
+            f"{path}: not one that this sparsegrad wrote ({place}{problem['msg']}); sweep again"
+        ) from None

@@ -1,0 +1,13 @@
+"""What the parent of a sweep asks of a worker: one JSON line on its standard input."""
+
+from __future__ import annotations
+
+from ..store.schema import Record
+
+
+class Job(Record):
+    """Studies to work on until none of their trials is left to do."""
+
+    storage: str | None  # as the user gave it
+    results: str  # the results folder
+    studies: tuple[str, ...]  # their names, in the order in which this worker takes them

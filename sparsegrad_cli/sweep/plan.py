@@ -1,0 +1,123 @@
+"""From what a user asked for to studies, checked before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import InputError
+from ..methods import get_method
+from ..store.names import Pruner, SelectOn
+from ..tasks.holdout import hold_out
+from ..training.choices import Choices
+from ..training.plan import Ground, Plan, check_options, find_ground, of_method, plan_on
+from .schema import SweepConfig
+from .space import ALWAYS, PAPER, Space, Value, read_space
+
+
+def ground_of(choices: Choices, select_on: SelectOn) -> Ground:
+    """What the trials stand on; with a part of train in place of dev where that selects."""
+    ground = find_ground(choices)
+    return replace(ground, data=hold_out(ground.data)) if select_on == "holdout" else ground
+
+
+def plan_study(
+    ground: Ground, choices: Choices, select_on: SelectOn, pruner: Pruner, space: Space
+) -> SweepConfig:
+    """The study of one method: what it has no use for, of options and of the space, is left out.
+
+    Args:
+        choices: of one seed.
+
+    Raises:
+        InputError: a value in the space does not fit the model or the other options.
+    """
+    (method,) = choices.methods
+    choices = of_method(choices)
+    space = space.used_by(get_method(method).options)
+    for values in space.corners():
+        try:
+            planned = _plan(ground, choices, select_on, values)
+        except InputError as error:
+            raise InputError(f"the space, {_words(values)}: {error}") from None
+    return SweepConfig(
+        choices=choices,
+        select_on=select_on,
+        pruner=pruner,
+        space=space,
+        template=planned.configs[0],
+        checkpoint=ground.checkpoint.identity,
+        score_name=ground.data.task.score_name,
+        data=ground.data.record(),
+    )
+
+
+def plan_trial(ground: Ground, config: SweepConfig, values: Mapping[str, Value]) -> Plan:
+    """The one run of a trial.
+
+    Raises:
+        InputError: model, data or device are no longer what the study was made for.
+    """
+    planned = _plan(ground, config.choices, config.select_on, values)
+    (run,) = planned.configs
+    for what in ("model_revision", "data_revision", "device"):
+        was, now = getattr(config.template, what), getattr(run, what)
+        if was != now:
+            name = what.replace("_", " ")
+            raise InputError(f"{config.study_name()} was made for {name} {was}, here it is {now}")
+    return planned
+
+
+def plan_studies(
+    choices: Choices, tasks: Sequence[str], select_on: SelectOn, pruner: Pruner, space: Path | None
+) -> list[SweepConfig]:
+    """A study of each method on each task.
+
+    Args:
+        choices: of every method and one seed; the task is not read. What is given there is not searched.
+        space: a YAML, see `read_space`.
+
+    Raises:
+        InputError: anything that is wrong with what was asked for.
+    """
+    check_options(choices)
+    searched = _searched(choices, read_space(space), space)
+    configs = []
+    for task in dict.fromkeys(tasks):
+        of_task = replace(choices, task=task)
+        ground = ground_of(of_task, select_on)
+        for method in dict.fromkeys(choices.methods):
+            config = plan_study(ground, replace(of_task, methods=[method]), select_on, pruner, searched)
+            configs.append(config)
+    return configs
+
+
+def _searched(choices: Choices, space: Space, path: Path | None) -> Space:
+    """The space without what an option fixes.
+
+    Raises:
+        InputError: the user gave both a value and a range, or a range that no method has a use for.
+    """
+    parameters = dict(space.parameters)
+    for name in space.parameters:
+        flag = f"--{name.replace('_', '-')}"
+        if name not in ALWAYS and not any(name in get_method(method).options for method in choices.methods):
+            methods = ", ".join(choices.methods)
+            raise InputError(f"--space {path}: {name} is not used by --method {methods}: leave it out")
+        if getattr(choices, name) not in (None, False):
+            if space.parameters[name] != PAPER.get(name):
+                raise InputError(f"{flag} fixes what --space {path} searches: leave one of them out")
+            del parameters[name]
+    if not parameters:
+        raise InputError("nothing is left to search: --learning-rate and --batch-size fix it; see --space")
+    return Space(parameters=parameters)
+
+
+def _plan(ground: Ground, choices: Choices, select_on: SelectOn, values: Mapping[str, Value]) -> Plan:
+    protocol = "paper" if select_on == "holdout" else choices.protocol
+    return plan_on(ground, replace(choices, protocol=protocol, **values))
+
+
+def _words(values: Mapping[str, Value]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -1,0 +1,157 @@
+"""One trial: a run with the sampler's values, watched by the pruner."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from optuna import Study, Trial, TrialPruned
+from optuna.trial import FrozenTrial, TrialState
+
+from ..store.run_folder import RunFolder
+from ..store.schema import Result
+from ..training.callbacks import PrunedError
+from ..training.cell import Cell
+from ..training.plan import Ground
+from ..training.run import run
+from .plan import plan_trial
+from .schema import SweepConfig
+from .space import Value
+from .study import OUTCOME, REASON, SLOT, attempts, counting, fail_stale
+from .suggest import suggest
+
+RUN, WORKER, SAME_AS = "run", "worker", "same as"  # user attributes of a trial
+TWIN_SECONDS = 2.0  # between two looks at a running trial with the same parameters
+WHY = {"median": "below the median of the others", "hyperband": "not among the best of its bracket"}
+
+
+class SpareError(Exception):
+    """A trial that no slot needs: another process was quicker."""
+
+
+class FailedError(Exception):
+    """The run of a trial failed for a reason that is not its hyperparameters'."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What Optuna calls with a trial, and gets the main metric at its best evaluation from."""
+
+    study: Study
+    config: SweepConfig
+    ground: Ground
+    results: Path  # the study's folder; the trial's run goes into `runs/` there
+    worker: str  # who does it, in words
+
+    def __call__(self, trial: Trial) -> float:
+        """Trains the trial's run, or finds that its score is known.
+
+        Raises:
+            TrialPruned: by the pruner, or because it diverged or was out of memory; an attribute says which.
+            SpareError: it is not needed.
+            FailedError: it failed otherwise.
+        """
+        slot = trial.user_attrs.get(SLOT)
+        if slot is None or counting(attempts(self.study)[slot]).number != trial.number:
+            raise SpareError(f"trial {trial.number} is not needed")
+        trial.set_user_attr(WORKER, self.worker)
+        values = suggest(trial, self.config.space)
+        twin = _twin(self.study, trial, values)
+        if twin is not None:
+            return _same_as(trial, twin)
+        planned = plan_trial(self.ground, self.config, values)
+        (run_config,) = planned.configs
+        trial.set_user_attr(RUN, run_config.run_id())
+        watch = TrialWatch(trial, self.config, RunFolder(self.results, run_config))
+        return _score(trial, _run(planned.cell(run_config, self.results, watch, keep_model=False)))
+
+
+class TrialWatch:
+    """Tells the study each evaluation of a run, and ends the run when the pruner says so."""
+
+    def __init__(self, trial: Trial, config: SweepConfig, folder: RunFolder) -> None:
+        self._trial, self._config, self._folder = trial, config, folder
+        self._evaluations = 0
+
+    def phase(self, name: str, total: int) -> None:
+        if name == "train":
+            for score in self._earlier():
+                self._report(score)
+
+    def step(self, done: int, loss: float | None = None) -> None:
+        """Nothing that a study wants to know."""
+
+    def evaluated(self, metric: str, value: float, best: float) -> None:
+        self._report(value)
+        if self._trial.should_prune():
+            why = WHY[self._config.pruner]
+            raise PrunedError(f"evaluation {self._evaluations}: {100 * best:.1f} at best, {why}")
+
+    def _report(self, score: float) -> None:
+        self._evaluations += 1
+        self._trial.report(score, self._evaluations)
+
+    def _earlier(self) -> list[float]:
+        """Scores from before the checkpoint that the run is taken up from."""
+        lines = (self._folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        evaluations = [entry["selection"] for entry in map(json.loads, lines) if "selection" in entry]
+        return [evaluation[self._config.score_name] for evaluation in evaluations]
+
+
+def _run(cell: Cell) -> Result:
+    try:
+        return run(cell)
+    finally:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # what this trial held must not be the next one's out-of-memory
+
+
+def _score(trial: Trial, result: Result) -> float:
+    status, score = result.status, result.selection_score
+    if status == "done" and (score is None or not math.isfinite(score)):
+        status, reason = "diverged", f"{result.score_name} is {score} at the best evaluation"
+    else:
+        reason = result.error
+    if status == "done":
+        assert score is not None
+        return score
+    trial.set_user_attr(REASON, reason)
+    trial.set_user_attr(OUTCOME, status)
+    if status == "failed":
+        raise FailedError(reason)
+    raise TrialPruned(reason)
+
+
+def _twin(study: Study, trial: Trial, values: dict[str, Value]) -> FrozenTrial | None:
+    """A finished trial with the same values; waits for one that another worker has begun."""
+    while True:
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        others = [
+            other
+            for other in study.get_trials(deepcopy=False, states=states)
+            if other.number != trial.number and other.params == values and SLOT in other.user_attrs
+        ]
+        finished = next((other for other in others if other.state != TrialState.RUNNING), None)
+        if finished or not any(other.number < trial.number for other in others):
+            return finished
+        time.sleep(TWIN_SECONDS)
+        fail_stale(study)
+
+
+def _same_as(trial: Trial, twin: FrozenTrial) -> float:
+    trial.set_user_attr(SAME_AS, twin.number)
+    for step, score in twin.intermediate_values.items():
+        trial.report(score, step)
+    if twin.state == TrialState.COMPLETE:
+        assert twin.value is not None
+        return twin.value
+    reason = f"as trial {twin.number}: {twin.user_attrs.get(REASON)}"
+    trial.set_user_attr(REASON, reason)
+    trial.set_user_attr(OUTCOME, twin.user_attrs.get(OUTCOME, "pruned"))
+    raise TrialPruned(reason)

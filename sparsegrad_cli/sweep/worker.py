@@ -1,0 +1,146 @@
+"""A process that does trials, one after the other, until its studies have none left.
+
+It reads a job from its standard input, and stops as by Ctrl-C when that is closed, as it is when its parent
+dies. A trial that is stopped so is queued again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+from optuna import Study
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from ..errors import InputError, WorkError
+from ..store.redact import redact
+from ..training.libraries import quiet_libraries
+from ..training.plan import Ground
+from .folder import sweep_folder
+from .jobs import Job
+from .plan import ground_of
+from .schema import SweepConfig
+from .storage import open_storage
+from .study import (
+    OUTCOME,
+    SLOT,
+    attempts,
+    config_of,
+    counting,
+    fail_stale,
+    is_settled,
+    is_waiting,
+    load_study,
+    queue,
+    values_of,
+)
+from .trial import WORKER, FailedError, Objective, SpareError
+
+IDLE_SECONDS = 2.0  # between two looks at studies whose last trials others are doing
+FAILURES = 3  # of trials in a row, after which something else than their values must be wrong
+STOPPED = 130
+
+
+def main() -> None:
+    """Do the job that is asked for; the exit code is 0, 1 for work that failed, 130 when stopped."""
+    job = Job.model_validate_json(sys.stdin.readline())
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    quiet_libraries(downloads=False)
+    try:
+        storage = open_storage(job.storage, Path(job.results))
+        Worker(storage, Path(job.results)).work([load_study(storage, name) for name in job.studies])
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+    except (InputError, WorkError) as error:
+        print(redact(str(error)), file=sys.stderr)
+        sys.exit(1)
+
+
+class Worker:
+    """Does the trials of studies.
+
+    Args:
+        storage: of the studies.
+        results: the results folder.
+    """
+
+    def __init__(self, storage: BaseStorage, results: Path) -> None:
+        self._storage, self._results = storage, results
+        self._name = f"{socket.gethostname()} {os.getpid()}"
+        self._ground: tuple[str, Ground] | None = None  # of the study that was worked on last
+
+    def work(self, studies: list[Study]) -> None:
+        """Does trials until no study has one that waits, or runs elsewhere and may come back.
+
+        Raises:
+            WorkError: several trials in a row failed, for reasons that are not their values'.
+        """
+        while studies := [study for study in studies if not self._work_on(study)]:
+            time.sleep(IDLE_SECONDS)
+
+    def _work_on(self, study: Study) -> bool:
+        """Does the waiting trials of a study; whether none is left, here or elsewhere."""
+        fail_stale(study)
+        while is_waiting(study):
+            config = config_of(study)
+            folder = sweep_folder(self._results, config)
+            objective = Objective(study, config, self._ground_of(study, config), folder, self._name)
+            try:
+                study.optimize(objective, n_trials=1, catch=(FailedError, SpareError))
+            except KeyboardInterrupt:
+                _ignore_signals()
+                self._queue_again(study)
+                raise
+            self._count_failures(study)
+        return is_settled(study)
+
+    def _ground_of(self, study: Study, config: SweepConfig) -> Ground:
+        if self._ground is None or self._ground[0] != study.study_name:
+            self._ground = None  # the last study's data go before this one's come
+            self._ground = (study.study_name, ground_of(config.choices, config.select_on))
+        return self._ground[1]
+
+    def _queue_again(self, study: Study) -> None:
+        """Queues the trial that was stopped, if no other process has by now."""
+        for slot, tries in attempts(study).items():
+            trial = counting(tries)
+            mine = trial.state == TrialState.FAIL and trial.user_attrs.get(WORKER) == self._name
+            if mine and OUTCOME not in trial.user_attrs:
+                queue(study, slot, values_of(trial))
+
+    def _count_failures(self, study: Study) -> None:
+        mine = [
+            trial
+            for trial in study.get_trials(deepcopy=False)
+            if SLOT in trial.user_attrs and trial.user_attrs.get(WORKER) == self._name
+        ]
+        last = mine[-FAILURES:]
+        if len(last) == FAILURES and all(trial.state == TrialState.FAIL for trial in last):
+            reason = last[-1].user_attrs.get("reason")
+            raise WorkError(f"{FAILURES} trials in a row failed in {study.study_name}: {reason}")
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _stop_with_parent() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+if __name__ == "__main__":
+    main()
