@@ -74,7 +74,7 @@ class TrialRecord(Record):
     params: dict[str, Value] = Field(default_factory=dict)
     score: float | None = None  # at the best evaluation; of complete trials only
     reason: str | None = None  # why it was pruned or failed
-    evaluations: dict[int, float] = Field(default_factory=dict)  # number of the evaluation, from 1 -> score, where it is a number
+    evaluations: dict[int, float] = Field(default_factory=dict)  # number of it, from 1 -> score
     run: str | None = None  # id of the run's folder
     worker: str | None = None  # host and process
     started: str | None = None  # ISO 8601, UTC
