@@ -72,8 +72,7 @@ def main() -> NoReturn:
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
     except (KeyboardInterrupt, typer.Abort):
-        again = "measures anew" if arguments[:1] == ["bench"] else "goes on from the last checkpoint"
-        code = _end(INTERRUPTED, f"stopped; the same command {again}", debug)
+        code = _end(INTERRUPTED, f"stopped; {_how_to_go_on(arguments)}", debug)
     except UsageError as error:
         hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
         code = _end(2, error.format_message().rstrip(".") + hint, debug)
@@ -88,6 +87,15 @@ def main() -> NoReturn:
         hint = "" if debug else " (--debug shows where)"
         code = _end(1, f"{type(error).__name__}: {error}{hint}", debug)
     sys.exit(code)
+
+
+def _how_to_go_on(arguments: list[str]) -> str:
+    match arguments[:1]:
+        case ["bench"]:
+            return "the same command measures anew"
+        case ["sweep"]:
+            return "sparsegrad sweep --resume goes on, as does the same command"
+    return "the same command goes on from the last checkpoint"
 
 
 def _interrupt(signum: int, frame: object) -> NoReturn:

@@ -152,6 +152,7 @@ def search(
 
     from ..sweep.plan import plan_studies
     from ..sweep.run import run_sweep
+    from ..sweep.storage import open_storage, storage_errors
     from ..sweep.study import open_study
     from ..training.choices import Choices
     from ..training.libraries import quiet_libraries
@@ -160,9 +161,9 @@ def search(
 
     quiet_libraries(downloads=not (quiet or as_json))
     tasks, methods = common.tasks(task, all_tasks), common.methods(method, all_methods)
-    opened = common.open_for(storage, output, workers, dry_run)
+    common.check_workers(storage, workers)
     if resume and not tasks and not methods:
-        configs = common.stored(opened, storage, output)
+        configs = common.stored(storage, output)
     else:
         common.check_named(tasks, methods)
         trials = trials or DEFAULT_TRIALS
@@ -196,10 +197,10 @@ def search(
         )
         configs = plan_studies(choices, tasks, select_on.value, pruner.value, space)
     if dry_run:
-        common.show_plan(configs, opened, trials, as_json)
+        common.show_plan(configs, common.open_known(storage, output), trials, as_json)
         return 0
-    assert opened is not None
-    with SweepWatch(Console(stderr=True), quiet) as watch:
+    opened = open_storage(storage, output)
+    with SweepWatch(Console(stderr=True), quiet) as watch, storage_errors():
         studies = [open_study(opened, config) for config in configs]
         sweeps = run_sweep(studies, trials, workers, storage, output, watch.show, watch.tell)
     results = common.finetune_best(sweeps, output, quiet) if then_finetune else []

@@ -55,29 +55,37 @@ def check_named(tasks: Sequence[str], methods: Sequence[str]) -> None:
         raise InputError("which method? Give --method (ft, lora, meprop, sparsegrad) or --all-methods")
 
 
-def open_for(storage: str | None, output: Path, workers: int, only_look: bool) -> BaseStorage | None:
-    """The storage; None where there is none yet and one only wants to look.
+def check_workers(storage: str | None, workers: int) -> None:
+    """Refuses several workers where one would lock the others out.
 
     Raises:
-        InputError: it cannot be opened, or not by so many.
+        InputError: so it is.
     """
     if workers > 1 and is_sqlite(storage):
         raise InputError(
-            "--storage: SQLite locks its file while one process writes, and --workers 2 would run into that; "
-            "leave --storage out (a journal file, which they can share) or name a PostgreSQL server"
+            f"--storage: SQLite locks its file while one process writes, and --workers {workers} would run "
+            "into that; leave --storage out (a journal file, which they can share) or name a real server"
         )
+
+
+def open_known(storage: str | None, output: Path) -> BaseStorage | None:
+    """The storage; None for a journal file that is not there, which is not made either.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
     journal = output / JOURNAL if storage is None else Path(storage)
-    if only_look and (storage is None or "://" not in storage) and not journal.exists():
-        return None
-    return open_storage(storage, output)
+    is_file = storage is None or "://" not in storage
+    return None if is_file and not journal.exists() else open_storage(storage, output)
 
 
-def stored(opened: BaseStorage | None, storage: str | None, output: Path) -> list[SweepConfig]:
+def stored(storage: str | None, output: Path) -> list[SweepConfig]:
     """The configurations of every study in a storage.
 
     Raises:
         InputError: there is none.
     """
+    opened = open_known(storage, output)
     found = [] if opened is None else [config_of(load_study(opened, name)) for name in study_names(opened)]
     if not found:
         where = storage or str(output / JOURNAL)
@@ -143,16 +151,16 @@ def show(
 
 def show_stored(storage: str | None, output: Path, as_json: bool) -> None:
     """Prints every study of a storage, or of the results folder where it has no journal."""
-    opened = open_for(storage, output, 1, only_look=True)
-    if opened is None:
-        reads = list(read_sweeps([output])) if output.is_dir() else []
-        if not reads:
-            stored(opened, storage, output)
+    on_disk = read_sweeps([output]) if output.is_dir() else ()
+    opened = open_known(storage, output)
+    if opened is None and on_disk:
+        reads = list(on_disk)
     else:
-        stored(opened, storage, output)
-        on_disk = {read.sweep.result.id: read for read in read_sweeps([output])} if output.is_dir() else {}
+        stored(storage, output)
+        assert opened is not None
+        known = {read.sweep.result.id: read for read in on_disk}
         found = [snapshot(load_study(opened, name)) for name in study_names(opened)]
-        reads = [_with_folder(sweep, on_disk.get(sweep.result.id)) for sweep in found]
+        reads = [_with_folder(sweep, known.get(sweep.result.id)) for sweep in found]
     if as_json:
         print(json.dumps(document([read.sweep for read in reads], trials=True), indent=2))
     else:

@@ -75,7 +75,7 @@ def trial_line(sweep: Sweep, trial: TrialRecord) -> str:
     again = f", as trial {trial.same_as}" if trial.same_as is not None and trial.score is not None else ""
     took = f", {trial.seconds:.0f} s" if trial.seconds is not None else ""
     so_far = f"; best {100 * best.score:.1f}" if best and best.score is not None else ""
-    count = f"trial {trial.slot + 1}, {sweep.result.finished} of {sweep.result.asked} done"
+    count = f"trial {trial.number}, {sweep.result.finished} of {sweep.result.asked} done"
     return f"{count}: {how}{again} ({values_words(trial.params)}{took}){so_far}"
 
 
@@ -99,7 +99,7 @@ def left_words(sweeps: Sequence[Sweep], workers: int) -> str:
     minutes = round(seconds / workers / 60)
     if minutes < 1:
         return "less than a minute"
-    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+    return f"about {minutes} min" if minutes < 100 else f"about {minutes / 60:.1f} h"
 
 
 def _has_ended(trial: TrialRecord) -> bool:
@@ -138,14 +138,14 @@ def _drawn(sweeps: Sequence[Sweep], workers: int) -> Group:
             values_words(best.params) if best else "",
         )
     running = [
-        Text(f"  {_name(sweep)} trial {trial.slot + 1}: {_running_words(trial)}", style="dim")
+        Text(f"  {_name(sweep)} trial {trial.number}: {_running_words(trial)}", style="dim")
         for sweep in order
         for trial in sweep.result.trials
         if trial.state == "running"
     ]
     more = [Text(f"… and {len(order) - SHOWN} studies more", style="dim")] if len(order) > SHOWN else []
     left = left_words(sweeps, workers)
-    foot = f"{workers} worker{'s' if workers != 1 else ''}" + (f", about {left} left" if left else "")
+    foot = f"{workers} worker{'s' if workers != 1 else ''}" + (f", {left} left" if left else "")
     return Group(table, *more, *running[:SHOWN], Text(f"{foot}   {time.strftime('%H:%M:%S')}", style="dim"))
 
 

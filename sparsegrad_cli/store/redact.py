@@ -7,4 +7,5 @@ import re
 
 def redact(text: str) -> str:
     """`text` without the passwords of URLs in it: postgresql://user:***@host."""
-    return re.sub(r"(://[^/:@\s]*):[^@\s]*@", r"\1:***@", text)
+    shown = re.sub(r"(://[^/:@\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", shown)

@@ -16,6 +16,10 @@ from .atomic import write_text
 from .schema import Environment, Record, Result, RunConfig
 
 
+class BusyError(WorkError):
+    """Another process does the run."""
+
+
 class RunFolder:
     """The folder `<results>/runs/<id>` of one configuration; see `schema` for its files."""
 
@@ -58,14 +62,15 @@ class RunFolder:
         """Makes the folder and holds it against other processes; the lock dies with its process.
 
         Raises:
-            WorkError: another process holds it, or it cannot be made.
+            BusyError: another process holds it.
+            WorkError: it cannot be made.
         """
         lock = FileLock(self.path / "lock")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
-            raise WorkError(f"{self.path} is being run by another process") from None
+            raise BusyError(f"{self.path} is being run by another process") from None
         except OSError as error:
             raise WorkError(f"cannot write to {self.path}: {error.strerror}; see --output") from None
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO
 
-from .jobs import Job
+from .jobs import Job, worker_name
 
 RESTARTS = 2  # of each worker that a signal killed
 STOP_SECONDS = 60.0  # that a worker has for putting its trial back, before it is killed
@@ -60,15 +60,22 @@ class Crew:
     ) -> None:
         self.stop()
 
-    def look_after(self) -> None:
-        """Starts workers again that a signal killed, such as the system's for want of memory."""
+    def look_after(self) -> list[str]:
+        """Starts workers again that a signal killed, such as the system's for want of memory.
+
+        Returns:
+            The names of workers that died since the last look, however they did.
+        """
+        dead = []
         for number, member in enumerate(self._members, 1):
             if member.process is None or member.process.poll() is None:
                 continue
             code, last_words = member.process.returncode, _last_words(member)
+            name = worker_name(member.process.pid)
             member.process = None
             if code == 0:
                 continue
+            dead.append(name)
             ended = f"ended: {last_words}" if last_words else f"ended with exit code {code}"
             how = f"was killed by signal {-code}" if code < 0 else ended
             if code < 0 and member.restarts < RESTARTS:
@@ -78,6 +85,7 @@ class Crew:
             else:
                 member.error = how
                 self._tell(f"worker {number} {how}")
+        return dead
 
     @property
     def at_work(self) -> int:

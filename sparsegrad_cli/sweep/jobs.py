@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 from ..store.schema import Record
+
+
+def worker_name(pid: int) -> str:
+    """What a worker on this machine is called in a study: host and process."""
+    return f"{socket.gethostname()} {pid}"
 
 
 class Job(Record):

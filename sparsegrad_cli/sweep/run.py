@@ -16,7 +16,7 @@ from .folder import write_sweep
 from .jobs import Job
 from .schema import Sweep, SweepResult
 from .snapshot import snapshot
-from .study import top_up
+from .study import release, top_up
 
 LOOK_SECONDS = 1.0  # between two looks at the studies
 Watch = Callable[[Sequence[Sweep], int], None]
@@ -64,7 +64,9 @@ def run_sweep(
             with Crew(jobs, device, tell) as crew:
                 while board.unsettled:
                     watch(board.sweeps, crew.at_work)
-                    crew.look_after()
+                    for worker in crew.look_after():
+                        for study in board.unsettled:
+                            release(study, worker)
                     if not crew.at_work and board.look():
                         raise WorkError(f"no worker is left: {crew.error or 'all ended'}")
                     time.sleep(LOOK_SECONDS)

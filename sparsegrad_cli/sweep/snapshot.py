@@ -12,8 +12,20 @@ from optuna.trial import FrozenTrial, TrialState
 
 from .schema import Sweep, SweepResult, TrialRecord
 from .schema import TrialState as State
-from .study import OUTCOME, REASON, SLOT, asked, attempts, config_of, counting, times_lost, values_of
-from .trial import RUN, SAME_AS, WORKER
+from .study import (
+    OUTCOME,
+    REASON,
+    RUN,
+    SAME_AS,
+    SLOT,
+    WORKER,
+    asked,
+    attempts,
+    config_of,
+    counting,
+    times_lost,
+    values_of,
+)
 
 FEW = 4  # complete trials below which importances say nothing
 

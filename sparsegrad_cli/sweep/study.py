@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import optuna
-from optuna import Study
-from optuna.exceptions import ExperimentalWarning
+from optuna import Study, Trial
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.storages import BaseStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
@@ -25,10 +25,15 @@ from .sampler import PlacedSampler
 from .schema import SweepConfig
 from .space import Value
 from .startup import startup_values
+from .storage import RETRIES
 
 SLOT = "slot"  # user attributes of a trial
-OUTCOME = "outcome"  # a state of `schema.TrialState`, or "interrupted"
+OUTCOME = "outcome"  # a state of `schema.TrialState`, or SPARE
+SPARE = "spare"
 REASON = "reason"
+RUN = "run"  # id of the run
+WORKER = "worker"  # see `jobs.worker_name`
+SAME_AS = "same as"  # number of the trial whose value it has
 CONFIG, ASKED = "config", "asked"  # user attributes of a study
 ALIVE = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 # The median of few trials says little, and a first evaluation says little of a slow start.
@@ -95,10 +100,10 @@ def values_of(trial: FrozenTrial) -> dict[str, Value]:
 
 
 def attempts(study: Study) -> dict[int, list[FrozenTrial]]:
-    """The trials of each slot, in the order of their numbers; one that is not there has none."""
+    """The trials of each slot, in the order of their numbers, but for those that proved to be spare."""
     slots: dict[int, list[FrozenTrial]] = defaultdict(list)
     for trial in study.get_trials(deepcopy=False):
-        if SLOT in trial.user_attrs:
+        if SLOT in trial.user_attrs and trial.user_attrs.get(OUTCOME) != SPARE:
             slots[trial.user_attrs[SLOT]].append(trial)
     return slots
 
@@ -106,6 +111,15 @@ def attempts(study: Study) -> dict[int, list[FrozenTrial]]:
 def counting(tries: Sequence[FrozenTrial]) -> FrozenTrial:
     """The attempt that stands for its slot: the first that is alive or finished, else the last."""
     return next((trial for trial in tries if trial.state in ALIVE), tries[-1])
+
+
+def is_needed(study: Study, trial: Trial) -> bool:
+    """Whether a running trial stands for its slot; one that does not is marked as spare."""
+    slot = trial.user_attrs.get(SLOT)
+    if slot is not None and counting(attempts(study)[slot]).number == trial.number:
+        return True
+    trial.set_user_attr(OUTCOME, SPARE)
+    return False
 
 
 def is_waiting(study: Study) -> bool:
@@ -124,6 +138,19 @@ def fail_stale(study: Study) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         fail_stale_trials(study)
+
+
+def release(study: Study, worker: str) -> None:
+    """Queues again what a worker that has died was doing, without waiting for its heartbeat to be missed."""
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        if trial.user_attrs.get(WORKER) == worker:
+            try:
+                failed = study.tell(trial.number, state=TrialState.FAIL)
+            except (ValueError, UpdateFinishedTrialError):
+                continue  # another process has found it
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, failed)
 
 
 def times_lost(trial: FrozenTrial) -> int:

@@ -13,7 +13,8 @@ import torch
 from optuna import Study, Trial, TrialPruned
 from optuna.trial import FrozenTrial, TrialState
 
-from ..store.run_folder import RunFolder
+from ..errors import WorkError
+from ..store.run_folder import BusyError, RunFolder
 from ..store.schema import Result
 from ..training.callbacks import PrunedError
 from ..training.cell import Cell
@@ -22,11 +23,11 @@ from ..training.run import run
 from .plan import plan_trial
 from .schema import SweepConfig
 from .space import Value
-from .study import OUTCOME, REASON, SLOT, attempts, counting, fail_stale
+from .study import OUTCOME, REASON, RUN, SAME_AS, SLOT, WORKER, fail_stale, is_needed
 from .suggest import suggest
 
-RUN, WORKER, SAME_AS = "run", "worker", "same as"  # user attributes of a trial
 TWIN_SECONDS = 2.0  # between two looks at a running trial with the same parameters
+BUSY_SECONDS = 2.0  # between two tries at a run that another process holds
 WHY = {"median": "below the median of the others", "hyperband": "not among the best of its bracket"}
 
 
@@ -56,8 +57,7 @@ class Objective:
             SpareError: it is not needed.
             FailedError: it failed otherwise.
         """
-        slot = trial.user_attrs.get(SLOT)
-        if slot is None or counting(attempts(self.study)[slot]).number != trial.number:
+        if not is_needed(self.study, trial):
             raise SpareError(f"trial {trial.number} is not needed")
         trial.set_user_attr(WORKER, self.worker)
         values = suggest(trial, self.config.space)
@@ -68,7 +68,12 @@ class Objective:
         (run_config,) = planned.configs
         trial.set_user_attr(RUN, run_config.run_id())
         watch = TrialWatch(trial, self.config, RunFolder(self.results, run_config))
-        return _score(trial, _run(planned.cell(run_config, self.results, watch, keep_model=False)))
+        try:
+            result = _run(planned.cell(run_config, self.results, watch, keep_model=False))
+        except WorkError as error:
+            trial.set_user_attr(REASON, str(error))
+            raise
+        return _score(trial, result)
 
 
 class TrialWatch:
@@ -105,7 +110,11 @@ class TrialWatch:
 
 def _run(cell: Cell) -> Result:
     try:
-        return run(cell)
+        while True:
+            try:
+                return run(cell)
+            except BusyError:  # a worker that was thought dead, and whose trial this was
+                time.sleep(BUSY_SECONDS)
     finally:
         gc.collect()
         if torch.cuda.is_available():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -23,13 +22,14 @@ from ..store.redact import redact
 from ..training.libraries import quiet_libraries
 from ..training.plan import Ground
 from .folder import sweep_folder
-from .jobs import Job
+from .jobs import Job, worker_name
 from .plan import ground_of
 from .schema import SweepConfig
-from .storage import open_storage
+from .storage import open_storage, storage_errors
 from .study import (
     OUTCOME,
     SLOT,
+    WORKER,
     attempts,
     config_of,
     counting,
@@ -40,10 +40,11 @@ from .study import (
     queue,
     values_of,
 )
-from .trial import WORKER, FailedError, Objective, SpareError
+from .trial import FailedError, Objective, SpareError
 
 IDLE_SECONDS = 2.0  # between two looks at studies whose last trials others are doing
 FAILURES = 3  # of trials in a row, after which something else than their values must be wrong
+LOST = "Cannot tell a"  # Optuna's, of a trial that was given to another while its worker seemed dead
 STOPPED = 130
 
 
@@ -55,8 +56,9 @@ def main() -> None:
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     quiet_libraries(downloads=False)
     try:
-        storage = open_storage(job.storage, Path(job.results))
-        Worker(storage, Path(job.results)).work([load_study(storage, name) for name in job.studies])
+        with storage_errors():
+            storage = open_storage(job.storage, Path(job.results))
+            Worker(storage, Path(job.results)).work([load_study(storage, name) for name in job.studies])
     except KeyboardInterrupt:
         sys.exit(STOPPED)
     except (InputError, WorkError) as error:
@@ -74,7 +76,7 @@ class Worker:
 
     def __init__(self, storage: BaseStorage, results: Path) -> None:
         self._storage, self._results = storage, results
-        self._name = f"{socket.gethostname()} {os.getpid()}"
+        self._name = worker_name(os.getpid())
         self._ground: tuple[str, Ground] | None = None  # of the study that was worked on last
 
     def work(self, studies: list[Study]) -> None:
@@ -99,6 +101,9 @@ class Worker:
                 _ignore_signals()
                 self._queue_again(study)
                 raise
+            except ValueError as error:
+                if not str(error).startswith(LOST):
+                    raise
             self._count_failures(study)
         return is_settled(study)
 

@@ -16,7 +16,7 @@ from sparsegrad_cli.sweep.best import best_path, write_best
 from sparsegrad_cli.sweep.folder import sweep_folder
 from sparsegrad_cli.sweep.snapshot import snapshot
 from sparsegrad_cli.sweep.space import Range, Space
-from sparsegrad_cli.sweep.study import SLOT, attempts, top_up
+from sparsegrad_cli.sweep.study import SLOT, WORKER, attempts, release, top_up
 from sparsegrad_cli.training.callbacks import TellWatch
 from sparsegrad_cli.training.cell import Cell
 from sparsegrad_cli.training.choices import Choices
@@ -234,6 +234,44 @@ def test_a_killed_workers_trial_is_found_by_its_heartbeat(choices, tmp_path, mon
     retried = result.trials[lost.user_attrs[SLOT]]
     assert retried.params == lost.params
     assert retried.attempts == 2
+
+
+def test_a_worker_that_was_thought_dead_goes_on_with_other_trials(choices, tmp_path, monkeypatch):
+    """As after a laptop's sleep: another process has its trial by then."""
+    config = tiny_config(choices)
+    study = begin(config, tmp_path, trials=3)
+    taken = []
+
+    def run(cell: Cell) -> Result:
+        if not taken:
+            (lost,) = study.get_trials(states=(TrialState.RUNNING,))
+            taken.append(lost)
+            release(study, str(lost.user_attrs[WORKER]))
+        return really_run(cell)
+
+    monkeypatch.setattr(trial, "run", run)
+    result = work(study, tmp_path)
+    assert result.count("complete") == 3
+    assert result.trials[taken[0].user_attrs[SLOT]].params == taken[0].params
+
+
+def test_a_run_that_another_process_holds_is_waited_for(choices, tmp_path, monkeypatch):
+    config = tiny_config(choices)
+    study = begin(config, tmp_path, trials=1)
+    held = []
+
+    def run(cell: Cell) -> Result:
+        if not held:
+            held.append(cell.folder.held())
+            held[0].__enter__()
+        return really_run(cell)
+
+    def wait(seconds: float) -> None:
+        held[0].__exit__(None, None, None)
+
+    monkeypatch.setattr(trial, "run", run)
+    monkeypatch.setattr(trial.time, "sleep", wait)
+    assert work(study, tmp_path).count("complete") == 1
 
 
 def test_the_best_parameters_are_read_back_for_finetune(choices, tmp_path):

@@ -1,0 +1,147 @@
+"""Processes that share a study, with trials that train nothing."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import optuna
+from optuna import Study, Trial
+
+from sparsegrad_cli.sweep.space import Range
+from sparsegrad_cli.sweep.storage import open_storage
+from sparsegrad_cli.sweep.study import (
+    SLOT,
+    config_of,
+    fail_stale,
+    is_needed,
+    is_settled,
+    is_waiting,
+    open_study,
+    top_up,
+)
+from sparsegrad_cli.sweep.suggest import suggest
+
+from .fabricate import make_config
+
+DEADLINE = 120.0  # seconds, for what takes one or two
+SPACE = {"learning_rate": Range(low=1e-4, high=1e-2, log=True), "batch_size": (4, 8)}
+CONFIG = make_config(space=SPACE)
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])
+
+
+class SpareError(Exception):
+    """A trial that no slot needs."""
+
+
+def in_processes(function: Callable[..., None], *arguments: object, count: int = 1) -> list[int | None]:
+    """Calls a function in several processes that begin at once.
+
+    Args:
+        function: is called with a barrier, which every process is to wait at, and the arguments.
+
+    Returns:
+        How each process ended: 0, or minus the number of the signal that killed it.
+    """
+    barrier = PROCESSES.Barrier(count, timeout=DEADLINE)
+    processes = [PROCESSES.Process(target=function, args=(barrier, *arguments)) for _ in range(count)]
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(DEADLINE)
+        return [process.exitcode for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def study_in(where: str) -> Study:
+    """The study of the tests in a storage; it is made where there is none."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return open_study(open_storage(where, Path("unused")), CONFIG)
+
+
+def begin(barrier: Barrier, where: str) -> None:
+    """Makes the study, at the same moment as others."""
+    barrier.wait()
+    study_in(where)
+
+
+def ask(barrier: Barrier, where: str, trials: int) -> None:
+    """Queues trials, at the same moment as others."""
+    study = study_in(where)
+    barrier.wait()
+    top_up(study, trials)
+
+
+def work(barrier: Barrier, where: str, given: Path, trials: int = 0) -> None:
+    """Does trials as `Worker` does, having queued some; writes which it was given to a file in `given`."""
+    study = study_in(where)
+    barrier.wait()
+    if trials:
+        top_up(study, trials)
+    given.mkdir(exist_ok=True)
+    with (given / f"{os.getpid()}.jsonl").open("w") as record:
+
+        def objective(trial: Trial) -> float:
+            print(json.dumps([trial.number, trial.user_attrs.get(SLOT)]), file=record, flush=True)
+            return _score(study, trial)
+
+        while True:
+            fail_stale(study)
+            while is_waiting(study):
+                study.optimize(objective, n_trials=1, catch=(SpareError,))
+            if is_settled(study):
+                return
+            time.sleep(0.05)
+
+
+def die(barrier: Barrier, where: str, begun: bool) -> None:
+    """Takes a trial and is killed over it.
+
+    Args:
+        begun: after it gave a sign of life and has its values; False: before.
+    """
+    study = study_in(where)
+    barrier.wait()
+
+    def objective(trial: Trial) -> float:
+        study._storage.record_heartbeat(trial._trial_id)
+        suggest(trial, config_of(study).space)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("we are dead")
+
+    if begun:
+        study.optimize(objective, n_trials=1)
+    study.ask()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def given_trials(given: Path) -> list[tuple[int, int | None]]:
+    """The numbers and slots of the trials that processes were given by `work`."""
+    lines = [line for path in sorted(given.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    return [tuple(json.loads(line)) for line in lines]
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Waits."""
+    deadline = time.monotonic() + DEADLINE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _score(study: Study, trial: Trial) -> float:
+    if not is_needed(study, trial):
+        raise SpareError
+    values = suggest(trial, config_of(study).space)
+    return 1 / (1 + abs(values["learning_rate"] - 1e-3))
