@@ -22,7 +22,9 @@ def finetune_command(config: SweepConfig, best: Path, results: Path) -> str:
         value = getattr(choices, field.name)
         if field.name not in (*SAID_ELSEWHERE, *config.space.parameters) and value != field.default:
             flag = "--" + field.name.replace("_", "-")
-            words += [flag] if value is True else [flag, str(value)]
+            words += (
+                [flag] if value is True else [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+            )
     words += ["--params", str(best)]
     for seed in SEEDS:
         words += ["--seed", str(seed)]
