@@ -28,6 +28,8 @@ from ..training.params import read_params
 from ..training.plan import Plan
 from .train_all import as_document, check_all_done, report_on, train_all
 
+MAKE_SOME = "sparsegrad sweep --task ... --method ... makes some"
+
 
 def tasks(named: Sequence[str] | None, every: bool) -> list[str]:
     """The tasks that are asked for; `every`: those that the average over GLUE counts."""
@@ -88,8 +90,7 @@ def stored(storage: str | None, output: Path) -> list[SweepConfig]:
     opened = open_known(storage, output)
     found = [] if opened is None else [config_of(load_study(opened, name)) for name in study_names(opened)]
     if not found:
-        where = storage or str(output / JOURNAL)
-        raise InputError(f"no study in {where}; sparsegrad sweep --task ... --method ... makes some")
+        raise InputError(f"no study in {storage or output / JOURNAL}; {MAKE_SOME}")
     return found
 
 
@@ -152,15 +153,13 @@ def show(
 def show_stored(storage: str | None, output: Path, as_json: bool) -> None:
     """Prints every study of a storage, or of the results folder where it has no journal."""
     on_disk = read_sweeps([output]) if output.is_dir() else ()
+    known = {read.sweep.result.id: read for read in on_disk}
     opened = open_known(storage, output)
-    if opened is None and on_disk:
-        reads = list(on_disk)
-    else:
-        stored(storage, output)
-        assert opened is not None
-        known = {read.sweep.result.id: read for read in on_disk}
-        found = [snapshot(load_study(opened, name)) for name in study_names(opened)]
-        reads = [_with_folder(sweep, known.get(sweep.result.id)) for sweep in found]
+    found = [] if opened is None else [snapshot(load_study(opened, name)) for name in study_names(opened)]
+    reads = [_with_folder(sweep, known.pop(sweep.result.id, None)) for sweep in found]
+    reads += known.values() if storage is None else []
+    if not reads:
+        raise InputError(f"no study in {storage or output / JOURNAL}; {MAKE_SOME}")
     if as_json:
         print(json.dumps(document([read.sweep for read in reads], trials=True), indent=2))
     else:

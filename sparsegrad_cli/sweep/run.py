@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,9 +11,10 @@ from optuna import Study
 
 from ..errors import WorkError
 from ..store.environment import describe_environment
+from ..training.calibration import BASES
 from .best import write_best
 from .crew import Crew
-from .folder import write_sweep
+from .folder import sweep_folder, write_sweep
 from .jobs import Job
 from .schema import Sweep, SweepResult
 from .snapshot import snapshot
@@ -74,6 +76,8 @@ def run_sweep(
         finally:
             board.look()
     watch(board.sweeps, 0)
+    for sweep in board.sweeps:  # the largest files by far, and no trial is left to need them
+        shutil.rmtree(sweep_folder(results, sweep.config) / BASES, ignore_errors=True)
     write_best(results, board.sweeps)
     return board.sweeps
 

@@ -73,6 +73,8 @@ class Objective:
         except WorkError as error:
             trial.set_user_attr(REASON, str(error))
             raise
+        if result.status == "out-of-memory":
+            watch.folder.drop_checkpoints()  # the trial counts: nothing takes its run up again
         return _score(trial, result)
 
 
@@ -80,7 +82,7 @@ class TrialWatch:
     """Tells the study each evaluation of a run, and ends the run when the pruner says so."""
 
     def __init__(self, trial: Trial, config: SweepConfig, folder: RunFolder) -> None:
-        self._trial, self._config, self._folder = trial, config, folder
+        self._trial, self._config, self.folder = trial, config, folder
         self._evaluations = 0
 
     def phase(self, name: str, total: int) -> None:
@@ -103,7 +105,7 @@ class TrialWatch:
 
     def _earlier(self) -> list[float]:
         """Scores from before the checkpoint that the run is taken up from."""
-        lines = (self._folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (self.folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         evaluations = [entry["selection"] for entry in map(json.loads, lines) if "selection" in entry]
         return [evaluation[self._config.score_name] for evaluation in evaluations]
 

@@ -20,6 +20,7 @@ from ..store.schema import RunConfig
 from .callbacks import Watch
 from .inputs import Inputs
 
+BASES = "bases"  # a folder in the results folder
 PROBE_STEPS = 4  # batches, unseen by the basis, on which concentration and energies are measured
 
 
@@ -42,7 +43,7 @@ def basis_path(config: RunConfig, inputs: Inputs, results: Path) -> Path:
         "device": config.device,
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    return results / "bases" / f"{digest}.safetensors"
+    return results / BASES / f"{digest}.safetensors"
 
 
 def find_or_calibrate(

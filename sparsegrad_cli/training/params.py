@@ -107,7 +107,7 @@ def read_params(path: Path) -> ParamsFile:
         if isinstance(read, Mapping):
             return ParamsFile(path, (), Params.model_validate(read))
         if isinstance(read, list) and read:
-            return ParamsFile(path, tuple(Best.model_validate(entry) for entry in read), None)
+            return ParamsFile(path, pydantic.TypeAdapter(tuple[Best, ...]).validate_python(read), None)
     except pydantic.ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))

@@ -137,6 +137,31 @@ def test_just_what_is_declared_is_trained(name, freeze_rest, checkpoints):
     assert method.moved_at_a_step() <= touched_entries(optimizer, method.adapted) <= moved_at_most
 
 
+@pytest.mark.parametrize("variant", ["meprop", "sparsegrad", "sparsegrad folded", "sparsegrad block"])
+def test_the_chosen_entries_may_have_a_learning_rate_of_their_own(variant, checkpoints):
+    """At 0 they stand still and everything else moves as it would."""
+    name, options = VARIANTS[variant]
+    moved = {}
+    for rate in (None, 0.0):
+        loaded = load(checkpoints["bert"])
+        before = {name: p.clone() for name, p in loaded.model.state_dict().items()}
+        method_class = get_method(name)
+        basis = random_basis(loaded.model) if method_class.needs_basis else None
+        settings = Settings(**options, sparse_learning_rate=rate)
+        method = method_class(loaded.model, loaded.head, settings, basis)
+        optimizer = method.optimizer(1e-2)
+        loaded.model.train()
+        torch.manual_seed(3)
+        loaded.model(**batch()).loss.backward()
+        optimizer.step()
+        after = method.merge().state_dict()
+        moved[rate] = {name for name, p in after.items() if not torch.equal(p, before[name])}
+    kinds = ("intermediate.dense.weight", "output.dense.weight")
+    chosen = {n for n in moved[None] if n.endswith(kinds) and "attention" not in n}
+    assert chosen
+    assert moved[0.0] == moved[None] - chosen
+
+
 def test_parameters_are_counted_by_hand(checkpoints):
     hidden, inner, layers, rank = 32, 64, 2, 3
     matrices, size = 2 * layers, hidden * inner

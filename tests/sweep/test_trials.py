@@ -131,6 +131,22 @@ def test_the_median_pruner_ends_what_is_worse_than_half(choices, tmp_path, monke
     assert not (folder / "checkpoints").exists()
 
 
+def test_hyperband_too_ends_trials_and_keeps_the_budget(choices, tmp_path, monkeypatch):
+    tell = TellWatch.on_evaluate
+
+    def evaluate(self, args, state, control, metrics, **kwargs):
+        metrics["eval_matthews_correlation"] = -args.learning_rate
+        tell(self, args, state, control, metrics, **kwargs)
+
+    monkeypatch.setattr(TellWatch, "on_evaluate", evaluate)
+    config = tiny_config(choices, pruner="hyperband", max_steps=9, eval_steps=1, patience=0)
+    result = work(begin(config, tmp_path, trials=12), tmp_path)
+    assert result.finished == result.count("complete", "pruned") == 12
+    pruned = [trial for trial in result.trials if trial.state == "pruned"]
+    assert pruned
+    assert all(len(trial.evaluations) < 9 and "bracket" in str(trial.reason) for trial in pruned)
+
+
 def test_diverged_and_out_of_memory_are_trials_with_a_reason(choices, tmp_path, monkeypatch):
     def run(cell: Cell) -> Result:
         if cell.config.learning_rate == RATES[0]:

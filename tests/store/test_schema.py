@@ -1,0 +1,20 @@
+"""A run is named from its configuration, and keeps its name when the configuration gets new keys."""
+
+import pytest
+
+from sparsegrad_cli.store.schema import RunConfig
+
+from ..report.runs import CONFIG
+
+
+def test_a_younger_key_counts_only_where_it_is_set():
+    written_before = CONFIG.model_dump_json(exclude={"sparse_learning_rate"})
+    assert RunConfig.model_validate_json(written_before).run_id() == CONFIG.run_id()
+    assert CONFIG.model_copy(update={"sparse_learning_rate": 1e-3}).run_id() != CONFIG.run_id()
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")
+def test_every_other_key_decides_the_name():
+    for name in RunConfig.model_fields:
+        changed = CONFIG.model_copy(update={name: "something else"})
+        assert changed.run_id() != CONFIG.run_id(), name
