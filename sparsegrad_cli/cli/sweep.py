@@ -117,9 +117,17 @@ def search(
             rich_help_panel=MACHINE,
         ),
     ] = False,
-    learning_rate: opt.LearningRate = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="A fixed one. Default: searched.", show_default=False, rich_help_panel=opt.RECIPE),
+    ] = None,
     sparse_learning_rate: opt.SparseLearningRate = None,
-    batch_size: opt.BatchSize = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="A fixed one. Default: searched.", show_default=False, rich_help_panel=opt.RECIPE
+        ),
+    ] = None,
     epochs: opt.Epochs = None,
     max_steps: opt.MaxSteps = None,
     max_train_examples: opt.MaxTrainExamples = None,
@@ -143,8 +151,8 @@ def search(
 ) -> int:
     """Search the learning rate and batch size of each method on each task: one study of trials each.
 
-    The same command goes on with a study that was stopped, and on other machines with the same --storage
-    joins it: --trials is what all of them do together.
+    The same command goes on with a study that was stopped, and on other machines it joins the study where
+    --storage is the same: --trials is what all of them do together.
     """
     if context.invoked_subcommand is not None:
         return 0
@@ -199,6 +207,7 @@ def search(
     if dry_run:
         common.show_plan(configs, common.open_known(storage, output), trials, as_json)
         return 0
+    common.fetch_models(configs)
     opened = open_storage(storage, output)
     with SweepWatch(Console(stderr=True), quiet) as watch, storage_errors():
         studies = [open_study(opened, config) for config in configs]

@@ -13,6 +13,8 @@ from rich.console import Console
 
 from ..errors import InputError, WorkError
 from ..methods import method_names
+from ..models.checkpoint import fetch_weights, find_checkpoint
+from ..report.sweep_params import space_words
 from ..report.sweep_plot import save_plot
 from ..report.sweep_words import print_sweeps
 from ..store.schema import Result
@@ -94,6 +96,16 @@ def stored(storage: str | None, output: Path) -> list[SweepConfig]:
     return found
 
 
+def fetch_models(configs: Sequence[SweepConfig]) -> None:
+    """Downloads the weights that are not here, once, before several workers want them.
+
+    Raises:
+        InputError: they cannot be had.
+    """
+    for model in dict.fromkeys(config.choices.model for config in configs):
+        fetch_weights(find_checkpoint(model))
+
+
 def show_plan(
     configs: Sequence[SweepConfig], opened: BaseStorage | None, trials: int | None, as_json: bool
 ) -> None:
@@ -111,10 +123,10 @@ def show_plan(
         print(json.dumps({"studies": planned, "config": documents}, indent=2))
         return
     for config, plan in zip(configs, planned, strict=True):
-        space = config.space.model_dump(mode="json")["parameters"]
         print(
-            f"{plan['study']}: {plan['trials']} trials, {plan['done']} done, on {config.select_on}; {space}"
+            f"{plan['study']}: {plan['trials']} trials, {plan['done']} done, selected on {config.select_on}"
         )
+        print(f"  {space_words(config.space)}")
 
 
 def finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[Result]:
