@@ -126,7 +126,7 @@ def show_plan(
         print(
             f"{plan['study']}: {plan['trials']} trials, {plan['done']} done, selected on {config.select_on}"
         )
-        print(f"  {space_words(config.space)}")
+        print(f"    {', '.join(space_words(config).values())}; {config.pruner} pruner")
 
 
 def finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[Result]:
