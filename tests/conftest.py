@@ -1,9 +1,13 @@
 """Fixtures that several test files share."""
 
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
+
+from sparsegrad_cli.cli.main import main
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices, and the workers share the cores
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -17,3 +21,21 @@ def shared() -> Path:
     if not (folder / "glue").is_dir():
         pytest.skip(f"no real GLUE data at {folder}: not needed for the product, only for this check")
     return folder
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    """Runs `sparsegrad` with arguments; gives exit code, stdout, stderr."""
+
+    def sparsegrad(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sparsegrad", *arguments])
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as end:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        printed = capfd.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
+
+    return sparsegrad

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pydantic
-
-from ..errors import InputError, WorkError
+from ..errors import WorkError
 from ..store.atomic import write_text
+from ..store.read_record import read_record
 from ..store.schema import Environment
 from .schema import (
     BenchConfig,
@@ -99,17 +98,6 @@ def _kind(folder: Path) -> str | None:
 
 def _read(folder: Path) -> Bench:
     config, result = KINDS[str(_kind(folder))]
-    read = []
-    for kind, name in ((config, "config"), (result, "result"), (Environment, "environment")):
-        path = folder / f"{name}.json"
-        try:
-            read.append(kind.model_validate_json(path.read_bytes()))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-        except pydantic.ValidationError as error:
-            problem = error.errors()[0]
-            place = "".join(f"{part}: " for part in problem["loc"])
-            raise InputError(
-                f"{path}: not one that this sparsegrad wrote ({place}{problem['msg']}); measure anew"
-            ) from None
+    files = {"config": config, "result": result, "environment": Environment}
+    read = [read_record(kind, folder / f"{name}.json", "measure anew") for name, kind in files.items()]
     return Bench(folder, *read)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import pandas as pd
-import pydantic
 
 from ..bench.folder import is_bench
 from ..errors import InputError
-from ..store.schema import Environment, Record, Result, RunConfig
+from ..store.read_record import read_record
+from ..store.schema import Environment, Result, RunConfig
 from ..sweep.folder import is_sweep
 
+TAKE_AWAY = "take the folder away"
 UNFINISHED = "unfinished"  # the status of a run without a result: it is going on, or was killed
-
-Kind = TypeVar("Kind", bound=Record)
 
 
 def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
@@ -78,7 +76,7 @@ def _run_folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
 
 
 def _read_run(folder: Path) -> dict[str, object]:
-    config = _load(RunConfig, folder / "config.json")
+    config = read_record(RunConfig, folder / "config.json", TAKE_AWAY)
     common = {
         **config.model_dump(),
         "id": config.run_id(),
@@ -88,12 +86,12 @@ def _read_run(folder: Path) -> dict[str, object]:
     path = folder / "result.json"
     if not path.exists():
         return {**common, "status": UNFINISHED, "score": None}  # the rest is None too, beside other runs
-    result = _load(Result, path)
+    result = read_record(Result, path, TAKE_AWAY)
     if result.id != config.run_id():
         raise InputError(f"{path}: this is the result of run {result.id}, config.json beside it is another's")
     if result.status == "done" and result.score is None:
         raise InputError(f"{path}: the run is done but has no score")
-    environment = _load(Environment, folder / "environment.json")
+    environment = read_record(Environment, folder / "environment.json", TAKE_AWAY)
     return {
         **common,
         **result.model_dump(exclude={"parameters", "data", "epochs"}),
@@ -117,18 +115,3 @@ def hardware_words(environment: Environment) -> str:
     hardware = environment.hardware
     processor = f"{hardware.get('processor', 'processor unknown')}, {hardware.get('threads', '?')} threads"
     return str(hardware.get("gpu", processor))
-
-
-def _load(kind: type[Kind], path: Path) -> Kind:
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing, though the folder is a run's") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except pydantic.ValidationError as error:
-        problem = error.errors()[0]
-        place = "".join(f"{part}: " for part in problem["loc"])
-        raise InputError(
-            f"{path}: not one that sparsegrad wrote ({place}{problem['msg']}); take the folder away"
-        ) from None

@@ -6,16 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-import pydantic
 
 from ..errors import InputError, WorkError
 from ..store.atomic import write_text
-from ..store.schema import Environment, Record
+from ..store.read_record import read_record
+from ..store.schema import Environment
 from .schema import Sweep, SweepConfig, SweepResult
-
-Kind = TypeVar("Kind", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -84,23 +80,10 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 
 def _read(folder: Path) -> ReadSweep:
-    config = _load(SweepConfig, folder / "config.json")
-    environment = _load(Environment, folder / "environment.json")
+    config = read_record(SweepConfig, folder / "config.json", "sweep again")
+    environment = read_record(Environment, folder / "environment.json", "sweep again")
     path = folder / "result.json"
-    result = _load(SweepResult, path)
+    result = read_record(SweepResult, path, "sweep again")
     if result.id != config.study_id():
         raise InputError(f"{path}: this is the result of {result.id}, config.json beside it is another's")
     return ReadSweep(Sweep(config=config, result=result), folder, environment)
-
-
-def _load(kind: type[Kind], path: Path) -> Kind:
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except pydantic.ValidationError as error:
-        problem = error.errors()[0]
-        place = "".join(f"{part}: " for part in problem["loc"])
-        raise InputError(
-            f"{path}: not one that this sparsegrad wrote ({place}{problem['msg']}); sweep again"
-        ) from None

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
 from pathlib import Path
 
 import pytest
 
 from sparsegrad_cli.bench import calibration, run
 from sparsegrad_cli.bench.jobs import Failure, MeasureJob
-from sparsegrad_cli.cli.main import main
 
 from ..bench.workers import answer_here
 from ..cells import write_cola
@@ -33,24 +30,6 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
     answer_here(monkeypatch)
     monkeypatch.setattr(calibration, "ask", run.ask)
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Runs `sparsegrad` with arguments; gives exit code, stdout, stderr."""
-
-    def sparsegrad(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sparsegrad", *arguments])
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as end:
-                main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        printed = capsys.readouterr()
-        return int(end.value.code or 0), printed.out, printed.err
-
-    return sparsegrad
 
 
 def test_methods_side_by_side_in_json_on_disk_and_in_the_report(call, model, tmp_path):

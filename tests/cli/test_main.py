@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from sparsegrad_cli.cli.main import main
-
 from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
 from ..hub_server import glue_repository, hub
@@ -33,24 +31,6 @@ def glue(tmp_path_factory: pytest.TempPathFactory) -> str:
 def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Runs `sparsegrad` with arguments; gives exit code, stdout, stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sparsegrad", *arguments])
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as end:
-                main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        printed = capsys.readouterr()
-        return int(end.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 SHORT = (

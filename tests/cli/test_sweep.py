@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sparsegrad_cli.cli.main import main
 from sparsegrad_cli.store.schema import RunConfig
 from sparsegrad_cli.sweep.jobs import worker_name
 from sparsegrad_cli.sweep.schema import SweepResult, TrialRecord
@@ -39,24 +38,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Runs `sparsegrad` with arguments; gives exit code, stdout, stderr."""
-
-    def sparsegrad(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sparsegrad", *arguments])
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as end:
-                main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        printed = capsys.readouterr()
-        return int(end.value.code or 0), printed.out, printed.err
-
-    return sparsegrad
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ BROKEN = ("", "{", "[]", '{"sweep": 1}', "\x00\xff")
 def test_a_damaged_file_is_named(tmp_path, name, content):
     path = write_sweep(tmp_path, SWEEP, ENVIRONMENT) / name
     path.write_text(content)
-    with pytest.raises(InputError, match="not one that this sparsegrad wrote") as error:
+    with pytest.raises(InputError, match="not one that sparsegrad wrote") as error:
         read_sweeps([tmp_path])
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 
-from sparsegrad_cli.cli.main import main
 from sparsegrad_cli.sweep.folder import read_sweeps
 from sparsegrad_cli.sweep.storage import open_storage
 from sparsegrad_cli.sweep.study import SLOT, load_study, study_names
@@ -30,39 +27,19 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return [*what, *short, "--space", str(space)]
 
 
-@pytest.fixture
-def sparsegrad(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
-    """Runs the command line; gives its exit code, stdout and stderr."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sparsegrad", *arguments])
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as end:
-                main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        printed = capfd.readouterr()
-        return int(end.value.code or 0), printed.out, printed.err
-
-    return call
-
-
 def files_with(text: str, folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
-def test_two_workers_do_what_is_asked_and_the_password_stays_secret(
-    postgres, arguments, sparsegrad, tmp_path
-):
+def test_two_workers_do_what_is_asked_and_the_password_stays_secret(postgres, arguments, call, tmp_path):
     url, results = postgres.new_database(), tmp_path / "results"
     shared = ("--storage", url, "--output", str(results))
-    code, out, err = sparsegrad("sweep", *arguments, *shared, "--workers", "2", "--trials", "4", "--json")
+    code, out, err = call("sweep", *arguments, *shared, "--workers", "2", "--trials", "4", "--json")
     assert code == 0, err
     counts = json.loads(out)["trials"]
     assert (counts["asked"], counts["complete"]) == (4, 4)
     printed = out + err
-    code, out, err = sparsegrad("sweep", "show", *shared)
+    code, out, err = call("sweep", "show", *shared)
     assert code == 0, err
     assert postgres.password not in printed + out + err
 
@@ -83,10 +60,10 @@ def test_two_workers_do_what_is_asked_and_the_password_stays_secret(
 
 
 def test_a_server_that_does_not_let_us_in_ends_the_command_in_one_line_without_the_password(
-    postgres, arguments, sparsegrad, tmp_path
+    postgres, arguments, call, tmp_path
 ):
     url = postgres.url("nowhere")
-    code, out, err = sparsegrad("sweep", *arguments, "--storage", url, "--output", str(tmp_path / "results"))
+    code, out, err = call("sweep", *arguments, "--storage", url, "--output", str(tmp_path / "results"))
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
     assert '"nowhere" does not exist' in err
