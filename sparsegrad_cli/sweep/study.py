@@ -21,11 +21,11 @@ from optuna.storages import BaseStorage, RetryHeartbeatStaleTrialCallback, fail_
 from optuna.trial import FrozenTrial, TrialState
 
 from ..store.names import Pruner
+from . import liveness
 from .sampler import PlacedSampler
 from .schema import SweepConfig
 from .space import Value
 from .startup import startup_values
-from .storage import RETRIES
 
 SLOT = "slot"  # user attributes of a trial
 OUTCOME = "outcome"  # a state of `schema.TrialState`, or SPARE
@@ -148,9 +148,7 @@ def release(study: Study, worker: str) -> None:
                 failed = study.tell(trial.number, state=TrialState.FAIL)
             except (ValueError, UpdateFinishedTrialError):
                 continue  # another process has found it
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, failed)
+            liveness.retry()(study, failed)
 
 
 def times_lost(trial: FrozenTrial) -> int:

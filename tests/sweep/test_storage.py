@@ -15,10 +15,12 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.sweep import storage
+from sparsegrad_cli.sweep import database, liveness
+from sparsegrad_cli.sweep.journal import LiveJournal
+from sparsegrad_cli.sweep.liveness import RETRIES
 from sparsegrad_cli.sweep.snapshot import snapshot
 from sparsegrad_cli.sweep.startup import STARTUP_TRIALS
-from sparsegrad_cli.sweep.storage import RETRIES, LiveJournal, open_storage
+from sparsegrad_cli.sweep.storage import open_storage
 from sparsegrad_cli.sweep.study import (
     OUTCOME,
     REASON,
@@ -102,8 +104,8 @@ def test_the_first_values_do_not_depend_on_the_number_of_processes(where, tmp_pa
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process of which nothing was heard for a second is dead to us."""
-    monkeypatch.setattr(storage, "HEARTBEAT", 1)
-    monkeypatch.setattr(storage, "GRACE", 1)
+    monkeypatch.setattr(liveness, "HEARTBEAT", 1)
+    monkeypatch.setattr(liveness, "GRACE", 1)
 
 
 def find_dead(study: Study) -> None:
@@ -369,9 +371,9 @@ def test_each_way_to_write_the_url_of_a_server_leads_there(postgres, scheme):
     ],
 )
 def test_the_driver_is_one_that_is_installed(monkeypatch, installed, taken):
-    monkeypatch.setattr(storage, "find_spec", lambda name: name if name in installed else None)
+    monkeypatch.setattr(database, "find_spec", lambda name: name if name in installed else None)
     opened: list[str] = []
-    monkeypatch.setattr(storage, "LiveDatabase", opened.append)
+    monkeypatch.setattr(database, "LiveDatabase", opened.append)
     for scheme in ("postgresql", "postgres", "postgresql+asyncpg", "mysql"):
         open_storage(f"{scheme}://user@host/base", Path("unused"))
     rest = "user@host/base"

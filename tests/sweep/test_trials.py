@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from sparsegrad_cli.errors import WorkError
 from sparsegrad_cli.store.schema import Result
-from sparsegrad_cli.sweep import storage, trial, worker
+from sparsegrad_cli.sweep import liveness, trial, worker
 from sparsegrad_cli.sweep.best import best_path, write_best
 from sparsegrad_cli.sweep.folder import sweep_folder
 from sparsegrad_cli.sweep.snapshot import snapshot
@@ -244,7 +244,7 @@ def test_a_killed_workers_trial_is_found_by_its_heartbeat(choices, tmp_path, mon
         with pytest.raises(PowerCutError):
             work(study, tmp_path)
     (lost,) = study.get_trials(states=(TrialState.RUNNING,))
-    monkeypatch.setattr(storage, "GRACE", -1.0)
+    monkeypatch.setattr(liveness, "GRACE", -1.0)
     result = work(study, tmp_path)
     assert (result.finished, result.count("complete")) == (3, 3)
     retried = result.trials[lost.user_attrs[SLOT]]

@@ -1,0 +1,19 @@
+"""How a running trial shows that its worker lives, and what becomes of one whose worker died."""
+
+from __future__ import annotations
+
+import warnings
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RetryHeartbeatStaleTrialCallback
+
+HEARTBEAT = 10  # seconds between two signs of life
+GRACE = 60  # seconds without one after which the worker counts as dead
+RETRIES = 2  # times that a trial whose worker died is tried again
+
+
+def retry() -> RetryHeartbeatStaleTrialCallback:
+    """What queues such a trial again, with the same parameters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
