@@ -46,6 +46,15 @@ def write_sweep(results: Path, sweep: Sweep, environment: Environment) -> Path:
     return folder
 
 
+def written_result(results: Path, config: SweepConfig) -> SweepResult | None:
+    """What was last written of a study; None if nothing was, or it is damaged."""
+    path = sweep_folder(results, config) / "result.json"
+    try:
+        return read_record(SweepResult, path, "sweep again")
+    except InputError:
+        return None
+
+
 def is_sweep(folder: Path) -> bool:
     """Whether `folder` holds a sweep, begun or finished, rather than a run."""
     try:

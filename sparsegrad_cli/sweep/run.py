@@ -14,9 +14,9 @@ from ..store.environment import describe_environment
 from ..training.calibration import BASES
 from .best import write_best
 from .crew import Crew
-from .folder import sweep_folder, write_sweep
+from .folder import sweep_folder, write_sweep, written_result
 from .jobs import Job
-from .schema import Sweep, SweepResult
+from .schema import Sweep
 from .snapshot import snapshot
 from .study import release, top_up
 
@@ -87,8 +87,8 @@ class Board:
 
     def __init__(self, studies: Sequence[Study], results: Path) -> None:
         self._studies, self._results = studies, results
-        self._written: dict[str, SweepResult] = {}
         self.sweeps = [snapshot(study) for study in studies]
+        self._written = {s.result.id: written_result(results, s.config) for s in self.sweeps}
         self._write()
 
     @property
@@ -113,7 +113,7 @@ class Board:
     def _write(self) -> None:
         for sweep in self.sweeps:
             result = sweep.result
-            before = self._written.get(result.id)
+            before = self._written[result.id]
             if before is None or before.finished != result.finished:
                 data = f"sha256:{sweep.config.template.data_revision}"
                 environment = describe_environment(sweep.config.checkpoint, data, restarts=0)

@@ -43,8 +43,10 @@ MEDIAN = {"n_startup_trials": 4, "n_warmup_steps": 2, "n_min_trials": 3}
 def open_study(storage: BaseStorage, config: SweepConfig) -> Study:
     """The study of a configuration; it is made where there is none."""
     name = config.study_name()
-    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-    if CONFIG not in study.user_attrs:
+    if name not in study_names(storage):
+        study = optuna.create_study(
+            storage=storage, study_name=name, direction="maximize", load_if_exists=True
+        )
         study.set_user_attr(CONFIG, config.model_dump_json())
     return load_study(storage, name)
 

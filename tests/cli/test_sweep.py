@@ -111,8 +111,11 @@ def test_from_a_search_to_the_runs_with_its_best_parameters(call, inputs, tmp_pa
     assert "3 of 3 done" in err
     assert "--params results/sweeps/" in out
 
+    files = [*(tmp_path / "results" / "sweeps").glob("*/*.json")]
+    written = {file: file.stat().st_mtime_ns for file in files}
     code, out, err = call(*command, "--json", "--quiet")
     assert (code, err) == (0, "")
+    assert {file: file.stat().st_mtime_ns for file in files} == written  # made elsewhere, perhaps
     studies = json.loads(out)["studies"]
     assert [study["method"] for study in studies] == ["ft", "lora"]
     for study in studies:
