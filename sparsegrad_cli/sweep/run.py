@@ -70,7 +70,7 @@ def run_sweep(
                         for study in board.unsettled:
                             release(study, worker)
                     if not crew.at_work and board.look():
-                        raise WorkError(f"no worker is left: {crew.error or 'all ended'}")
+                        raise WorkError(f"no worker is left; the last one {crew.error or 'ended'}")
                     time.sleep(LOOK_SECONDS)
                     board.look()
         finally:
