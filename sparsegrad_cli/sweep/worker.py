@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 from optuna import Study
-from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from ..errors import InputError, WorkError
@@ -28,6 +27,7 @@ from .schema import SweepConfig
 from .storage import open_storage, storage_errors
 from .study import (
     OUTCOME,
+    REASON,
     SLOT,
     WORKER,
     attempts,
@@ -58,7 +58,7 @@ def main() -> None:
     try:
         with storage_errors():
             storage = open_storage(job.storage, Path(job.results))
-            Worker(storage, Path(job.results)).work([load_study(storage, name) for name in job.studies])
+            Worker(Path(job.results)).work([load_study(storage, name) for name in job.studies])
     except KeyboardInterrupt:
         sys.exit(STOPPED)
     except (InputError, WorkError) as error:
@@ -70,12 +70,11 @@ class Worker:
     """Does the trials of studies.
 
     Args:
-        storage: of the studies.
         results: the results folder.
     """
 
-    def __init__(self, storage: BaseStorage, results: Path) -> None:
-        self._storage, self._results = storage, results
+    def __init__(self, results: Path) -> None:
+        self._results = results
         self._name = worker_name(os.getpid())
         self._ground: tuple[str, Ground] | None = None  # of the study that was worked on last
 
@@ -129,7 +128,7 @@ class Worker:
         ]
         last = mine[-FAILURES:]
         if len(last) == FAILURES and all(trial.state == TrialState.FAIL for trial in last):
-            reason = last[-1].user_attrs.get("reason")
+            reason = last[-1].user_attrs.get(REASON)
             raise WorkError(f"{FAILURES} trials in a row failed in {study.study_name}: {reason}")
 
 

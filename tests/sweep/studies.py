@@ -55,5 +55,5 @@ def begin(config: SweepConfig, results: Path, trials: int) -> Study:
 def work(study: Study, results: Path) -> SweepResult:
     """Does every trial that is queued, as a worker process would that opens the storage anew."""
     storage = open_storage(None, results)
-    Worker(storage, results).work([load_study(storage, study.study_name)])
+    Worker(results).work([load_study(storage, study.study_name)])
     return snapshot(load_study(storage, study.study_name)).result
