@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from .rows import OWN_SETTINGS, SETTINGS, method_order, recipe_words, setting_words, settings_of
+from ..training.choices import METHOD_OPTIONS
+from .rows import SETTINGS, method_order, recipe_words, setting_words, settings_of
 from .table import Column, Row
 
 PROTOCOLS = {
@@ -90,7 +91,7 @@ def method_words(runs: pd.DataFrame) -> str:
     told = []
     for method in sorted(set(runs["method"]), key=method_order):
         of_method = runs[runs["method"] == method]
-        shared = [name for name in OWN_SETTINGS if of_method[name].nunique(dropna=False) == 1]
+        shared = [name for name in METHOD_OPTIONS if of_method[name].nunique(dropna=False) == 1]
         words = [text for name in shared if (text := setting_words(name, of_method[name].iloc[0]))]
         if words:
             told.append(f"{method} {', '.join(words)}")

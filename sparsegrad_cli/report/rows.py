@@ -13,13 +13,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..store.schema import RunConfig
+from ..training.choices import METHOD_OPTIONS
 
 METHODS = ("ft", "lora", "meprop", "sparsegrad")  # the order of rows
-# not for every method
-OWN_SETTINGS = (
-    *("density", "kept", "support", "form", "calibration_steps", "basis", "rank"),
-    "sparse_learning_rate",
-)
 _OF_TABLE = {"model", "model_revision", "protocol", "device", "precision", "method"}
 _WITHIN_ROW = {"task", "seed", "data", "data_revision", "learning_rate", "batch_size"}
 SETTINGS = tuple(name for name in RunConfig.model_fields if name not in _OF_TABLE | _WITHIN_ROW)
@@ -85,7 +81,7 @@ def _telling_settings(groups: Iterable[tuple[Hashable, ...]]) -> dict[str, set[s
     telling: dict[str, set[str]] = defaultdict(set)
     for name, by_method in values.items():
         everywhere = set().union(*by_method.values())
-        if name in OWN_SETTINGS:
+        if name in METHOD_OPTIONS:
             everywhere.discard(None)
         for method, own in by_method.items():
             if len(everywhere) > 1 or len(own) > 1:

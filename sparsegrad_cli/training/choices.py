@@ -8,6 +8,12 @@ from pathlib import Path
 
 from ..store.names import Form, Precision, Protocol, Support
 
+# not for every method; those that a method uses, it names in its `options`
+METHOD_OPTIONS = (
+    *("density", "kept", "support", "form", "calibration_steps", "basis", "rank"),
+    "sparse_learning_rate",
+)
+
 
 @dataclass(frozen=True)
 class Choices:

@@ -21,17 +21,13 @@ from ..tasks.data import TaskData, load_data
 from .callbacks import Watch
 from .cell import Cell
 from .checks import check_density, check_length, check_sizes, choose_device
-from .choices import Choices
+from .choices import METHOD_OPTIONS, Choices
 from .hyperparameters import Hyperparameters, choose_hyperparameters
 from .inputs import Inputs, read_inputs
 
 DEFAULT_EPOCHS = 20.0
 DEFAULT_DENSITY = 0.01
 DEFAULT_CALIBRATION_STEPS = 30
-METHOD_OPTIONS = (
-    *("density", "kept", "support", "form", "calibration_steps", "basis", "rank"),
-    "sparse_learning_rate",
-)
 LORA_RANK, LORA_RANK_LARGE, LARGE_HIDDEN_SIZE = 7, 10, 1024
 
 
