@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ..core import Basis, Form, Support, find_mlp_linears
+from ..core import Basis, Form, SparseAdamW, Support, find_mlp_linears, kept_entries, sparse_adamw
 from ..store.schema import Parameters
 
 
@@ -101,6 +101,19 @@ def adamw(
             {"params": [p for p in trained if p not in apart]},
         ]
     return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.0, fused=True)
+
+
+def masked_adamw(model: nn.Module, learning_rate: float, settings: Settings) -> SparseAdamW:
+    """The optimizer of a method that chooses entries of the MLP matrices anew at each step."""
+    return sparse_adamw(
+        model, learning_rate, settings.density, settings.kept, sparse_lr=settings.sparse_learning_rate
+    )
+
+
+def kept_at_a_step(matrices: Collection[nn.Parameter], settings: Settings) -> int:
+    """Number of entries that such a method moves in one step."""
+    shapes = [tuple(p.shape) for p in matrices]
+    return sum(kept_entries(shape, settings.kept, settings.density) for shape in shapes)
 
 
 def count_parameters(method: Method, head: Collection[str], total: int, touched: int | None) -> Parameters:

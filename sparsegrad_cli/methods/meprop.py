@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from ..core import Basis, SparseAdamW, apply_meprop, kept_entries, merge, sparse_adamw
-from .base import Settings, choose_trained
+from ..core import Basis, SparseAdamW, apply_meprop, merge
+from .base import Settings, choose_trained, kept_at_a_step, masked_adamw
 
 
 class MeProp:
@@ -26,18 +26,10 @@ class MeProp:
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
     def optimizer(self, learning_rate: float) -> SparseAdamW:
-        settings = self.settings
-        return sparse_adamw(
-            self.model,
-            learning_rate,
-            settings.density,
-            settings.kept,
-            sparse_lr=settings.sparse_learning_rate,
-        )
+        return masked_adamw(self.model, learning_rate, self.settings)
 
     def moved_at_a_step(self) -> int:
-        shapes = [tuple(p.shape) for p in self.adapted]
-        return sum(kept_entries(shape, self.settings.kept, self.settings.density) for shape in shapes)
+        return kept_at_a_step(self.adapted, self.settings)
 
     def merge(self) -> nn.Module:
         return merge(self.model)

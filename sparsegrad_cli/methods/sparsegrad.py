@@ -8,8 +8,8 @@ from typing import ClassVar
 from torch import nn
 from torch.optim import Optimizer
 
-from ..core import Basis, apply_confined, apply_sparsegrad, kept_entries, merge, sparse_adamw
-from .base import Settings, adamw, choose_trained
+from ..core import Basis, apply_confined, apply_sparsegrad, merge
+from .base import Settings, adamw, choose_trained, kept_at_a_step, masked_adamw
 
 
 class SparseGrad:
@@ -36,22 +36,14 @@ class SparseGrad:
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
     def optimizer(self, learning_rate: float) -> Optimizer:
-        settings = self.settings
         if self.is_confined:
-            return adamw(self.model, learning_rate, self.adapted, settings.sparse_learning_rate)
-        return sparse_adamw(
-            self.model,
-            learning_rate,
-            settings.density,
-            settings.kept,
-            sparse_lr=settings.sparse_learning_rate,
-        )
+            return adamw(self.model, learning_rate, self.adapted, self.settings.sparse_learning_rate)
+        return masked_adamw(self.model, learning_rate, self.settings)
 
     def moved_at_a_step(self) -> int:
         if self.is_confined:
             return sum(values.numel() for values in self.adapted)
-        shapes = [tuple(p.shape) for p in self.adapted]
-        return sum(kept_entries(shape, self.settings.kept, self.settings.density) for shape in shapes)
+        return kept_at_a_step(self.adapted, self.settings)
 
     def merge(self) -> nn.Module:
         return merge(self.model)
