@@ -24,7 +24,7 @@ from ..sweep.folder import ReadSweep, read_sweeps
 from ..sweep.schema import FAILED, Sweep, SweepConfig
 from ..sweep.snapshot import snapshot
 from ..sweep.storage import JOURNAL, is_sqlite, open_storage
-from ..sweep.study import config_of, load_study, study_names
+from ..sweep.study import config_of, load_studies
 from ..tasks import get_task, task_names
 from ..training.params import read_params
 from ..training.plan import Plan
@@ -90,7 +90,7 @@ def stored(storage: str | None, output: Path) -> list[SweepConfig]:
         InputError: there is none.
     """
     opened = open_known(storage, output)
-    found = [] if opened is None else [config_of(load_study(opened, name)) for name in study_names(opened)]
+    found = [] if opened is None else [config_of(study) for study in load_studies(opened)]
     if not found:
         raise InputError(f"no study in {storage or output / JOURNAL}; {MAKE_SOME}")
     return found
@@ -110,7 +110,7 @@ def show_plan(
     configs: Sequence[SweepConfig], opened: BaseStorage | None, trials: int | None, as_json: bool
 ) -> None:
     """Prints what would be done."""
-    known = {} if opened is None else {name: load_study(opened, name) for name in study_names(opened)}
+    known = {} if opened is None else {study.study_name: study for study in load_studies(opened)}
     planned = []
     for config in configs:
         study = known.get(config.study_name())
@@ -167,7 +167,7 @@ def show_stored(storage: str | None, output: Path, as_json: bool) -> None:
     on_disk = read_sweeps([output]) if output.is_dir() else ()
     known = {read.sweep.result.id: read for read in on_disk}
     opened = open_known(storage, output)
-    found = [] if opened is None else [snapshot(load_study(opened, name)) for name in study_names(opened)]
+    found = [] if opened is None else [snapshot(study) for study in load_studies(opened)]
     reads = [_with_folder(sweep, known.pop(sweep.result.id, None)) for sweep in found]
     reads += known.values() if storage is None else []
     if not reads:

@@ -27,12 +27,9 @@ class SweepWatch:
 
     def __init__(self, console: Console, quiet: bool = False) -> None:
         self._console, self._quiet = console, quiet
-        self._live = Live(console=console, auto_refresh=False, transient=True) if self._is_live else None
+        is_live = console.is_terminal and not quiet
+        self._live = Live(console=console, auto_refresh=False, transient=True) if is_live else None
         self._seen: set[tuple[str, int]] | None = None
-
-    @property
-    def _is_live(self) -> bool:
-        return self._console.is_terminal and not self._quiet
 
     def __enter__(self) -> SweepWatch:
         if self._live:

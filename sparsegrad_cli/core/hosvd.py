@@ -139,9 +139,8 @@ def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
     values, vectors = torch.linalg.eigh(gram.double(), UPLO="L")
     values = values.flip(0).clamp(min=0)
     total = values.sum().clamp(min=torch.finfo(values.dtype).tiny)
-    columns = (
-        vectors.T.flip(0).to(gram.dtype).contiguous().T
-    )  # as a Rotation holds them, so that they are shared
+    # column-major, as a Rotation holds them, so that they are shared
+    columns = vectors.T.flip(0).to(gram.dtype).contiguous().T
     return columns, (values / total).to(gram.dtype)
 
 

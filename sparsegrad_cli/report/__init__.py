@@ -79,8 +79,11 @@ def build_report(folders: Sequence[Path]) -> Report:
     """
     benches, sweeps = read_benches(folders), read_sweeps(folders)
     # a folder may hold benchmarks or sweeps alone
-    others = {folder for folder in folders if read_benches([folder]) or read_sweeps([folder])}
-    with_runs = [folder for folder in folders if holds_runs(folder) or folder not in others]
+    with_runs = [
+        folder
+        for folder in folders
+        if holds_runs(folder) or not (read_benches([folder]) or read_sweeps([folder]))
+    ]
     if not with_runs:
         return Report(tables=(), left_out={}, benches=benches, sweeps=sweeps)
     runs = read_runs(with_runs)

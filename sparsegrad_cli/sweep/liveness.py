@@ -6,6 +6,7 @@ import warnings
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial
 
 HEARTBEAT = 10  # seconds between two signs of life
 GRACE = 60  # seconds without one after which the worker counts as dead
@@ -17,3 +18,10 @@ def retry() -> RetryHeartbeatStaleTrialCallback:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
+
+
+def times_lost(trial: FrozenTrial) -> int:
+    """How often a worker died over the trial's earlier attempts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return len(RetryHeartbeatStaleTrialCallback.retry_history(trial))

@@ -18,7 +18,7 @@ from .folder import sweep_folder, write_sweep, written_result
 from .jobs import Job
 from .schema import Sweep
 from .snapshot import snapshot
-from .study import release, top_up
+from .study import asked, release, top_up
 
 LOOK_SECONDS = 1.0  # between two looks at the studies
 Watch = Callable[[Sequence[Sweep], int], None]
@@ -51,7 +51,7 @@ def run_sweep(
         WorkError: the workers failed before the trials were done.
     """
     for study in studies:
-        top_up(study, trials if trials is not None else snapshot(study).result.asked)
+        top_up(study, asked(study) if trials is None else trials)
     board = Board(studies, results)
     left = board.unsettled
     if left:
@@ -94,19 +94,13 @@ class Board:
     @property
     def unsettled(self) -> list[Study]:
         """Those with trials that are waiting or running."""
-        return [
-            study
-            for study, sweep in zip(self._studies, self.sweeps, strict=True)
-            if sweep.result.count("waiting", "running")
-        ]
+        pairs = zip(self._studies, self.sweeps, strict=True)
+        return [study for study, sweep in pairs if _is_unsettled(sweep)]
 
     def look(self) -> list[Study]:
         """Sees how those that were unsettled stand now; returns those that still are."""
-        unsettled = set(map(id, self.unsettled))
-        self.sweeps = [
-            snapshot(study) if id(study) in unsettled else sweep
-            for study, sweep in zip(self._studies, self.sweeps, strict=True)
-        ]
+        pairs = zip(self._studies, self.sweeps, strict=True)
+        self.sweeps = [snapshot(study) if _is_unsettled(sweep) else sweep for study, sweep in pairs]
         self._write()
         return self.unsettled
 
@@ -119,3 +113,7 @@ class Board:
                 environment = describe_environment(sweep.config.checkpoint, data, restarts=0)
                 write_sweep(self._results, sweep, environment)
                 self._written[result.id] = result
+
+
+def _is_unsettled(sweep: Sweep) -> bool:
+    return sweep.result.count("waiting", "running") > 0

@@ -10,6 +10,7 @@ from optuna import Study
 from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
+from .liveness import times_lost
 from .schema import Sweep, SweepResult, TrialRecord
 from .schema import TrialState as State
 from .study import (
@@ -23,7 +24,6 @@ from .study import (
     attempts,
     config_of,
     counting,
-    times_lost,
     values_of,
 )
 
@@ -51,7 +51,7 @@ def _record(tries: Sequence[FrozenTrial]) -> TrialRecord:
     state = _state(trial)
     reason = attributes.get(REASON)
     if state == "failed" and reason is None:
-        reason = f"its worker died {max(1, times_lost(trial) + 1)} times"
+        reason = f"its worker died {times_lost(trial) + 1} times"
     return TrialRecord(
         slot=attributes[SLOT],
         number=trial.number,

@@ -79,9 +79,9 @@ def read_space(path: Path | None) -> Space:
     Raises:
         InputError: the file is missing or no such mapping, or a range cannot be searched.
     """
-    parameters = dict(Space().parameters)
     if path is None:
         return Space()
+    parameters = dict(PAPER)
     try:
         read = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -17,7 +17,7 @@ import optuna
 from optuna import Study, Trial
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.storages import BaseStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.storages import BaseStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from ..store.names import Pruner
@@ -65,6 +65,11 @@ def study_names(storage: BaseStorage) -> list[str]:
     """Those of ours in a storage, in the order in which they were made."""
     studies = sorted(storage.get_all_studies(), key=lambda study: study._study_id)
     return [study.study_name for study in studies if CONFIG in study.user_attrs]
+
+
+def load_studies(storage: BaseStorage) -> list[Study]:
+    """All of ours in a storage."""
+    return [load_study(storage, name) for name in study_names(storage)]
 
 
 def config_of(study: Study) -> SweepConfig:
@@ -151,13 +156,6 @@ def release(study: Study, worker: str) -> None:
             except (ValueError, UpdateFinishedTrialError):
                 continue  # another process has found it
             liveness.retry()(study, failed)
-
-
-def times_lost(trial: FrozenTrial) -> int:
-    """How often a worker died over the trial or its earlier attempts."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return len(RetryHeartbeatStaleTrialCallback.retry_history(trial))
 
 
 def _pruner(name: Pruner) -> BasePruner:

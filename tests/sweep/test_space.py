@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.sweep.space import Range, Space, read_space
+from sparsegrad_cli.sweep.space import NAMES, Range, Space, read_space
 from sparsegrad_cli.sweep.startup import STARTUP_TRIALS, startup_values
+from sparsegrad_cli.training.params import Params
 
 
 @pytest.fixture
@@ -28,6 +29,10 @@ def test_the_default_is_the_papers_space():
         "learning_rate": Range(low=1e-6, high=1e-1, log=True),
         "batch_size": (8, 16, 32),
     }
+
+
+def test_what_can_be_searched_can_be_given_to_finetune():
+    assert set(Params.model_fields) == set(NAMES)
 
 
 def test_a_file_adds_and_replaces(read):
