@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-
-import yaml
-
+from ..paper import CALIBRATION_SECONDS, GLUE, PaperCell, paper_cells, paper_family, same_model
 from ..store.schema import Record
 
-FACTS = Path(__file__).with_name("paper_costs.yaml")
+SPEEDS, MEMORIES = 7, 8  # their column "avg" is table 3
 MEAN = "all"
+ROWS = {"sparsegrad-sd": "sparsegrad sparse-by-dense", "sparsegrad-reg": "sparsegrad regular"}
 
 
 class PaperCosts(Record):
@@ -29,25 +26,29 @@ class PaperCosts(Record):
 
 def paper_costs(model: str, task: str | None) -> PaperCosts | None:
     """What the paper has for a model, under any owner's name; of a task it does not have, the mean."""
-    name, facts = model.rpartition("/")[2], _facts()
-    if name not in facts["steps_per_second"]:
+    speeds, memories = (_of(model, task, table) for table in (SPEEDS, MEMORIES))
+    if not speeds:
         return None
-    speeds, memories = facts["steps_per_second"][name], facts["peak_memory_mb"][name]
-    column = task if task in speeds else MEAN
-    unsure = {row: tasks[column] for row, tasks in facts["unsure"][name].items() if column in tasks}
     return PaperCosts(
-        task=column,
-        steps_per_second=speeds[column] | unsure,
-        peak_memory_bytes={row: 1e6 * value for row, value in memories[column].items()},
-        unsure=frozenset(unsure),
+        task=task if task in GLUE else MEAN,
+        steps_per_second={row: cell.value for row, cell in speeds.items()},
+        peak_memory_bytes={row: 1e6 * cell.value for row, cell in memories.items()},
+        unsure=frozenset(row for row, cell in speeds.items() if not cell.sure),
     )
 
 
 def paper_calibration_seconds(model: str) -> float | None:
     """How long the paper's calibration took, on a Xeon."""
-    return _facts()["calibration_seconds"].get(model.rpartition("/")[2])
+    family = paper_family(model)
+    return CALIBRATION_SECONDS.get(family) if family else None
 
 
-@cache
-def _facts() -> dict[str, dict]:
-    return yaml.safe_load(FACTS.read_text(encoding="utf-8"))
+def bench_row(method: str) -> str:
+    """What a benchmark calls a row of the paper's."""
+    return ROWS.get(method, method)
+
+
+def _of(model: str, task: str | None, table: int) -> dict[str, PaperCell]:
+    column = task if task in GLUE else "avg"
+    cells = [c for c in paper_cells(table) if c.column == column and same_model(model, c.model)]
+    return {bench_row(cell.method): cell for cell in cells if cell.method}

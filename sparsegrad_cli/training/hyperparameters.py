@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import yaml
+from ..paper import paper_cells, same_model
 
 DEFAULT_LEARNING_RATE = 5e-5
 DEFAULT_BATCH_SIZE = 16
+HYPERPARAMETER_TABLES = (13, 14, 15)
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,8 @@ def choose_hyperparameters(
 
 def paper_hyperparameters(model: str, task: str) -> Hyperparameters | None:
     """The paper's best for a model and task, the same for all methods (tables 13-15)."""
-    name = model.rpartition("/")[2]
-    found = yaml.safe_load(Path(__file__).with_name("hyperparameters.yaml").read_text(encoding="utf-8"))
-    for family, tasks in found.items():
-        same = name == family or (family == "bert-base" and name in ("bert-base-uncased", "bert-base-cased"))
-        if same and task in tasks:
-            rate, batch = tasks[task]
-            return Hyperparameters(float(rate), int(batch), f"paper table {tasks['table']}")
+    for table in HYPERPARAMETER_TABLES:
+        for cell in paper_cells(table):
+            if cell.column == task and cell.batch_size and same_model(model, cell.model):
+                return Hyperparameters(cell.value, cell.batch_size, f"paper table {table}")
     return None

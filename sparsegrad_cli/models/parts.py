@@ -1,0 +1,67 @@
+"""Where a model keeps its parameters: MLPs, attention, embeddings (table 1 of the paper)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_layers import GenericForSequenceClassification
+
+from ..store.parts import Parts, PartsConfig, PartsResult, write_parts
+from .random import architecture, find_architecture
+
+IN_BLOCK = re.compile(r"(?:^|\.)layers?\.\d+\.(?P<inside>.+)$")
+ATTENTION = re.compile(r"attention|attn")
+
+
+def run_parts(model: str, results: Path) -> PartsResult:
+    """Counts the parameters of a model from its architecture alone, and stores them in `results`.
+
+    Args:
+        model: as `find_architecture` takes it: no weights are fetched.
+
+    Raises:
+        InputError: there is no such model.
+        WorkError: `results` cannot be written.
+    """
+    found = find_architecture(model)
+    config = PartsConfig(model=model, architecture=found.identity)
+    result = PartsResult(id=config.parts_id(), parts=count_parts(_as_published(architecture(found))))
+    write_parts(results, config, result)
+    return result
+
+
+def count_parts(model: nn.Module) -> Parts:
+    """Counts scalars; tensors that stand in several places count once. No weights are read.
+
+    The linears of a block are its attention's where a module around them is called so, else its MLP's.
+    Norms, a pooler and an output layer are none of the three.
+    """
+    sizes = {"mlp": 0, "embeddings": 0, "attention": 0, "rest": 0}
+    counted: set[nn.Parameter] = set()
+    for name, module in model.named_modules():
+        own = {p for p in module.parameters(recurse=False) if p not in counted}
+        sizes[_part(name, module)] += sum(p.numel() for p in own)
+        counted |= own
+    return Parts(total=sum(sizes.values()), **sizes)
+
+
+def _part(name: str, module: nn.Module) -> str:
+    if isinstance(module, nn.Embedding):
+        return "embeddings"
+    place = IN_BLOCK.search(name)
+    if not place or not isinstance(module, nn.Linear):
+        return "rest"
+    return "attention" if ATTENTION.search(place["inside"]) else "mlp"
+
+
+def _as_published(config: PreTrainedConfig) -> PreTrainedModel:
+    """On the meta device: an encoder with its pooler, a decoder with its output layer."""
+    classifier = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+    decodes = issubclass(classifier, GenericForSequenceClassification)
+    with torch.device("meta"):
+        return (AutoModelForCausalLM if decodes else AutoModel).from_config(config)
