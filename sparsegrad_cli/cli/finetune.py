@@ -12,6 +12,7 @@ import typer
 from . import options as opt
 
 if TYPE_CHECKING:
+    from ..tasks.data import TaskData
     from ..training.choices import Choices
     from ..training.plan import Plan
 
@@ -27,6 +28,8 @@ def finetune(
     learning_rate: opt.LearningRate = None,
     sparse_learning_rate: opt.SparseLearningRate = None,
     batch_size: opt.BatchSize = None,
+    accumulation_steps: opt.AccumulationSteps = None,
+    accumulate_on_oom: opt.AccumulateOnOom = False,
     epochs: opt.Epochs = None,
     max_steps: opt.MaxSteps = None,
     max_train_examples: opt.MaxTrainExamples = None,
@@ -45,14 +48,12 @@ def finetune(
     basis: opt.BasisOption = None,
     params: opt.ParamsOption = None,
     output: opt.Output = Path("results"),
-    checkpoint_minutes: Annotated[
-        float,
-        typer.Option(min=0, help="Age at which a checkpoint is renewed.", rich_help_panel=opt.OUTPUT),
-    ] = 10.0,
+    checkpoint_minutes: opt.CheckpointMinutes = 10.0,
     save_model: Annotated[
         bool,
         typer.Option(help="Keep the trained model, for from_pretrained.", rich_help_panel=opt.OUTPUT),
     ] = True,
+    predict_test: opt.PredictTest = False,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
     quiet: opt.Quiet = False,
@@ -78,6 +79,7 @@ def finetune(
         learning_rate=learning_rate,
         sparse_learning_rate=sparse_learning_rate,
         batch_size=batch_size,
+        accumulation_steps=accumulation_steps,
         epochs=epochs,
         max_steps=max_steps,
         max_train_examples=max_train_examples,
@@ -95,11 +97,18 @@ def finetune(
         rank=rank,
     )
     plans = _plans(choices, params)
+    test = _test_splits(plans, output) if predict_test else None
     if dry_run:
-        _show_plan(plans, output, as_json)
+        _show_plan(plans, output, as_json, test)
         return 0
     results = train_all(
-        plans, output, quiet, checkpoint_seconds=60 * checkpoint_minutes, keep_model=save_model
+        plans,
+        output,
+        quiet,
+        checkpoint_seconds=60 * checkpoint_minutes,
+        keep_model=save_model,
+        accumulate_on_oom=accumulate_on_oom,
+        test=test,
     )
     show(results, output, as_json)
     check_all_done(results)
@@ -114,8 +123,23 @@ def _plans(choices: Choices, params: Path | None) -> list[Plan]:
     return [plan(choices)] if params is None else read_params(params).plans(choices)
 
 
-def _show_plan(plans: Sequence[Plan], output: Path, as_json: bool) -> None:
+def _test_splits(plans: Sequence[Plan], output: Path) -> TaskData:
+    """What --predict-test reads; refuses, before anything is trained, what could not be predicted."""
     from ..store.run_folder import RunFolder
+    from ..tasks.unlabelled import load_test
+    from ..training.predict_test import check_model_kept
+
+    configs = [config for planned in plans for config in planned.configs]
+    test = load_test(plans[0].data, configs[0].data)
+    for config in configs:
+        check_model_kept(RunFolder(output, config), test)
+    return test
+
+
+def _show_plan(plans: Sequence[Plan], output: Path, as_json: bool, test: TaskData | None) -> None:
+    from ..store.run_folder import RunFolder
+    from ..tasks.leaderboard import LEADERBOARD
+    from ..training.predict_test import has_test_predictions
 
     cells = []
     configs = [config for planned in plans for config in planned.configs]
@@ -133,12 +157,18 @@ def _show_plan(plans: Sequence[Plan], output: Path, as_json: bool) -> None:
                 "status": result.status if result else "to continue" if killed else "to do",
             }
         )
+        if test is not None:
+            cells[-1]["test_predictions"] = "done" if has_test_predictions(folder, test) else "to do"
     if as_json:
         print(json.dumps({"cells": cells, "config": [config.model_dump() for config in configs]}, indent=2))
         return
     record = plans[0].data.record()
     rows = ", ".join(f"{split} {count}" for split, count in record.rows.items())
     print(f"data           {record.origin} ({record.completeness}): {rows}")
+    if test is not None:
+        official = {split.name: split.rows for split in LEADERBOARD[test.task.name]}
+        counts = [f"{name} {len(rows)} of {official[name]}" for name, rows in test.splits.items()]
+        print(f"test data      {', '.join(counts)} rows")
     print(f"checkpoint     {plans[0].checkpoint.identity}")
     for planned in plans:
         found = planned.hyperparameters
@@ -147,4 +177,7 @@ def _show_plan(plans: Sequence[Plan], output: Path, as_json: bool) -> None:
             f"learning rate  {found.learning_rate:g}   batch size {found.batch_size}   ({found.source}){of}"
         )
     for cell in cells:
-        print(f"{cell['id']}  {cell['task']} {cell['method']} seed {cell['seed']}  {cell['status']}")
+        predicted = f", test predictions {cell['test_predictions']}" if test is not None else ""
+        print(
+            f"{cell['id']}  {cell['task']} {cell['method']} seed {cell['seed']}  {cell['status']}{predicted}"
+        )

@@ -70,6 +70,22 @@ BatchSize = Annotated[
     int | None,
     typer.Option(min=1, help="Examples. Default: the paper's, else 16.", rich_help_panel=RECIPE),
 ]
+AccumulationSteps = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Work on each batch in so many parts and sum their gradients: less memory, the same batch.",
+        rich_help_panel=RECIPE,
+    ),
+]
+AccumulateOnOom = Annotated[
+    bool,
+    typer.Option(
+        "--accumulate-on-oom",
+        help="When the memory runs out, begin again with each batch in 2, 4, ... parts; recorded.",
+        rich_help_panel=RECIPE,
+    ),
+]
 Epochs = Annotated[
     float | None,
     typer.Option(help="Passes over the training split, at most. Default: 20.", rich_help_panel=RECIPE),
@@ -150,6 +166,17 @@ BasisOption = Annotated[
     typer.Option(help="sparsegrad: a file of sparsegrad calibrate.", rich_help_panel=METHOD),
 ]
 
+CheckpointMinutes = Annotated[
+    float, typer.Option(min=0, help="Age at which a checkpoint is renewed.", rich_help_panel=OUTPUT)
+]
+PredictTest = Annotated[
+    bool,
+    typer.Option(
+        "--predict-test",
+        help="Predict GLUE's test split too, for report --glue-zip.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Output = Annotated[Path, typer.Option(help="The results folder.", rich_help_panel=OUTPUT)]
 Json = Annotated[
     bool,

@@ -60,7 +60,7 @@ class RunWatch:
             description = f"{escape(self.title)} [dim]{name}[/dim]"
             self._task = self._progress.add_task(description, total=total, loss="", score=self._score)
         elif not self.quiet and name != "score":
-            self._say(f"{self.title}: {name}, {total} steps")
+            self._say(f"{self.title}: {name}, {total} {'rows' if name == 'predict' else 'steps'}")
 
     def step(self, done: int, loss: float | None = None) -> None:
         self._done = done

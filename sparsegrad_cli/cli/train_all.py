@@ -12,12 +12,15 @@ from ..errors import WorkError
 from ..models.checkpoint import fetch_weights
 from ..report import Report, build_report
 from ..store.schema import Result
+from ..tasks.data import TaskData
 from ..training.plan import Plan
 from ..training.run import run
 from .progress import RunWatch
 
 
-def train_all(plans: Sequence[Plan], output: Path, quiet: bool, **how: float | bool) -> list[Result]:
+def train_all(
+    plans: Sequence[Plan], output: Path, quiet: bool, **how: float | bool | TaskData | None
+) -> list[Result]:
     """Does every run of the plans; those that fail do not stop the others.
 
     Args:

@@ -30,25 +30,29 @@ PACKAGES = [
 ]
 
 
-def describe_environment(checkpoint: str, data: str, restarts: int) -> Environment:
+def describe_environment(
+    checkpoint: str, data: str, restarts: int, accumulation_steps: int = 1
+) -> Environment:
     """The environment of this process, now.
 
     Args:
         checkpoint: identity of the starting weights.
         data: identity of the examples.
         restarts: times the run was taken up again.
+        accumulation_steps: parts that each batch is worked on in.
     """
     revision, dirty = _git()
     return Environment(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         command=[Path(sys.argv[0]).name, *map(redact, sys.argv[1:])],
         versions={"python": platform.python_version(), **_versions()},
-        hardware=_hardware(),
+        hardware=hardware(),
         git_revision=revision,
         git_dirty=dirty,
         checkpoint=checkpoint,
         data=data,
         restarts=restarts,
+        accumulation_steps=accumulation_steps,
     )
 
 
@@ -62,7 +66,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _hardware() -> dict[str, str | int]:
+def hardware() -> dict[str, str | int]:
+    """The machine that this process is on, and the threads that torch takes here."""
     described: dict[str, str | int] = {
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),

@@ -9,15 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pydantic
-from filelock import FileLock, Timeout
-
 from ..errors import WorkError
 from .atomic import write_text
+from .hold import held
 from .schema import Environment, Record, Result, RunConfig
 
 
-class BusyError(WorkError):
-    """Another process does the run."""
+TEST_PREDICTIONS = "test_predictions.parquet"
 
 
 class RunFolder:
@@ -34,6 +32,10 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    @property
+    def test_predictions(self) -> Path:
+        return self.path / TEST_PREDICTIONS
 
     def result(self) -> Result | None:
         """The result, if the run has come to one.
@@ -65,29 +67,20 @@ class RunFolder:
             BusyError: another process holds it.
             WorkError: it cannot be made.
         """
-        lock = FileLock(self.path / "lock")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise BusyError(f"{self.path} is being run by another process") from None
-        except OSError as error:
-            raise WorkError(f"cannot write to {self.path}: {error.strerror}; see --output") from None
-        try:
+        with held(self.path):
             yield
-        finally:
-            lock.release()
 
     def begin(self, environment: Environment) -> None:
-        """Records what is about to be run, and on what; drops the result of an earlier failure."""
+        """Records what is about to be run, and on what; drops what an earlier attempt came to."""
         (self.path / "result.json").unlink(missing_ok=True)
+        self.test_predictions.unlink(missing_ok=True)
         self._write("config.json", self.config)
         self._write("environment.json", environment)
 
-    def earlier_restarts(self) -> int | None:
-        """How often the run was taken up again so far; None if it was never begun."""
+    def earlier(self) -> Environment | None:
+        """What the run was last at work on; None if it was never begun."""
         path = self.path / "environment.json"
-        return Environment.model_validate_json(path.read_bytes()).restarts if path.exists() else None
+        return Environment.model_validate_json(path.read_bytes()) if path.exists() else None
 
     def finish(self, result: Result) -> None:
         """Writes the result; of a run that nothing would take up again, the checkpoints go."""

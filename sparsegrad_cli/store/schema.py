@@ -8,6 +8,8 @@ A run is a folder `runs/<id>/`, where `<id>` is the hash of its `RunConfig`. It 
                          {"step", "epoch", "selection": {metric: value}} at each evaluation
     result.json          Result; written last, and atomically
     predictions.parquet  one row an example of the reported split: split, idx, label, prediction, logits
+    test_predictions.parquet  with `finetune --predict-test`: split, idx, prediction, logits of test splits;
+                         its pandas attribute "data" is the SHA-256 of their texts
     model/               the trained model, plain: `from_pretrained` loads it, head included
 
 Scores are as the metric gives them (0.574, not 57.4); tables multiply by 100. Bytes are bytes.
@@ -60,15 +62,21 @@ class RunConfig(Record):
     basis: str | None  # sparsegrad: SHA-256 of a basis given by the user; None: calibrated for the run
     rank: int | None  # lora
     sparse_learning_rate: float | None = None  # meprop, sparsegrad: of the chosen entries
+    accumulation_steps: int | None = None  # parts that a batch is worked on in; None: 1
 
-    def run_id(self) -> str:
-        """Sixteen hexadecimal digits that name the run's folder.
+    def deciding(self) -> dict[str, str | int | float | bool | None]:
+        """The keys that tell this run from others.
 
-        A key with a default is younger than the others, and counts only where it is set.
+        Where the data lie does not count, only what they are. A key with a default is younger than the
+        others, and counts only where it is set.
         """
         younger = {name for name, field in type(self).model_fields.items() if not field.is_required()}
         unset = {name for name in younger if getattr(self, name) is None}
-        canonical = json.dumps(self.model_dump(exclude=unset), sort_keys=True, separators=(",", ":"))
+        return self.model_dump(exclude={"data", *unset})
+
+    def run_id(self) -> str:
+        """Sixteen hexadecimal digits that name the run's folder."""
+        canonical = json.dumps(self.deciding(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
@@ -109,9 +117,11 @@ class Result(Record):
     steps: int = 0  # optimizer steps taken
     epochs: float = 0.0  # passes over the training split taken
     steps_per_second: float | None = None  # training steps alone: no evaluation, no checkpoint
+    tokens_per_step: float | None = None  # on average, padding included
     train_seconds: float = 0.0  # whole training, evaluations included, over all restarts
     peak_memory_bytes: int | None = None  # the allocator's peak over a training step (CUDA's or torch's CPU)
     parameters: Parameters | None = None
+    accumulation_steps: int = 1  # parts of a batch; more than the configuration's: the memory asked for it
     single_class: bool = False  # every prediction is the same label: a collapsed run
     data: DataRecord
     hyperparameters_from: str  # learning rate and batch size: "paper table 14", "options", ...
@@ -129,3 +139,4 @@ class Environment(Record):
     checkpoint: str  # the starting weights: "sha256:..." or "hub:<id>@<commit>"
     data: str  # "sha256:..." over the examples
     restarts: int  # times the run was taken up again after a kill
+    accumulation_steps: int = 1  # as in Result

@@ -23,7 +23,6 @@ from .space import Space, Value
 
 TrialState = Literal["waiting", "running", "complete", "pruned", "diverged", "out-of-memory", "failed"]
 FAILED: tuple[TrialState, ...] = ("diverged", "out-of-memory", "failed")
-DECIDES_NOTHING = {"model", "data"}  # names of places; the revisions beside them say what lies there
 
 
 class SweepConfig(Record):
@@ -53,7 +52,8 @@ class SweepConfig(Record):
 
     def study_id(self) -> str:
         """Sixteen hexadecimal digits: equal on machines that keep the same things in other places."""
-        run = self.template.model_dump(exclude=DECIDES_NOTHING | set(self.space.parameters))
+        left_out = {"model", *self.space.parameters}  # a place's name; the revision says what lies there
+        run = {name: value for name, value in self.template.deciding().items() if name not in left_out}
         searched = self.space.model_dump()
         decides = [run, searched, self.select_on, self.pruner]
         canonical = json.dumps(decides, sort_keys=True, separators=(",", ":"))

@@ -14,7 +14,8 @@ from optuna import Study, Trial, TrialPruned
 from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import WorkError
-from ..store.run_folder import BusyError, RunFolder
+from ..store.hold import BusyError
+from ..store.run_folder import RunFolder
 from ..store.schema import Result
 from ..training.callbacks import PrunedError
 from ..training.cell import Cell

@@ -99,7 +99,7 @@ def _check(task: Task, rows: Rows) -> Dataset:
     idx, labels, texts = [], [], []
     for number, row in rows.numbered:
         try:
-            texts.append([_text(column, row[column]) for column in text_columns])
+            texts.append([as_text(column, row[column]) for column in text_columns])
             if not any(texts[-1]):
                 raise ValueError(f"no text in {' or '.join(text_columns)}")
             labels.append(_label(task, ids, row[label_column]))
@@ -116,7 +116,12 @@ def _check(task: Task, rows: Rows) -> Dataset:
     return Dataset.from_dict({"idx": idx, **columns, "label": labels}, features=Features(features))
 
 
-def _text(column: str, value: object) -> str:
+def as_text(column: str, value: object) -> str:
+    """The value of a text column.
+
+    Raises:
+        ValueError: it is no text; says what it is.
+    """
     if not isinstance(value, str):
         raise ValueError(f"{column} is {'missing' if value is None else repr(value)}, not a text")
     if not value.isascii():
@@ -174,9 +179,10 @@ def _completeness(task: Task, source: str, splits: dict[str, Dataset]) -> Comple
 
 
 def digest(task: Task, splits: dict[str, Dataset]) -> str:
-    """SHA-256, hexadecimal, over the texts and labels of all splits, in order."""
+    """SHA-256, hexadecimal, over the texts and labels, where there are any, of all splits, in order."""
     sha256 = hashlib.sha256()
     for split, dataset in splits.items():
         columns = dataset[:]
-        sha256.update(json.dumps([split, *(columns[name] for name in (*task.text, "label"))]).encode())
+        hashed = [columns[name] for name in (*task.text, "label") if name in columns]
+        sha256.update(json.dumps([split, *hashed]).encode())
     return sha256.hexdigest()

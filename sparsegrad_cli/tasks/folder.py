@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from . import get_task, task_names
+from .leaderboard import HiddenSplit
 from .rows import Rows, read_rows
 from .task import Task
 
@@ -23,6 +24,23 @@ def read_folder(task: Task, folder: Path) -> dict[str, Rows]:
             f"--data: no directory {str(folder)!r}: give hub, demo or a directory with GLUE in it"
         )
     return {split: _read_split(task, folder, split) for split in (task.train, *task.dev)}
+
+
+def read_test_split(task: Task, folder: Path, split: HiddenSplit) -> Rows | None:
+    """A test split of a GLUE task; None where it is not there and need not be.
+
+    Raises:
+        InputError: it is not there; says what was looked for.
+    """
+    files = [f"{split.place}.jsonl.gz", f"{split.place}.jsonl", split.tsv]
+    path = next((folder / file for file in files if (folder / file).is_file()), None)
+    if path is None and split.optional:
+        return None
+    if path is None:
+        raise InputError(
+            f"--predict-test: no {split.name} split of {task.name} in {folder}: looked for {', '.join(files)}"
+        )
+    return read_rows(path, task.text, task.tsv.columns if path.suffix == ".tsv" else {})
 
 
 def _read_split(task: Task, folder: Path, split: str) -> Rows:

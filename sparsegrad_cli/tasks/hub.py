@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import Dataset
@@ -11,6 +12,7 @@ from pyarrow.parquet import read_table
 
 from ..errors import InputError
 from ..models.hub import Repository, fetch
+from .leaderboard import HiddenSplit
 from .task import Task
 
 GLUE = Repository("nyu-mll/glue", "dataset", "--data hub", "a directory of GLUE files or --data demo")
@@ -29,6 +31,21 @@ def read_hub(task: Task) -> tuple[dict[str, Dataset], str]:
     splits = (task.train, *task.dev)
     folder = fetch(GLUE, [f"{task.name}/{split}-*.parquet" for split in splits])
     return {split: _read_split(folder, task.name, split) for split in splits}, folder.name
+
+
+def read_hidden(hidden: Sequence[HiddenSplit], commit: str) -> dict[str, Dataset]:
+    """Test splits of a GLUE task by their names, as they were at a commit of `nyu-mll/glue`.
+
+    Raises:
+        InputError: one that must be there is neither on the hub nor in its cache.
+        WorkError: the hub's cache cannot be written.
+    """
+    folder = fetch(GLUE, [f"{split.place}-*.parquet" for split in hidden], commit)
+    return {
+        split.name: _read_split(folder, *split.place.split("/"))
+        for split in hidden
+        if not split.optional or any(folder.glob(f"{split.place}-*.parquet"))
+    }
 
 
 def _read_split(folder: Path, task: str, split: str) -> Dataset:

@@ -85,7 +85,7 @@ def calibrate_and_save(
     was_training = model.training
     model.train()
     try:
-        batches = _batches(config, inputs, model.device)
+        batches = training_batches(config, inputs, model.device, config.seed)
         found = calibrate(model, batches, steps, PROBE_STEPS, made_from=made_from, on_step=watch.step)
     finally:
         model.train(was_training)
@@ -96,9 +96,11 @@ def calibrate_and_save(
     return found.basis
 
 
-def _batches(config: RunConfig, inputs: Inputs, device: torch.device) -> Iterator[dict[str, Tensor]]:
-    """Shuffled training batches without end."""
-    generator = torch.Generator().manual_seed(config.seed)
+def training_batches(
+    config: RunConfig, inputs: Inputs, device: torch.device, seed: int
+) -> Iterator[dict[str, Tensor]]:
+    """Training batches without end, shuffled by `seed`."""
+    generator = torch.Generator().manual_seed(seed)
     loader = DataLoader(
         inputs.train,
         batch_size=config.batch_size,

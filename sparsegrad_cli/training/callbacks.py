@@ -21,7 +21,7 @@ class Watch(Protocol):
     """Who wants to see a run go on; the command line draws it."""
 
     def phase(self, name: str, total: int) -> None:
-        """A phase ("calibrate", "train", "score") of `total` steps begins."""
+        """A phase ("calibrate", "train", "score", "predict") of `total` steps, splits or rows begins."""
 
     def step(self, done: int, loss: float | None = None) -> None:
         """`done` steps of the phase are behind us."""
@@ -32,6 +32,19 @@ class Watch(Protocol):
         Raises:
             PrunedError: to end the run here.
         """
+
+
+class NoWatch:
+    """A `Watch` that looks away."""
+
+    def phase(self, name: str, total: int) -> None:
+        """Nothing."""
+
+    def step(self, done: int, loss: float | None = None) -> None:
+        """Nothing."""
+
+    def evaluated(self, metric: str, value: float, best: float) -> None:
+        """Nothing."""
 
 
 class DivergedError(RuntimeError):
@@ -57,12 +70,14 @@ class CostMeter(TrainerCallback, ExportableState):
         self.train_seconds = 0.0
         self.peak_bytes = 0
         self.largest_batch = 0  # tokens, padding included
+        self.steps = 0
+        self.tokens = 0  # of all steps, padding included
         self._fresh_steps = 0
         self._began = time.perf_counter()
         self._cpu_peak: CPUPeak | None = None
 
     def state(self) -> dict:
-        summed = ("timed_steps", "timed_seconds", "peak_bytes", "largest_batch")
+        summed = ("timed_steps", "timed_seconds", "peak_bytes", "largest_batch", "steps", "tokens")
         return {
             "args": {},
             "attributes": {k: getattr(self, k) for k in summed} | {"train_seconds": self.elapsed()},
@@ -71,6 +86,10 @@ class CostMeter(TrainerCallback, ExportableState):
     @property
     def steps_per_second(self) -> float | None:
         return self.timed_steps / self.timed_seconds if self.timed_seconds else None
+
+    @property
+    def tokens_per_step(self) -> float | None:
+        return self.tokens / self.steps if self.steps else None
 
     def elapsed(self) -> float:
         """Seconds of training so far, evaluations and checkpoints included, over all restarts."""
@@ -99,7 +118,10 @@ class CostMeter(TrainerCallback, ExportableState):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, ids: Tensor, inputs: Iterable[Tensor]
     ) -> None:
         """Told by the trainer what the step is about to be made on; `ids` is batch x tokens."""
-        if ids.device.type == "cpu" and ids.numel() > self.largest_batch and self._fresh_steps >= 1:
+        self.tokens += ids.numel()
+        measuring = self._cpu_peak is not None  # an earlier part of the same batch
+        larger = ids.numel() > self.largest_batch and self._fresh_steps >= 1
+        if ids.device.type == "cpu" and larger and not measuring:
             self.largest_batch = ids.numel()
             self._cpu_peak = CPUPeak()
             self._cpu_peak.start(live_bytes(model, optimizer, inputs))
@@ -108,6 +130,7 @@ class CostMeter(TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         self._fresh_steps += 1
+        self.steps += 1
         if args.device.type == "cuda":
             torch.cuda.synchronize()
             self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated())

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..core import Basis
 from ..store.run_folder import RunFolder
 from ..store.schema import RunConfig
+from ..tasks.data import TaskData
 from .callbacks import Watch
 from .inputs import Inputs
 
@@ -24,6 +25,8 @@ class Cell:
     hyperparameters_from: str = "options"
     checkpoint_seconds: float = 600.0  # a checkpoint is written when the last one is this old
     keep_model: bool = True  # whether the trained model is saved in the run's folder
+    accumulate_on_oom: bool = False  # begin again with each batch in parts when the memory runs out
+    test: TaskData | None = None  # splits without labels, predicted after training
 
     @property
     def folder(self) -> RunFolder:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ..store.names import Form, Precision, Protocol, Support
 
@@ -29,19 +32,20 @@ class Choices:
     precision: Precision = "fp32"
     learning_rate: float | None = None
     sparse_learning_rate: float | None = None  # of the entries that meprop and sparsegrad train
-    batch_size: int | None = None
+    batch_size: PositiveInt | None = None
+    accumulation_steps: PositiveInt | None = None
     epochs: float | None = None
-    max_steps: int | None = None
-    max_train_examples: int | None = None
-    patience: int = 5
-    eval_steps: int | None = None
-    length: int = 128
+    max_steps: PositiveInt | None = None
+    max_train_examples: PositiveInt | None = None
+    patience: NonNegativeInt = 5
+    eval_steps: PositiveInt | None = None
+    length: Annotated[int, Field(ge=4)] = 128
     pad_to_max: bool = False
     freeze_rest: bool = False
     density: float | None = None
-    kept: int | None = None
+    kept: PositiveInt | None = None
     support: Support | None = None
     form: Form | None = None
-    calibration_steps: int | None = None
+    calibration_steps: PositiveInt | None = None
     basis: Path | None = None
-    rank: int | None = None
+    rank: PositiveInt | None = None

@@ -19,7 +19,7 @@ LAYOUT = 1  # goes into the cache's key; raised when what is stored changes
 
 
 def encode(data: TaskData, tokenizer: PreTrainedTokenizerBase, length: int) -> dict[str, Dataset]:
-    """Every split of `data` as token ids with `labels`, cut at `length` tokens, not padded.
+    """Every split of `data` as token ids with `labels` where it has any, cut at `length` tokens, not padded.
 
     The cache is `$SPARSEGRAD_CACHE`, or `sparsegrad` in the user's cache folder; its key is the data, the
     tokenizer and the length.
@@ -47,7 +47,8 @@ def cache_folder() -> Path:
 def _tokenize(data: TaskData, tokenizer: PreTrainedTokenizerBase, length: int) -> dict[str, Dataset]:
     def tokens(rows: dict[str, list]) -> dict[str, list]:
         texts = [rows[column] for column in data.task.text]
-        return {**tokenizer(*texts, truncation=True, max_length=length), "labels": rows["label"]}
+        labels = {"labels": rows["label"]} if "label" in rows else {}
+        return {**tokenizer(*texts, truncation=True, max_length=length), **labels}
 
     return {
         split: rows.map(

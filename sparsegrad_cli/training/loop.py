@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -16,6 +18,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .callbacks import CheckpointByClock, CostMeter, MetricsLog, StopAtDivergence, TellWatch
 from .cell import Cell
@@ -35,6 +38,7 @@ class Trained:
     steps_per_second: float | None
     train_seconds: float
     peak_memory_bytes: int | None
+    tokens_per_step: float | None
 
 
 class CellTrainer(Trainer):
@@ -52,8 +56,15 @@ class CellTrainer(Trainer):
         return next(c for c in self.callback_handler.callbacks if isinstance(c, CostMeter))
 
 
-def make_trainer(model: nn.Module, optimizer: torch.optim.Optimizer, cell: Cell) -> CellTrainer:
-    """A Trainer for one run: constant learning rate, no clipping, best checkpoint, early stopping."""
+def make_trainer(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None, cell: Cell, accumulation_steps: int = 1
+) -> CellTrainer:
+    """A Trainer for one run: constant learning rate, no clipping, best checkpoint, early stopping.
+
+    Args:
+        optimizer: None where the trainer is only to predict.
+        accumulation_steps: equal parts that each batch is worked on in; they make the gradient of the whole.
+    """
     config, inputs = cell.config, cell.inputs
     task = inputs.data.task
     when = "epoch" if config.eval_steps is None else "steps"
@@ -61,7 +72,8 @@ def make_trainer(model: nn.Module, optimizer: torch.optim.Optimizer, cell: Cell)
         output_dir=str(cell.folder.checkpoints.resolve()),
         num_train_epochs=config.epochs,
         max_steps=config.max_steps or -1,
-        per_device_train_batch_size=config.batch_size,
+        per_device_train_batch_size=config.batch_size // accumulation_steps,
+        gradient_accumulation_steps=accumulation_steps,
         per_device_eval_batch_size=EVAL_BATCH_SIZE,
         learning_rate=config.learning_rate,
         lr_scheduler_type="constant",
@@ -103,11 +115,26 @@ def make_trainer(model: nn.Module, optimizer: torch.optim.Optimizer, cell: Cell)
         eval_dataset=inputs.selection,
         processing_class=inputs.tokenizer,
         compute_metrics=selection_scorer(task),
+        compute_loss_func=_share_of_loss(task.is_regression) if accumulation_steps > 1 else None,
         callbacks=callbacks,
         optimizers=(optimizer, None),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _share_of_loss(is_regression: bool) -> Callable[..., Tensor]:
+    """What a part adds to the mean loss of its batch, whose parts need not be equal at an epoch's end."""
+
+    def share(outputs: SequenceClassifierOutput, labels: Tensor, num_items_in_batch: Tensor) -> Tensor:
+        logits = outputs.logits
+        if is_regression:
+            total = functional.mse_loss(logits.squeeze(-1), labels.to(logits.dtype), reduction="sum")
+        else:
+            total = functional.cross_entropy(logits, labels, reduction="sum")
+        return total / num_items_in_batch
+
+    return share
 
 
 def train(trainer: CellTrainer, optimizer: torch.optim.Optimizer, checkpoint: Path | None) -> Trained:
@@ -144,4 +171,5 @@ def _summary(state: TrainerState, meter: CostMeter) -> Trained:
         steps_per_second=meter.steps_per_second,
         train_seconds=round(meter.train_seconds, 3),
         peak_memory_bytes=meter.peak_bytes or None,
+        tokens_per_step=meter.tokens_per_step,
     )

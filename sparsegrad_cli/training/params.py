@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..store.names import SelectOn, Support
 from ..store.schema import Record
 from .choices import Choices
-from .plan import Plan, check_options, find_ground, of_method, plan_on
+from .plan import Ground, Plan, check_options, find_ground, of_method, plan_on
 
 
 class Params(Record):
@@ -54,15 +54,18 @@ class ParamsFile:
     entries: tuple[Best, ...]
     plain: Params | None
 
-    def plans(self, choices: Choices) -> list[Plan]:
+    def plans(self, choices: Choices, ground: Ground | None = None) -> list[Plan]:
         """The runs of each method, with the file's hyperparameters where the user gave none.
+
+        Args:
+            ground: what the runs stand on, where that was found before.
 
         Raises:
             InputError: the file has nothing for this model, task and a method, or several things; or the
                 options are wrong.
         """
         check_options(choices if self.plain is None else _filled(choices, self.plain))
-        ground = find_ground(choices)
+        ground = ground or find_ground(choices)
         plans = []
         for method in dict.fromkeys(choices.methods):
             params, source = self._of(choices.model, ground.data.task.name, method)

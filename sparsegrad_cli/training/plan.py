@@ -11,10 +11,12 @@ from transformers import PreTrainedModel
 from ..core import Basis, BasisMismatchError, UnsupportedModelError, find_mlp_linears
 from ..errors import InputError
 from ..methods import get_method
+from ..methods.base import Settings
 from ..models.checkpoint import Checkpoint, find_checkpoint
 from ..models.load import load_tokenizer
 from ..models.skeleton import skeleton
 from ..store.basis_file import load_basis
+from ..store.names import Form
 from ..store.schema import RunConfig
 from ..tasks import get_task
 from ..tasks.data import TaskData, load_data
@@ -29,6 +31,7 @@ DEFAULT_EPOCHS = 20.0
 DEFAULT_DENSITY = 0.01
 DEFAULT_CALIBRATION_STEPS = 30
 LORA_RANK, LORA_RANK_LARGE, LARGE_HIDDEN_SIZE = 7, 10, 1024
+IN_BACKWARD = ("streamed", "lean")  # forms that step while backward goes on
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class Plan:
     hyperparameters: Hyperparameters
     basis: Basis | None
 
-    def cell(self, config: RunConfig, results: Path, watch: Watch, **how: float | bool) -> Cell:
+    def cell(
+        self, config: RunConfig, results: Path, watch: Watch, **how: float | bool | TaskData | None
+    ) -> Cell:
         """One run of the plan, with its inputs read and encoded."""
         inputs = self.inputs(config)
         uses_basis = get_method(config.method).needs_basis
@@ -122,12 +127,41 @@ def plan_on(ground: Ground, choices: Choices, source: str | None = None) -> Plan
     )
     if source is not None:
         hyperparameters = replace(hyperparameters, source=source)
+    if hyperparameters.batch_size % (choices.accumulation_steps or 1):
+        raise InputError(
+            f"--accumulation-steps {choices.accumulation_steps} does not divide the batch size "
+            f"{hyperparameters.batch_size}"
+        )
     configs = [
         _config(choices, method, seed, ground, hyperparameters)
         for method in dict.fromkeys(choices.methods)
         for seed in dict.fromkeys(choices.seeds)
     ]
     return Plan(configs, ground.checkpoint, ground.data, hyperparameters, ground.basis)
+
+
+def default_form(accumulation_steps: int | None) -> Form:
+    """The form of the exact method: one that steps in backward cannot sum the gradients of several parts."""
+    return "folded" if (accumulation_steps or 1) > 1 else "streamed"
+
+
+def settings_of(config: RunConfig, accumulation_steps: int = 1) -> Settings:
+    """What a run tells its method.
+
+    Args:
+        accumulation_steps: parts of a batch; with several, a form that steps in backward gives way to one
+            that trains the same and does not.
+    """
+    steps_too_early = accumulation_steps > 1 and config.form in IN_BACKWARD
+    return Settings(
+        freeze_rest=config.freeze_rest,
+        density=config.density,
+        kept=config.kept,
+        support=config.support or "dynamic",
+        form=default_form(accumulation_steps) if steps_too_early else config.form or "streamed",
+        rank=config.rank,
+        sparse_learning_rate=config.sparse_learning_rate,
+    )
 
 
 def of_method(choices: Choices) -> Choices:
@@ -159,6 +193,11 @@ def check_options(choices: Choices) -> None:
             raise InputError(f"{flag} is not used by --method {', '.join(choices.methods)}: leave it out")
     if choices.form is not None and choices.support not in (None, "dynamic"):
         raise InputError(f"--form goes with --support dynamic; --support {choices.support} has no other form")
+    if choices.form in IN_BACKWARD and (choices.accumulation_steps or 1) > 1:
+        raise InputError(
+            f"--form {choices.form} steps in backward, before --accumulation-steps has summed the gradients: "
+            "take --form folded, or --support fixed or block"
+        )
     if choices.basis is not None and choices.calibration_steps is not None:
         raise InputError("--calibration-steps has no effect on a basis given by --basis: leave one out")
 
@@ -208,11 +247,12 @@ def _config(
         kept=choices.kept if "kept" in used else None,
         density=density if "density" in used else None,
         support=support,
-        form=choices.form or "streamed" if support == "dynamic" else None,
+        form=choices.form or default_form(choices.accumulation_steps) if support == "dynamic" else None,
         calibration_steps=steps if "calibration_steps" in used else None,
         basis=_sha256(choices.basis) if choices.basis and "basis" in used else None,
         rank=choices.rank or (LORA_RANK_LARGE if large else LORA_RANK) if "rank" in used else None,
         sparse_learning_rate=choices.sparse_learning_rate if "sparse_learning_rate" in used else None,
+        accumulation_steps=choices.accumulation_steps if (choices.accumulation_steps or 1) > 1 else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 from pathlib import Path
 
 import pandas as pd
@@ -13,16 +14,18 @@ from transformers import set_seed
 from ..core import touched_entries
 from ..errors import WorkError
 from ..methods import get_method
-from ..methods.base import Method, Settings, count_parameters
+from ..methods.base import Method, count_parameters
 from ..models.load import LoadedModel, load_classifier
 from ..store.atomic import write_atomically
 from ..store.environment import describe_environment
 from ..store.schema import DataRecord, Result, RunConfig, Status
 from .calibration import find_or_calibrate
-from .callbacks import DivergedError, PrunedError
+from .callbacks import DivergedError, NoWatch, PrunedError
 from .cell import Cell
 from .inputs import Inputs
 from .loop import make_trainer, train
+from .plan import Plan, settings_of
+from .predict_test import predict_again, write_test_predictions
 from .scoring import score_split
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -31,7 +34,8 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 def run(cell: Cell) -> Result:
     """Does a run, or takes it up from its last checkpoint; a finished one is not run again.
 
-    Training that fails gives a result whose status says how; Ctrl-C is recorded too, then raised on.
+    Training that fails gives a result whose status says how; Ctrl-C is recorded too, then raised on. A cell
+    that may accumulate is begun again when the memory runs out, with each batch in twice as many parts.
 
     Raises:
         InputError: the model cannot be had; no folder is made.
@@ -40,31 +44,77 @@ def run(cell: Cell) -> Result:
     folder = cell.folder
     earlier = folder.result()
     if earlier is not None and earlier.status == "done":
+        if cell.test is not None:
+            predict_again(cell)
         return earlier
     loaded = load_model(cell.config, cell.inputs)
     with folder.held():
-        checkpoint = folder.last_checkpoint()
-        before = folder.earlier_restarts()
-        restarts = 0 if checkpoint is None or before is None else before + 1
-        data = f"sha256:{cell.inputs.data.sha256}"
-        folder.begin(describe_environment(cell.inputs.checkpoint.identity, data, restarts))
-        try:
-            result = _train_and_score(cell, loaded, checkpoint)
-        except KeyboardInterrupt:
-            folder.finish(_failed(cell, "interrupted", "stopped by the user"))
-            raise
-        except DivergedError as error:
-            result = _failed(cell, "diverged", str(error))
-        except PrunedError as error:
-            result = _failed(cell, "pruned", str(error))
-        except (RuntimeError, MemoryError, ValueError, OSError, SafetensorError) as error:
-            if _cannot_write(error):
-                folder.last_checkpoint()  # clears away what was cut short
-                raise WorkError(
-                    f"cannot write to {folder.path} ({error}): make room, and the same command goes on"
-                ) from error
-            result = _failed(cell, *_reason(error))
-        folder.finish(result)
+        earlier = folder.result()  # of another process, while this one loaded the model
+        if earlier is not None and earlier.status == "done":
+            return earlier
+        checkpoint, before = folder.last_checkpoint(), folder.earlier()
+        parts = cell.config.accumulation_steps or 1
+        restarts = 0
+        if checkpoint is not None and before is not None:
+            parts, restarts = before.accumulation_steps, before.restarts + 1
+        result = _attempt(cell, loaded, checkpoint, parts, restarts)
+        while result.status == "out-of-memory" and cell.accumulate_on_oom:
+            parts *= 2
+            if cell.config.batch_size % parts:
+                break
+            folder.drop_checkpoints()
+            del loaded  # before its successor comes
+            _give_memory_back()
+            loaded = load_model(cell.config, cell.inputs)
+            result = _attempt(cell, loaded, None, parts, restarts=0)
+    return result
+
+
+def _attempt(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, parts: int, restarts: int) -> Result:
+    """Trains from the checkpoint, or from the start, to a result that is on disk, whatever it says."""
+    folder = cell.folder
+    data = f"sha256:{cell.inputs.data.sha256}"
+    folder.begin(describe_environment(cell.inputs.checkpoint.identity, data, restarts, parts))
+    try:
+        result = _train_and_score(cell, loaded, checkpoint, parts)
+    except KeyboardInterrupt:
+        folder.finish(_failed(cell, "interrupted", "stopped by the user"))
+        raise
+    except DivergedError as error:
+        result = _failed(cell, "diverged", str(error))
+    except PrunedError as error:
+        result = _failed(cell, "pruned", str(error))
+    except (RuntimeError, MemoryError, ValueError, OSError, SafetensorError) as error:
+        if _cannot_write(error):
+            folder.last_checkpoint()  # clears away what was cut short
+            raise WorkError(
+                f"cannot write to {folder.path} ({error}): make room, and the same command goes on"
+            ) from error
+        result = _failed(cell, *_reason(error))
+    folder.finish(result)
+    return result
+
+
+def _give_memory_back() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def record_failure(planned: Plan, config: RunConfig, results: Path, error: str) -> Result:
+    """Records that a run of a plan failed without being able to say so itself; its checkpoints stay.
+
+    Raises:
+        BusyError: another process does the run.
+        WorkError: it cannot be written.
+    """
+    cell = planned.cell(config, results, NoWatch())
+    with cell.folder.held():
+        if cell.folder.earlier() is None:
+            data = f"sha256:{cell.inputs.data.sha256}"
+            cell.folder.begin(describe_environment(cell.inputs.checkpoint.identity, data, restarts=0))
+        result = _failed(cell, "failed", error)
+        cell.folder.finish(result)
     return result
 
 
@@ -76,33 +126,28 @@ def load_model(config: RunConfig, inputs: Inputs) -> LoadedModel:
     return load_classifier(inputs.checkpoint, num_labels, task.is_regression)
 
 
-def adapt(cell: Cell, loaded: LoadedModel) -> Method:
-    """The starting model, made ready by the run's method; what is random is of the run's seed."""
+def adapt(cell: Cell, loaded: LoadedModel, accumulation_steps: int = 1) -> Method:
+    """The starting model, made ready by the run's method; what is random is of the run's seed.
+
+    Args:
+        accumulation_steps: parts of a batch.
+    """
     config = cell.config
     method_class = get_method(config.method)
     basis = cell.basis
     if method_class.needs_basis and basis is None:
         basis = find_or_calibrate(loaded.model, config, cell.inputs, cell.results, cell.watch)
     set_seed(config.seed)
-    settings = Settings(
-        freeze_rest=config.freeze_rest,
-        density=config.density,
-        kept=config.kept,
-        support=config.support or "dynamic",
-        form=config.form or "streamed",
-        rank=config.rank,
-        sparse_learning_rate=config.sparse_learning_rate,
-    )
-    return method_class(loaded.model, loaded.head, settings, basis)
+    return method_class(loaded.model, loaded.head, settings_of(config, accumulation_steps), basis)
 
 
-def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None) -> Result:
+def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, parts: int) -> Result:
     config, inputs, folder = cell.config, cell.inputs, cell.folder
     model = loaded.model.to(config.device)
     total = sum(p.numel() for p in model.parameters())
-    method = adapt(cell, loaded)
+    method = adapt(cell, loaded, parts)
     optimizer = method.optimizer(config.learning_rate)
-    trainer = make_trainer(model, optimizer, cell)
+    trainer = make_trainer(model, optimizer, cell, parts)
     trained = train(trainer, optimizer, checkpoint)
     touched = touched_entries(optimizer, method.adapted)
     parameters = count_parameters(method, loaded.head, total, touched)
@@ -119,6 +164,8 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None) -
         cell.watch.step(done)
     predictions = pd.concat(examples, ignore_index=True)
     write_atomically(folder.path / "predictions.parquet", predictions.to_parquet)
+    if cell.test is not None:
+        write_test_predictions(trainer, cell)
     if cell.keep_model:
         plain.save_pretrained(folder.model)
         inputs.tokenizer.save_pretrained(folder.model)
@@ -137,7 +184,9 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None) -
         steps_per_second=trained.steps_per_second,
         train_seconds=trained.train_seconds,
         peak_memory_bytes=trained.peak_memory_bytes,
+        tokens_per_step=trained.tokens_per_step,
         parameters=parameters,
+        accumulation_steps=parts,
         single_class=not task.is_regression and predictions["prediction"].nunique() == 1,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+from datasets import Dataset
 from transformers import EvalPrediction, Trainer
 
 from ..tasks.metrics import compute_metrics
@@ -29,16 +30,25 @@ def score_split(trainer: Trainer, task: Task, split: ReportedSplit) -> tuple[dic
     output = trainer.predict(split.rows)
     logits, predicted = _predicted(output.predictions, task)
     found = compute_metrics(task, predicted, output.label_ids)
-    examples = pd.DataFrame(
+    examples = _examples(split.name, split.indices, logits, predicted)
+    examples.insert(2, "label", output.label_ids)
+    return {f"{name}{split.suffix}": value for name, value in found.items()}, examples
+
+
+def predict_split(trainer: Trainer, task: Task, name: str, rows: Dataset, indices: list[int]) -> pd.DataFrame:
+    """What the trainer's model says of a split without labels, one row an example."""
+    return _examples(name, indices, *_predicted(trainer.predict(rows).predictions, task))
+
+
+def _examples(split: str, indices: list[int], logits: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(
         {
-            "split": split.name,
-            "idx": split.indices,
-            "label": output.label_ids,
+            "split": split,
+            "idx": indices,
             "prediction": predicted,
             "logits": list(logits.astype(np.float32)),
         }
     )
-    return {f"{name}{split.suffix}": value for name, value in found.items()}, examples
 
 
 def _predicted(output: np.ndarray | tuple[np.ndarray, ...], task: Task) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,87 @@
+"""A run's predictions on its task's test splits: they decide no number, and can be made later."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ..errors import InputError, WorkError
+from ..models.checkpoint import find_checkpoint
+from ..models.load import load_classifier
+from ..store.atomic import write_atomically
+from ..store.run_folder import RunFolder
+from ..tasks.data import TaskData
+from .cell import Cell
+from .encode import encode
+from .loop import CellTrainer, make_trainer
+from .scoring import predict_split, score_split
+
+TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}  # of logits, as a share of the largest
+
+
+def write_test_predictions(trainer: CellTrainer, cell: Cell) -> None:
+    """Writes `test_predictions.parquet` of the trainer's model; the file knows the hash of its data."""
+    encoded = encode(cell.test, cell.inputs.tokenizer, cell.config.length)
+    cell.watch.phase("predict", sum(map(len, encoded.values())))
+    predicted = []
+    for name, rows in encoded.items():
+        indices = cell.test.splits[name]["idx"][:]
+        predicted.append(predict_split(trainer, cell.test.task, name, rows, indices))
+        cell.watch.step(sum(map(len, predicted)))
+    predictions = pd.concat(predicted, ignore_index=True)
+    predictions.attrs["data"] = cell.test.sha256
+    write_atomically(cell.folder.test_predictions, predictions.to_parquet)
+
+
+def has_test_predictions(folder: RunFolder, test: TaskData) -> bool:
+    """Whether the run has predictions of these very test splits."""
+    path = folder.test_predictions
+    return path.exists() and pd.read_parquet(path, columns=["idx"]).attrs.get("data") == test.sha256
+
+
+def check_model_kept(folder: RunFolder, test: TaskData) -> None:
+    """Refuses a run that was finished without test predictions and without its model.
+
+    Raises:
+        InputError: it is such a run.
+    """
+    if folder.is_done() and not has_test_predictions(folder, test) and not folder.model.is_dir():
+        raise InputError(
+            f"--predict-test: {folder.path} is finished and its model was not kept: delete that folder, or "
+            "give another --output, and the run is done again"
+        )
+
+
+def predict_again(cell: Cell) -> None:
+    """Writes the test predictions of a finished run that has none, by the model that it saved.
+
+    Raises:
+        InputError: no model was saved, or it cannot be read.
+        WorkError: the model does not make the run's dev predictions; or another process is at it.
+    """
+    folder, inputs = cell.folder, cell.inputs
+    if has_test_predictions(folder, cell.test):
+        return
+    check_model_kept(folder, cell.test)
+    task = inputs.data.task
+    num_labels = 1 if task.labels is None else len(task.labels)
+    with folder.held():
+        loaded = load_classifier(find_checkpoint(str(folder.model)), num_labels, task.is_regression)
+        trainer = make_trainer(loaded.model.to(cell.config.device), None, cell)
+        trainer.compute_metrics = None
+        _check_same(cell, pd.concat([score_split(trainer, task, split)[1] for split in inputs.reported]))
+        write_test_predictions(trainer, cell)
+        folder.drop_checkpoints()  # the trainer made their folder
+
+
+def _check_same(cell: Cell, again: pd.DataFrame) -> None:
+    path = cell.folder.path / "predictions.parquet"
+    if not path.exists():
+        raise WorkError(f"{path} is missing, so nothing tells whether model/ is the run's own")
+    before, now = (np.stack(frame["logits"]) for frame in (pd.read_parquet(path), again))
+    allowed = TOLERANCE[cell.config.precision] * np.abs(before).max()
+    if before.shape != now.shape or not np.abs(before - now).max() <= allowed:
+        raise WorkError(
+            f"{cell.folder.model} does not make the dev predictions in {path}: one of the two was changed; "
+            "delete the run's folder to do it again"
+        )
