@@ -1,0 +1,108 @@
+"""A recording: what it holds, that it is made once, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparsegrad_cli.errors import InputError, WorkError
+from sparsegrad_cli.gradients.folder import is_gradients, read_gradients
+from sparsegrad_cli.gradients.plan import plan
+from sparsegrad_cli.gradients.run import run_gradients
+from sparsegrad_cli.report.read import holds_runs
+from sparsegrad_cli.store.atomic import write_text
+
+from ..cells import RecordingWatch
+from .recordings import record, small
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
+
+
+def test_first_last_and_every_so_many_steps_are_recorded(tmp_path):
+    shown = record(tmp_path, steps=5, every=2)
+    assert sorted(shown.result.losses) == [1, 2, 4, 5]
+    seen = {(place.step, place.block, place.kind) for place in shown.result.places}
+    kinds = ("intermediate.dense", "output.dense")
+    assert seen == {(step, b, kind) for step in (1, 2, 4, 5) for b in (0, 2, 3) for kind in kinds}
+    arrays = shown.arrays()
+    assert {name.split("/")[0] for name in arrays} == {"1", "5"}
+    assert arrays["5/2/output.dense/original"].shape == (32, 64)
+
+
+def test_padding_and_what_the_classifier_does_not_read_have_no_gradient(tmp_path):
+    shown = record(tmp_path)
+    first = {(place.block, place.kind): place for place in shown.result.places if place.step == 1}
+    padded = first[0, "output.dense"]
+    assert padded.padding > 0
+    assert padded.live_rows[0] == padded.rows - padded.padding
+    assert first[3, "output.dense"].live_rows[0] == 8  # the first token of each example
+    arrays = shown.arrays()
+    tokens, norms = arrays["1/tokens"], arrays["1/0/output.dense/rows"]
+    assert np.array_equal(norms > 0, tokens == 1)
+
+
+def test_every_method_starts_from_the_same_gradients(tmp_path):
+    recorded = [record(tmp_path, method=method) for method in ("ft", "sparsegrad", "meprop", "lora")]
+    first = [[place for place in shown.result.places if place.step == 1] for shown in recorded]
+    for other in first[1:]:
+        for one, same in zip(first[0], other, strict=True):
+            assert (one.block, one.kind) == (same.block, same.kind)
+            assert one.energy_rotated == pytest.approx(same.energy_rotated, rel=1e-3)
+    assert len({shown.result.losses[4] for shown in recorded}) == 4
+
+
+def test_a_finished_recording_is_not_made_again_and_another_seed_is_another(tmp_path):
+    before = record(tmp_path)
+    watch = RecordingWatch()
+    assert record(tmp_path, watch=watch) == before
+    assert watch.phases == []
+    record(tmp_path, watch=watch, seed=1)
+    assert watch.phases == ["calibrate", "train"]
+    assert len(read_gradients([tmp_path / "results", before.folder])) == 2
+
+
+def test_a_recording_is_no_run_even_where_runs_lie(tmp_path):
+    shown = record(tmp_path)
+    assert is_gradients(shown.folder)
+    assert not holds_runs(shown.folder.parent)
+    (shown.folder / "result.json").unlink()
+    assert not holds_runs(shown.folder.parent)
+    assert read_gradients([tmp_path / "results"]) == ()
+
+
+def test_damaged_files_are_named(tmp_path):
+    shown = record(tmp_path)
+    (shown.folder / "arrays.safetensors").write_bytes(b"\0" * 20)
+    with pytest.raises(InputError, match=r"arrays\.safetensors.*record anew"):
+        shown.arrays()
+    write_text(shown.folder / "result.json", "{}")
+    with pytest.raises(InputError, match=r"result\.json.*record anew"):
+        read_gradients([shown.folder])
+
+
+def test_a_loss_that_is_not_finite_leaves_no_folder(tmp_path):
+    config, found = plan(small(tmp_path, method="ft", learning_rate=1e30, steps=6))
+    with pytest.raises(WorkError, match="smaller learning rate"):
+        run_gradients(config, found, tmp_path / "results", RecordingWatch())
+    assert not (tmp_path / "results" / "gradients").exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"every": 0}, "every must be at least 1"),
+        ({"method": "ft", "density": 0.1}, "--density is not used"),
+        ({"kept": 10**6}, "--kept 1000000"),
+        ({"method": "sparsgrad"}, "did you mean sparsegrad"),
+        ({"length": 1000}, "positions for 130"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused(tmp_path, how, words):
+    with pytest.raises(InputError, match=words):
+        plan(small(tmp_path, **how))
