@@ -1,14 +1,18 @@
-"""`sparsegrad report`: the tables of what is in results/."""
+"""`sparsegrad report`: the tables and figures of what is in results/."""
 
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from . import glue_zip as glue
 from . import options as opt
+
+Compare = StrEnum("Compare", ["paper"])
 
 
 def report(
@@ -16,32 +20,62 @@ def report(
         list[Path] | None,
         typer.Argument(help="Results folders, or single runs. Default: results.", show_default=False),
     ] = None,
-    output: Annotated[
-        Path | None,
+    compare: Annotated[
+        Compare | None,
+        typer.Option(help="Every table of the paper too, ours beside it.", show_default=False),
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
         typer.Option(
-            help="Where report.md and report.csv go. Default: the first folder.",
+            "--format",
+            metavar="md,latex,html,csv",
+            help="What to write: some of these, with commas or repeated. Default: md,csv.",
             show_default=False,
             rich_help_panel=opt.OUTPUT,
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the files go. Default: the first folder.",
+            show_default=False,
+            rich_help_panel=opt.OUTPUT,
+        ),
+    ] = None,
+    glue_zip: glue.GlueZip = None,
+    method: glue.OfMethod = None,
+    seed: glue.OfSeed = None,
+    model: glue.OfModel = None,
+    protocol: glue.OfProtocol = None,
+    fill_missing: glue.FillMissing = None,
     as_json: opt.Json = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Write the files, print no tables.", rich_help_panel=opt.OUTPUT)
     ] = False,
 ) -> int:
-    """Print the tables of what has been run, and write them as Markdown and CSV."""
+    """Print the tables of what has been run, and write them with the figures as files."""
+    folders = folders or [Path("results")]
+    choice = {"method": method, "seed": seed, "model": model, "protocol": protocol and protocol.value}
+    if glue_zip is not None:
+        unused = {"output": output, "format": formats, "compare": compare}
+        glue.refuse("of no use with --glue-zip, which makes no report", **unused)
+        glue.write_glue_zip(glue_zip, folders, choice, fill_missing, as_json, quiet)
+        return 0
+    glue.refuse("only with --glue-zip; a report shows every run", **choice, fill_missing=fill_missing)
     from rich.console import Console
 
     from ..report import build_report
+    from ..report.files import DEFAULT_FORMATS, read_formats
 
-    folders = folders or [Path("results")]
-    made = build_report(folders)
-    written = made.write(output or folders[0])
+    chosen = read_formats(formats) if formats else DEFAULT_FORMATS
+    made = build_report(folders, compare=compare is not None)
+    written = made.write(output or folders[0], chosen)
     if as_json:
         print(json.dumps({**made.to_json(), "files": [str(path) for path in written]}, indent=2))
     elif not quiet:
         made.print(Console())
-        Console(stderr=True).print(
-            f"written: {', '.join(map(str, written))}", highlight=False, soft_wrap=True
-        )
+        figures = len(written) - len(chosen)
+        counted = f" and {figures} figure{'' if figures == 1 else 's'}" if figures else ""
+        paths = ", ".join(map(str, written[: len(chosen)]))
+        Console(stderr=True).print(f"written: {paths}{counted}", highlight=False, soft_wrap=True)
     return 0

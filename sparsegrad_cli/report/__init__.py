@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+from pydantic_core import to_jsonable_python
+
 from ..bench.folder import Bench, read_benches
+from ..errors import WorkError
+from ..gradients.folder import read_gradients
 from ..store.atomic import write_text
-from ..store.schema import Record
+from ..store.parts import read_parts
 from ..sweep.folder import ReadSweep, read_sweeps
+from .bench_words import section as bench_section
 from .build import build_tables
-from .files import to_csv, to_markdown
-from .layout import left_out_words
+from .compare import compare_tables
+from .compare_table import ComparedTable
+from .compare_words import compared_section
+from .document import Chapter, Document
+from .files import DEFAULT_FORMATS, FORMATS
 from .read import holds_runs, read_runs
+from .section import Section
+from .significance import Significance, find_significance, read_out
+from .significance_words import significance_section
+from .sweep import sweep_sections
 from .table import Table
+from .table_section import table_section
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,74 +38,133 @@ if TYPE_CHECKING:
 __all__ = ["Report", "build_report", "read_runs"]
 
 
-class Report(Record):
-    """Tables, how many runs are in none of them, benchmarks and sweeps."""
+@dataclass(frozen=True)
+class Report:
+    """Tables, how many runs are in none of them, benchmarks, sweeps; where wanted, the paper's tables."""
 
     tables: tuple[Table, ...]
     left_out: dict[str, int]  # status -> runs
-    benches: tuple[Bench, ...] = ()
-    sweeps: tuple[ReadSweep, ...] = ()
+    benches: tuple[Bench, ...]
+    sweeps: tuple[ReadSweep, ...]
+    significance: tuple[Significance | None, ...]  # of each table; None: nothing to compare with SparseGrad
+    comparison: tuple[ComparedTable, ...]
+    runs: pd.DataFrame  # those of the tables, as `read_runs` has them
+    folders: tuple[Path, ...]  # what was read
 
     def print(self, console: Console) -> None:
         """Draws the tables as wide as the console lets them."""
         from rich.text import Text
 
-        from .bench_words import print_bench
-        from .sweep_words import print_sweeps
-        from .terminal import print_table
+        from .terminal import print_section
 
-        for table in self.tables:
-            print_table(console, table)
+        compared = [compared_section(table) for table in self.comparison]
+        for section in [
+            *self._results(console.width),
+            *(section for section in compared if not section.nothing_of_ours),
+            *map(bench_section, self.benches),
+            *sweep_sections(self.sweeps, trials=False),
+        ]:
+            print_section(console, section)
             console.print()
-        for bench in self.benches:
-            print_bench(console, bench)
-            console.print()
-        print_sweeps(console, self.sweeps, trials=False)
-        if not self.tables and not self.benches and not self.sweeps:
-            console.print("No finished run to show.")
-        if self.left_out:
-            console.print(Text(left_out_words(self.left_out), style="yellow"))
+        pairs = zip(self.comparison, compared, strict=True)
+        if alone := [str(table.number) for table, section in pairs if section.nothing_of_ours]:
+            told = f"nothing of ours yet beside the paper's tables {', '.join(dict.fromkeys(alone))}"
+            console.print(Text(told, style="dim"))
+        for note in self._notes():
+            console.print(Text(note, style="yellow"))
 
-    def write(self, folder: Path) -> list[Path]:
-        """Writes `report.md` and `report.csv` into `folder`, each whole or not at all."""
-        from .bench_words import bench_markdown
-        from .sweep_words import sweeps_markdown
+    def document(self, figures: Sequence[Section] = ()) -> Document:
+        """What a format draws: all chapters that have anything in them."""
+        chapters = {
+            "Results": list(self._results()),
+            "Beside the paper": [compared_section(table) for table in self.comparison],
+            "Benchmarks": [bench_section(bench) for bench in self.benches],
+            "Sweeps": sweep_sections(self.sweeps, trials=True),
+            "Figures": figures,
+        }
+        shown = [Chapter(title, sections) for title, sections in chapters.items() if sections]
+        return Document(shown or [Chapter("Results", [])], self._notes(), self.tables)
 
-        markdown, csv = folder / "report.md", folder / "report.csv"
-        sections = [bench_markdown(bench, folder) for bench in self.benches]
-        sections += sweeps_markdown(self.sweeps, folder)
-        write_text(markdown, to_markdown(self.tables, self.left_out, sections))
-        write_text(csv, to_csv(self.tables))
-        return [markdown, csv]
+    def write(self, folder: Path, formats: Sequence[str] = DEFAULT_FORMATS) -> list[Path]:
+        """Writes the report into `folder`, each file whole or not at all.
+
+        Args:
+            formats: names in `FORMATS`.
+
+        Returns:
+            The reports, then the figures that were drawn for them.
+
+        Raises:
+            WorkError: the folder cannot be written to.
+        """
+        chosen = [FORMATS[name] for name in formats]
+        try:
+            figures = self._figures(folder) if any(made.figures for made in chosen) else []
+            document = self.document(figures)
+            for made in chosen:
+                write_text(folder / made.file, made.text(document, folder))
+        except OSError as error:
+            raise WorkError(f"cannot write to {folder}: {error.strerror or error}; see --output") from None
+        drawn = [figure.path for section in figures for figure in section.figures]
+        return [*(folder / made.file for made in chosen), *drawn]
 
     def to_json(self) -> dict[str, object]:
-        """What `json.dumps` takes; scores as the metric gives them."""
-        return self.model_dump(mode="json")
+        """What `json.dumps` takes; scores as the metric gives them, beside the paper's in its units."""
+        names = ("tables", "left_out", "benches", "sweeps", "significance", "comparison")
+        return to_jsonable_python({name: getattr(self, name) for name in names}, inf_nan_mode="null")
+
+    def _results(self, width: float = math.inf) -> Iterator[Section]:
+        for table, found in zip(self.tables, self.significance, strict=True):
+            yield table_section(table, width)
+            if found:
+                yield significance_section(found)
+
+    def _figures(self, folder: Path) -> list[Section]:
+        from .figures import draw_figures
+
+        return draw_figures(self.runs, self.folders, folder / "figures")
+
+    def _notes(self) -> list[str]:
+        """On the whole."""
+        notes = [] if self.tables or self.benches or self.sweeps else ["No finished run to show."]
+        if self.left_out:
+            notes.append("left out: " + ", ".join(f"{count} {why}" for why, count in self.left_out.items()))
+        return notes
 
 
-def build_report(folders: Sequence[Path]) -> Report:
+def build_report(folders: Sequence[Path], compare: bool = False) -> Report:
     """Tables of the finished runs in the folders; of a configuration and seed that were run twice, the first.
 
     Args:
         folders: results folders, any folders above runs, single runs, or single benchmarks or sweeps.
+        compare: the paper's tables too, ours beside them.
 
     Raises:
-        InputError: a folder is missing, or holds neither run nor benchmark nor sweep, or a file is not what
-            it should be.
+        InputError: a folder is missing, or holds nothing to report, or a file is not what it should be.
     """
     benches, sweeps = read_benches(folders), read_sweeps(folders)
     # a folder may hold benchmarks or sweeps alone
-    with_runs = [
-        folder
-        for folder in folders
-        if holds_runs(folder) or not (read_benches([folder]) or read_sweeps([folder]))
-    ]
-    if not with_runs:
-        return Report(tables=(), left_out={}, benches=benches, sweeps=sweeps)
-    runs = read_runs(with_runs)
+    with_runs = [folder for folder in folders if holds_runs(folder) or not _holds_others(folder)]
+    runs = read_runs(with_runs) if with_runs else pd.DataFrame(columns=["status", "same"], dtype=object)
     done = runs[runs["status"] == "done"]
     once = done.drop_duplicates("same")
     left_out = runs["status"][runs["status"] != "done"].value_counts().to_dict()
     if repeats := len(done) - len(once):
         left_out["repeated"] = repeats
-    return Report(tables=build_tables(once), left_out=left_out, benches=benches, sweeps=sweeps)
+    tables = build_tables(once)
+    significance = find_significance(tables, once)
+    return Report(
+        tables=tuple(map(read_out, tables, significance)),
+        left_out=left_out,
+        benches=benches,
+        sweeps=sweeps,
+        significance=significance,
+        comparison=tuple(compare_tables(once, benches, sweeps, read_parts(folders))) if compare else (),
+        runs=once,
+        folders=tuple(folders),
+    )
+
+
+def _holds_others(folder: Path) -> bool:
+    """Whether anything but runs is there to report."""
+    return any(read([folder]) for read in (read_benches, read_sweeps, read_parts, read_gradients))

@@ -33,7 +33,7 @@ def caption(bench: Bench, paper: PaperCosts | None) -> dict[str, str]:
     told = {
         "ran on": machine(bench),
         "model": model(config),
-        "training": _training(config),
+        "training": trained(config),
         "measured": f"{counted(config.rounds, 'round')} of {counted(config.steps, 'step')} after "
         f"{config.burn_in}, each in a fresh process; the machine reaches "
         f"{peaks.operations_per_second / 1e9:,.0f} GFLOP/s in a matrix product and "
@@ -79,7 +79,8 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _training(config: BenchConfig) -> str:
+def trained(config: BenchConfig) -> str:
+    """What each method trains."""
     names = {row.method for row in config.rows}
     words = ["only the adapters and the head" if config.freeze_rest else "everything but the MLP matrices"]
     words[0] += " trained in full"

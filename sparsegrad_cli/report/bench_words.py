@@ -1,8 +1,8 @@
-"""Sections of benchmarks, drawn: for the terminal and as Markdown."""
+"""Sections of benchmarks of any kind."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -11,15 +11,14 @@ from ..bench.schema import BenchConfig, CalibrationConfig
 from .bench import bench_section
 from .bench_calibration import calibration_section
 from .bench_runner import runner_section
-from .section import Section, print_section, section_markdown
+from .section import Figure, Section
+from .terminal import print_section
 
 
 def section(bench: Bench) -> Section:
-    """Of any kind of benchmark."""
-    if isinstance(bench.config, BenchConfig):
-        return bench_section(bench)
-    is_calibration = isinstance(bench.config, CalibrationConfig)
-    return calibration_section(bench) if is_calibration else runner_section(bench)
+    """Of any kind of benchmark, with the plot where there is one."""
+    figure = Figure("steps per second against peak memory", bench.folder / "plot.png")
+    return replace(_tables(bench), figures=[figure] if figure.path.is_file() else [])
 
 
 def print_bench(console: Console, bench: Bench) -> None:
@@ -27,7 +26,8 @@ def print_bench(console: Console, bench: Bench) -> None:
     print_section(console, section(bench))
 
 
-def bench_markdown(bench: Bench, folder: Path) -> str:
-    """The same as Markdown for a file in `folder`, with the plot where there is one."""
-    plot = ("steps per second against peak memory", bench.folder / "plot.png")
-    return section_markdown(section(bench), plot, folder)
+def _tables(bench: Bench) -> Section:
+    if isinstance(bench.config, BenchConfig):
+        return bench_section(bench)
+    is_calibration = isinstance(bench.config, CalibrationConfig)
+    return calibration_section(bench) if is_calibration else runner_section(bench)

@@ -11,6 +11,7 @@ from .rows import RowRuns, split_rows
 from .table import Cell, Column, Cost, Row, Spread, Table
 
 KINDS = {"complete": "GLUE", "partial": "GLUE", "custom": "own", "synthetic": "synthetic"}
+TABLE = ["model", "kind", "checkpoint", "protocol", "device", "precision"]
 COLUMN = ["task", "data_revision", "score_name"]  # equal examples and metric: one column
 
 
@@ -20,11 +21,14 @@ def build_tables(done: pd.DataFrame) -> tuple[Table, ...]:
     Args:
         done: finished runs, as `read_runs` has them, each once.
     """
+    return tuple(_table(*key, runs) for key, runs in split_tables(done))
+
+
+def split_tables(done: pd.DataFrame) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
+    """The runs of each table, after the values of `TABLE` that they share."""
     if done.empty:
-        return ()
-    kinds = done.assign(kind=done["completeness"].map(KINDS))
-    keys = ["model", "kind", "checkpoint", "protocol", "device", "precision"]
-    return tuple(_table(*key, runs) for key, runs in kinds.groupby(keys, sort=True))
+        return []
+    return list(done.assign(kind=done["completeness"].map(KINDS)).groupby(TABLE, sort=True))
 
 
 def _table(
@@ -85,13 +89,14 @@ def _column(task: str, data_revision: str, score_name: str, runs: pd.DataFrame) 
     )
 
 
-def _of(column: Column, runs: pd.DataFrame) -> pd.DataFrame:
+def of_column(column: Column, runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that stand in a column."""
     key = (column.task, column.data_revision, column.score_name)
     return runs[(runs[COLUMN] == key).all(axis=1)]
 
 
 def _row(row: RowRuns, columns: tuple[Column, ...], cost: Cost) -> Row:
-    cells = tuple(_cell(column, _of(column, row.runs)) for column in columns)
+    cells = tuple(_cell(column, of_column(column, row.runs)) for column in columns)
     return Row(
         method=row.method, suffix=row.suffix, cells=cells, average=_average(row, columns, cells), cost=cost
     )
@@ -118,7 +123,10 @@ def _average(row: RowRuns, columns: tuple[Column, ...], cells: tuple[Cell | None
     if len(counted) < 2 or repeated or not all(cell for _, cell in counted):
         return None
     by_seed = pd.DataFrame(
-        {column.task: _of(column, row.runs).set_index("seed")["score"].astype(float) for column, _ in counted}
+        {
+            column.task: of_column(column, row.runs).set_index("seed")["score"].astype(float)
+            for column, _ in counted
+        }
     )
     of_seeds = by_seed.dropna().mean(axis=1)
     spread = of_seeds.std(ddof=1) if len(of_seeds) > 1 else None
@@ -127,7 +135,7 @@ def _average(row: RowRuns, columns: tuple[Column, ...], cells: tuple[Cell | None
 
 def _shared_columns(columns: tuple[Column, ...], rows: list[RowRuns]) -> tuple[list[Column], str]:
     """The tasks that costs are compared on, and a note where these are not simply all."""
-    shared = [column for column in columns if all(not _of(column, row.runs).empty for row in rows)]
+    shared = [column for column in columns if all(not of_column(column, row.runs).empty for row in rows)]
     if len(shared) == len(columns):
         return shared, ""
     if shared:
@@ -136,7 +144,7 @@ def _shared_columns(columns: tuple[Column, ...], rows: list[RowRuns]) -> tuple[l
 
 
 def _cost(runs: pd.DataFrame, columns: list[Column]) -> Cost:
-    counted = pd.concat([_of(column, runs) for column in columns])
+    counted = pd.concat([of_column(column, runs) for column in columns])
 
     def mean(name: str) -> float | None:
         values = counted[name].dropna().astype(float) if name in counted else pd.Series(dtype=float)

@@ -7,9 +7,26 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ..training.choices import METHOD_OPTIONS
-from .rows import SETTINGS, method_order, recipe_words, setting_words, settings_of
+from .rows import (
+    SETTINGS,
+    Setting,
+    method_order,
+    one_schedule_a_task,
+    recipe_words,
+    schedule_of,
+    setting_words,
+    settings_of,
+)
 from .table import Column, Row
 
+TRAINING = {
+    "max_steps": "{} steps at most",
+    "epochs": "{} epochs at most",
+    "max_train_examples": "{} training examples at most",
+    "eval_steps": "evaluated every {} steps",
+    "patience": "stops after {} evaluations without improvement",
+    "length": "{} tokens at most",
+}
 PROTOCOLS = {
     "paper": "dev selects the checkpoint and is reported",
     "heldout": "half of dev selects the checkpoint, the other half is reported",
@@ -70,20 +87,24 @@ def _seeds(rows: Sequence[Row]) -> str:
 
 
 def training_words(runs: pd.DataFrame) -> str:
-    """The settings that all runs share; those that differ stand in the rows."""
-    settings = [settings_of(run) for run in runs.to_dict("records")]
+    """The settings that all runs share, or all of a task; others stand in the rows."""
+    records = runs.to_dict("records")
+    settings = [settings_of(run) for run in records]
     shared = {name: settings[0][name] for name in SETTINGS if len({s[name] for s in settings}) == 1}
-    texts = {
-        "max_steps": "{} steps at most",
-        "epochs": "{:g} epochs at most",
-        "max_train_examples": "{} training examples at most",
-        "eval_steps": "evaluated every {} steps",
-        "patience": "stops after {} evaluations without improvement",
-        "length": "{} tokens at most",
-    }
-    words = [text.format(shared[name]) for name, text in texts.items() if shared.get(name)]
+    of_tasks = {run["task"]: schedule_of(run) for run in records} if one_schedule_a_task(records) else {}
+    words = []
+    for name, text in TRAINING.items():
+        if shared.get(name):
+            words.append(text.format(_number(shared[name])))
+        elif differing := {task: found[name] for task, found in of_tasks.items() if found.get(name)}:
+            told = ", ".join(f"{_number(value)} ({task})" for task, value in differing.items())
+            words.append(text.format(told))
     flags = {"pad_to_max": "padded to them", "freeze_rest": "only adapters and head trained"}
     return ", ".join([*words, *(text for name, text in flags.items() if shared.get(name))])
+
+
+def _number(value: Setting) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def method_words(runs: pd.DataFrame) -> str:

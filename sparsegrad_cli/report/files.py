@@ -1,93 +1,45 @@
-"""The report as files: Markdown for people, CSV in long form for programs."""
+"""The formats of a report, and the file that each is written to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-import pandas as pd
-
-from .layout import Part, cost_parts, left_out_words, legend, score_parts
-from .table import Table
-
-CSV_COLUMNS = [
-    *("model", "checkpoint", "protocol", "device", "precision", "data", "method", "settings"),
-    *("task", "completeness", "data_revision", "metric", "main", "n", "mean", "std"),
-    *("seeds", "collapsed", "majority", "learning_rate", "batch_size", "hyperparameters_from"),
-]
+from ..errors import InputError, unknown
+from .document import Document
+from .html import to_html
+from .latex import to_latex
+from .long_form import to_csv
+from .markdown import to_markdown
 
 
-def to_markdown(tables: Sequence[Table], left_out: dict[str, int], others: Sequence[str] = ()) -> str:
-    """Every table with its reading and caption, other sections, a line on runs that are in none."""
-    lines = ["# Results", ""]
-    for table in tables:
-        lines += [f"## {escaped(table.title)}", ""]
-        labels = Part(["method"], [[row.label] for row in table.rows])
-        scores, costs = score_parts(table), cost_parts(table)
-        for parts in [[*scores, *costs]] if len(table.columns) == 1 else [scores, costs]:
-            lines += [*grid_lines([labels, *parts]), ""]
-        lines += [f"{escaped(line)}\n" for line in table.reading]
-        lines += [f"- {name}: {escaped(text)}" for name, text in table.caption.items()]
-        lines += [f"- legend: {escaped(legend(table))}", ""]
-    lines += others
-    if not tables and not others:
-        lines += ["No finished run.", ""]
-    if left_out:
-        lines += [left_out_words(left_out), ""]
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Format:
+    """How a document is drawn."""
+
+    file: str
+    text: Callable[[Document, Path], str]  # of a document and the folder that the file goes to
+    figures: bool = True  # whether it shows any
 
 
-def grid_lines(parts: Sequence[Part]) -> Iterator[str]:
-    """A Markdown table; the first part is the rows' labels."""
-    yield _line([_head(part) for part in parts])
-    yield "|" + " --- |" + "".join(" --- |" if part.left else " ---: |" for part in parts[1:])
-    for cells in zip(*(part.cells for part in parts), strict=True):
-        yield _line([" / ".join(cell) for cell in cells])
+FORMATS = {
+    "md": Format("report.md", to_markdown),
+    "latex": Format("report.tex", to_latex),
+    "html": Format("report.html", to_html),
+    "csv": Format("report.csv", lambda document, _: to_csv(document.tables), figures=False),
+}
+DEFAULT_FORMATS = ("md", "csv")
 
 
-def _head(part: Part) -> str:
-    lines = [" ".join(part.head), " / ".join(part.metrics), *part.notes]
-    return "<br>".join(line for line in lines if line)
+def read_formats(given: Sequence[str]) -> tuple[str, ...]:
+    """The formats that `md,latex` and such name, each once.
 
-
-def _line(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(escaped(text) for text in texts) + " |"
-
-
-def escaped(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def to_csv(tables: Sequence[Table]) -> str:
-    """One line for each cell and metric; the average and the costs of a row are those of task "all".
-
-    Scores are as the metric gives them (0.574), bytes are bytes.
+    Raises:
+        InputError: there is no such format.
     """
-    lines = [line for table in tables for line in _lines(table)]
-    return pd.DataFrame(lines, columns=CSV_COLUMNS, dtype=object).to_csv(index=False)
-
-
-def _lines(table: Table) -> Iterator[dict[str, object]]:
-    shared = table.model_dump(include=set(CSV_COLUMNS))
-    for row in table.rows:
-        of_row = {**shared, "method": row.method, "settings": row.suffix}
-        for column, cell in zip(table.columns, row.cells, strict=True):
-            if cell is None:
-                continue
-            of_cell = {
-                **of_row,
-                **column.model_dump(include={"task", "completeness", "data_revision", "majority"}),
-                **cell.model_dump(include={"collapsed", "learning_rate", "batch_size"}),
-                "seeds": " ".join(map(str, cell.seeds)),
-                "hyperparameters_from": "; ".join(cell.hyperparameters_from),
-            }
-            for metric, spread in cell.scores.items():
-                yield {
-                    **of_cell,
-                    "metric": metric,
-                    "main": metric == column.score_name,
-                    **spread.model_dump(),
-                }
-        if row.average:
-            yield {**of_row, "task": "all", "metric": "average", **row.average.model_dump()}
-        for name, value in row.cost.model_dump(exclude={"runs"}, exclude_none=True).items():
-            yield {**of_row, "task": "all", "metric": name, "n": row.cost.runs, "mean": value}
+    names = [name.strip() for names in given for name in names.split(",")]
+    for name in names:
+        if name not in FORMATS:
+            raise InputError(f"--format: {unknown('format', name, FORMATS)}")
+    return tuple(dict.fromkeys(names))

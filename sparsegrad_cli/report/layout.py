@@ -1,25 +1,12 @@
-"""Which texts stand where, the same in the terminal and in Markdown."""
+"""The columns that every grid is made of, and what of them stands where."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import compress
 
-from .numbers import (
-    COLLAPSED,
-    amount,
-    amount_and_share,
-    cell_lines,
-    megabytes,
-    metric_words,
-    notes,
-    speed,
-    spread_words,
-)
-from .table import Row, Table
-
-IN_MLPS = (
-    "in MLPs: entries of the MLP linears (lora: its A and B) trained in a step, and at least once in a run"
-)
+GAP = 2  # spaces between columns
 
 
 @dataclass(frozen=True)
@@ -31,6 +18,7 @@ class Part:
     metrics: list[str] = field(default_factory=list)  # more of the head: what each line of a cell is
     notes: list[str] = field(default_factory=list)  # more of the head, that asks for attention
     left: bool = False  # words, which begin at the left, as those of the first part always do
+    joined: list[bool] = field(default_factory=list)  # of labels: rows that are to stay under the one above
 
     @property
     def width(self) -> int:
@@ -39,54 +27,30 @@ class Part:
         return max(map(len, lines))
 
 
-def score_parts(table: Table) -> list[Part]:
-    """A part for each task and, where there are several, one for the average."""
-    count = not table.same_seeds
-    parts = [
-        Part(
-            head=[column.task],
-            cells=[cell_lines(row.cells[place], column, count) for row in table.rows],
-            metrics=[metric_words(metric) for metric in column.metrics],
-            notes=notes(column),
-        )
-        for place, column in enumerate(table.columns)
+def blocks(parts: Sequence[Part], width: int) -> list[list[Part]]:
+    """As many columns side by side as fit."""
+    made: list[list[Part]] = [[]]
+    left = width
+    for part in parts:
+        if made[-1] and GAP + part.width > left:
+            made.append([])
+            left = width
+        made[-1].append(part)
+        left -= GAP + part.width
+    return made
+
+
+def filled_rows(parts: Sequence[Part]) -> list[Part]:
+    """Without the rows that have nothing but their label."""
+    labels, *others = parts
+    filled = [any(any(part.cells[row]) for part in others) for row in range(len(labels.cells))]
+    return [
+        replace(part, cells=list(compress(part.cells, filled)), joined=list(compress(part.joined, filled)))
+        for part in parts
     ]
-    if table.averages:
-        cells = [[spread_words(row.average, count)] for row in table.rows]
-        parts.append(Part(["average"], cells))
-    return parts
 
 
-def cost_parts(table: Table) -> list[Part]:
-    """Speed, memory and the numbers of trained parameters."""
-    costs = [row.cost for row in table.rows]
-    columns = {
-        ("steps/s",): [speed(cost.steps_per_second) for cost in costs],
-        ("peak", "MB"): [megabytes(cost.peak_memory_bytes) for cost in costs],
-        ("trained", "in all"): [amount(cost.trainable) for cost in costs],
-        ("in MLPs,", "a step"): [amount_and_share(cost.adapted, cost.adapted_share) for cost in costs],
-        ("in MLPs,", "ever"): [amount_and_share(cost.touched, cost.touched_share) for cost in costs],
-        ("head",): [amount(cost.head) for cost in costs],
-    }
-    return [Part(list(head), [[text] for text in texts]) for head, texts in columns.items()]
-
-
-def label_lines(row: Row) -> list[str]:
-    return [row.method, *(row.suffix.split(", ") if row.suffix else [])]
-
-
-def legend(table: Table) -> str:
-    """What the marks and short heads mean, of those that the table has."""
-    lines = []
-    if any(row.collapsed for row in table.rows):
-        lines.append(f"{COLLAPSED} a run gave every example the same label")
-    if table.averages:
-        out = [column.task for column in table.columns if not column.in_average]
-        without = f"; without {', '.join(out)}" if out else ""
-        lines.append(f"average: of the first metric of each task{without}")
-    lines.append(IN_MLPS)
-    return "; ".join(lines)
-
-
-def left_out_words(left_out: dict[str, int]) -> str:
-    return "left out: " + ", ".join(f"{count} {status}" for status, count in left_out.items())
+def label_text(lines: Sequence[str]) -> str:
+    """A row's label in one line: `sparsegrad (density 0.02, batch 8)`."""
+    name, *settings = lines
+    return f"{name} ({', '.join(settings)})" if settings else name

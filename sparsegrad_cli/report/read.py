@@ -9,6 +9,8 @@ import pandas as pd
 
 from ..bench.folder import is_bench
 from ..errors import InputError
+from ..gradients.folder import is_gradients
+from ..store.parts import is_parts
 from ..store.read_record import read_record
 from ..store.schema import Environment, Result, RunConfig
 from ..sweep.folder import is_sweep
@@ -62,7 +64,7 @@ def _run_folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
         raise InputError(f"{folder}: no such folder") from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be read as a folder ({error.strerror})") from None
-    if is_bench(folder) or is_sweep(folder):
+    if is_bench(folder) or is_sweep(folder) or is_gradients(folder) or is_parts(folder):
         return
     names = {entry.name for entry in entries}
     if names & {"result.json", "environment.json"} or (

@@ -1,13 +1,14 @@
 """Which runs stand in one row of a table: those of one method with the same settings.
 
-Task, seed and data make no row, nor do learning rate and batch size, which are chosen for each task; but
-where one task was run with several, these make rows too. So no cell averages two configurations.
+Task, seed and data make no row, nor does what is chosen for each task: how long it is trained, learning rate
+and batch size. But where one task was run with several, these make rows too. So no cell averages two
+configurations, and no two cells of a column were trained for different lengths unless their rows say so.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -18,6 +19,7 @@ from ..training.choices import METHOD_OPTIONS
 METHODS = ("ft", "lora", "meprop", "sparsegrad")  # the order of rows
 _OF_TABLE = {"model", "model_revision", "protocol", "device", "precision", "method"}
 _WITHIN_ROW = {"task", "seed", "data", "data_revision", "learning_rate", "batch_size"}
+SCHEDULE = ("epochs", "max_steps", "max_train_examples", "eval_steps", "patience")
 SETTINGS = tuple(name for name in RunConfig.model_fields if name not in _OF_TABLE | _WITHIN_ROW)
 
 Setting = int | float | str | bool | None
@@ -39,8 +41,11 @@ def split_rows(runs: pd.DataFrame) -> list[RowRuns]:
         runs: finished runs that belong into one table, as `read_runs` has them.
     """
     groups: dict[tuple[Hashable, ...], list[int]] = defaultdict(list)
-    for position, run in enumerate(runs.to_dict("records")):
-        groups[(run["method"], *settings_of(run).values())].append(position)
+    records = runs.to_dict("records")
+    left_out = SCHEDULE if one_schedule_a_task(records) else ()
+    for position, run in enumerate(records):
+        settings = {name: None if name in left_out else value for name, value in settings_of(run).items()}
+        groups[(run["method"], *settings.values())].append(position)
     telling = _telling_settings(groups)
     rows = []
     for (method, *values), positions in sorted(groups.items(), key=lambda group: _order(group[0])):
@@ -52,12 +57,27 @@ def split_rows(runs: pd.DataFrame) -> list[RowRuns]:
     return rows
 
 
-def settings_of(run: dict[str, Setting]) -> dict[str, Setting]:
+def settings_of(run: Mapping[str, Setting]) -> dict[str, Setting]:
     """The settings that make a row; `epochs` counts for nothing where `max_steps` overrides it."""
     settings = {name: run[name] for name in SETTINGS}
     if settings["max_steps"] is not None:
         settings["epochs"] = None
     return settings
+
+
+def schedule_of(run: Mapping[str, Setting]) -> dict[str, Setting]:
+    """How long a run is trained, at most."""
+    settings = settings_of(run)
+    return {name: settings[name] for name in SCHEDULE}
+
+
+def one_schedule_a_task(runs: Iterable[Mapping[str, Setting]]) -> bool:
+    """Whether all runs on the same examples were trained for equally long."""
+    seen: dict[tuple[Setting, Setting], dict[str, Setting]] = {}
+    return all(
+        seen.setdefault((run["task"], run["data_revision"]), schedule_of(run)) == schedule_of(run)
+        for run in runs
+    )
 
 
 def recipe_words(learning_rate: float, batch_size: int) -> str:

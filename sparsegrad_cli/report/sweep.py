@@ -1,12 +1,11 @@
-"""Sweeps as tables: the same texts for the terminal and for Markdown."""
+"""Sweeps as sections."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from ..sweep.folder import ReadSweep
-from ..sweep.schema import Sweep
-from .section import Section
+from .section import Figure, Section
 from .sweep_best import best_parts
 from .sweep_caption import sweep_caption, sweep_title
 from .sweep_group import Group, group_studies
@@ -21,13 +20,13 @@ def sweep_sections(sweeps: Sequence[ReadSweep], trials: bool) -> list[Section]:
     """
     sections = []
     for group in group_studies(sweeps):
-        sections.append(group_section(group))
+        sections.append(_group_section(group))
         if trials:
-            sections += [trials_section(study.sweep) for study in group.labelled.values()]
+            sections += [_trials_section(study) for study in group.labelled.values()]
     return sections
 
 
-def group_section(group: Group) -> Section:
+def _group_section(group: Group) -> Section:
     """The best parameters, and what became of the trials that they are from."""
     notes = [
         f"{label}: no trial has come to its end yet"
@@ -42,11 +41,13 @@ def group_section(group: Group) -> Section:
     )
 
 
-def trials_section(sweep: Sweep) -> Section:
-    """The trials of one study."""
+def _trials_section(study: ReadSweep) -> Section:
+    """The trials of one study, with the plot where there is one."""
+    figures = [Figure("score of each trial", study.folder / "plot.png")] if study.folder else []
     return Section(
-        title=f"trials: {sweep.config.study_name()}",
-        grids=[trial_parts(sweep)],
-        notes=long_reasons(sweep.result),
+        title=f"trials: {study.sweep.config.study_name()}",
+        grids=[trial_parts(study.sweep)],
+        notes=long_reasons(study.sweep.result),
         caption=LEGEND,
+        figures=[figure for figure in figures if figure.path.is_file()],
     )

@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Sections for the terminal."""
 
 from __future__ import annotations
 
@@ -9,44 +9,27 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from .layout import Part, cost_parts, label_lines, legend, score_parts
-from .table import Table
+from .layout import GAP, Part, blocks, filled_rows
+from .section import Section
 
-GAP = 2  # spaces between columns
 NARROWEST, WIDEST = 40, 100  # of running text, in characters
 
 
-def print_table(console: Console, table: Table) -> None:
-    """Scores, costs, the reading and the caption; what is too wide for the console is broken in blocks."""
-    labels = Part(["method"], [label_lines(row) for row in table.rows])
-    scores, costs = score_parts(table), cost_parts(table)
-    together = [*scores, *costs]
-    fits = labels.width + sum(GAP + part.width for part in together) <= console.width
-    console.print(Text(table.title, style="bold"), soft_wrap=True)
-    for parts in [together] if fits and len(table.columns) == 1 else [scores, costs]:
+def print_section(console: Console, shown: Section) -> None:
+    """Tables, notes and caption; what is too wide for the console is broken in blocks."""
+    width = min(max(console.width, NARROWEST), WIDEST)
+    console.print(Text(shown.title, style="bold"), soft_wrap=True)
+    for labels, *parts in shown.grids:
         for block in blocks(parts, console.width - labels.width):
             console.print()
-            console.print(grid([labels, *block]), crop=False)
-    width = min(max(console.width, NARROWEST), WIDEST)
+            console.print(grid(filled_rows([labels, *block])), crop=False)
     console.print()
-    for text in table.reading:
-        console.print(Text(textwrap.fill(text, width)), soft_wrap=True)
-    console.print()
-    for line in caption_lines({**table.caption, "legend": legend(table)}, width):
+    for note in shown.notes:
+        console.print(Text(textwrap.fill(note, width)), soft_wrap=True)
+    if shown.notes and shown.caption:
+        console.print()
+    for line in caption_lines(shown.caption, width):
         console.print(Text(line, style="dim"), soft_wrap=True)
-
-
-def blocks(parts: Sequence[Part], width: int) -> list[list[Part]]:
-    """As many columns side by side as fit."""
-    made: list[list[Part]] = [[]]
-    left = width
-    for part in parts:
-        if made[-1] and GAP + part.width > left:
-            made.append([])
-            left = width
-        made[-1].append(part)
-        left -= GAP + part.width
-    return made
 
 
 def grid(parts: Sequence[Part]) -> Grid:
@@ -69,7 +52,7 @@ def grid(parts: Sequence[Part]) -> Grid:
 
 def caption_lines(named: dict[str, str], width: int) -> list[str]:
     """Each text after its name, wrapped, in two columns."""
-    margin = max(map(len, named)) + GAP
+    margin = max(map(len, named), default=0) + GAP
     lines = []
     for name, text in named.items():
         first = name.ljust(margin)

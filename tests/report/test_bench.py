@@ -14,7 +14,8 @@ from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.report.bench import bench_section
 from sparsegrad_cli.report.bench_paper import paper_costs
 from sparsegrad_cli.report.bench_plot import save_plot
-from sparsegrad_cli.report.bench_words import bench_markdown
+from sparsegrad_cli.report.bench_words import section
+from sparsegrad_cli.report.markdown import section_markdown
 from sparsegrad_cli.store.schema import Environment
 
 ROWS = (
@@ -101,7 +102,7 @@ def test_the_paper_is_silent_on_other_models_and_on_a_frozen_rest(tmp_path):
 
 
 def test_markdown_says_what_it_was_measured_on(tmp_path):
-    text = bench_markdown(make_bench(tmp_path, layers=2), tmp_path)
+    text = section_markdown(section(make_bench(tmp_path, layers=2)), tmp_path)
     for words in ("roberta-base", "2 blocks", "16 × 128", "2 threads", "fp32", "torch 2.13.0", "random"):
         assert words in text
     assert "| sparsegrad streamed |" in text
@@ -111,7 +112,7 @@ def test_the_plot_is_a_png(tmp_path):
     bench = make_bench(tmp_path)
     save_plot(bench, bench.folder / "plot.png")
     assert (bench.folder / "plot.png").read_bytes().startswith(b"\x89PNG")
-    assert f"(bench/{bench.folder.name}/plot.png)" in bench_markdown(bench, tmp_path)
+    assert f"(bench/{bench.folder.name}/plot.png)" in section_markdown(section(bench), tmp_path)
 
 
 def test_what_was_written_is_read_again_once(tmp_path):

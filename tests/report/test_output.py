@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from rich.console import Console
 
 from sparsegrad_cli.report import Report, build_report
+from sparsegrad_cli.report.files import FORMATS
+from sparsegrad_cli.report.markdown import to_markdown
 
 from .runs import write_run
 
@@ -72,9 +75,7 @@ def test_heads_name_the_metric_and_what_the_data_is(nine_tasks):
 
 
 def markdown_of(report: Report) -> list[str]:
-    from sparsegrad_cli.report.files import to_markdown
-
-    return to_markdown(report.tables, report.left_out).splitlines()
+    return to_markdown(report.document(), Path()).splitlines()
 
 
 def test_markdown_rows(nine_tasks):
@@ -117,13 +118,15 @@ def test_a_report_of_nothing_done_can_be_shown_and_written(tmp_path):
     write_run(tmp_path, status="failed")
     report = build_report([tmp_path])
     assert "No finished run" in shown(report)
-    markdown, csv = report.write(tmp_path)
-    assert "No finished run" in markdown.read_text(encoding="utf-8")
-    assert pd.read_csv(csv).empty
+    written = report.write(tmp_path, FORMATS)
+    assert [path.name for path in written] == ["report.md", "report.tex", "report.html", "report.csv"]
+    for path in written[:3]:
+        assert "No finished run" in path.read_text(encoding="utf-8")
+    assert pd.read_csv(written[3]).empty
 
 
 def test_csv_has_a_line_for_each_cell_and_metric(nine_tasks, tmp_path):
-    _, path = nine_tasks.write(tmp_path)
+    (path,) = nine_tasks.write(tmp_path, ["csv"])
     lines = pd.read_csv(path)
     cells = lines[lines["task"] != "all"]
     assert len(cells) == 4 * (9 + 4)
@@ -144,8 +147,9 @@ def test_writing_replaces_the_old_report_and_leaves_nothing_else(nine_tasks, tmp
     nine_tasks.write(folder)
     (folder / "report.md").write_text("old")
     written = nine_tasks.write(folder)
-    assert written == [folder / "report.md", folder / "report.csv"]
-    assert sorted(path.name for path in folder.iterdir()) == ["report.csv", "report.md"]
+    assert written[:2] == [folder / "report.md", folder / "report.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == ["figures", "report.csv", "report.md"]
+    assert sorted(written[2:]) == sorted((folder / "figures").iterdir())
     assert (folder / "report.md").read_text(encoding="utf-8").startswith("# Results")
 
 

@@ -1,0 +1,131 @@
+"""From `finetune --predict-test` to `report --glue-zip`, as a person types it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sparsegrad_cli.tasks import get_task
+from sparsegrad_cli.tasks.leaderboard import LEADERBOARD
+
+from ..checkpoints import tiny_checkpoint
+from ..tasks.glue_files import rows_of, write_jsonl_folder
+from ..tasks.hidden import ROWS, shrink_leaderboard, write_hidden
+
+SHORT = ["--max-steps", "2", "--batch-size", "4", "--length", "16", "--learning-rate", "1e-3", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_checkpoint(tmp_path_factory.mktemp("model") / "bert", "bert"))
+
+
+@pytest.fixture(scope="module")
+def glue(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("glue")
+    for task in LEADERBOARD:
+        write_jsonl_folder(folder, get_task(task), rows_of(get_task(task), 8))
+        write_hidden(folder, task)
+    return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
+
+
+def test_nine_tasks_make_a_submission(call, model, glue, tmp_path, monkeypatch):
+    shrink_leaderboard(monkeypatch)
+    for task in LEADERBOARD:
+        command = ["finetune", "--model", model, "--data", glue, "--task", task, "--method", "lora", *SHORT]
+        code, _, err = call(*command, *(["--predict-test"] if task != "rte" else []))
+        assert code == 0, err
+    code, out, err = call("report", "--glue-zip", "submission.zip")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "no predictions for RTE.tsv (rte); sparsegrad finetune --task rte" in err
+
+    typed = re.search(r"sparsegrad (finetune .* --predict-test)", err)[1]
+    code, out, err = call(*shlex.split(typed), "--dry-run")
+    assert (code, out.splitlines()[-1][18:]) == (0, "rte lora seed 0  done, test predictions to do"), err
+    code, _, err = call(*shlex.split(typed))
+    assert code == 0, err
+    assert f"rte lora seed 0: predict, {ROWS} rows" in err
+    assert len(list((tmp_path / "results" / "runs").iterdir())) == 9
+
+    code, out, err = call("report", "--glue-zip", "submission.zip")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].endswith("lora, paper protocol, seed 0")
+    assert len(lines) == 13
+    assert "11 files by the leaderboard's names, 66 rows" in lines[-1]
+    with zipfile.ZipFile("submission.zip") as packed:
+        assert len(packed.namelist()) == 11
+    document = json.loads(call("report", "--glue-zip", "submission.zip", "--json")[1])
+    assert [answers["rows"] for answers in document["files"]] == [ROWS] * 11
+    assert call("report", "--glue-zip", "submission.zip", "--quiet") == (0, "", "")
+
+
+def test_small_test_data_are_predicted_but_not_submitted(call, model, glue, tmp_path):
+    command = ["finetune", "--model", model, "--data", glue, "--task", "rte", "--method", "lora", *SHORT]
+    code, out, err = call(*command, "--predict-test", "--dry-run")
+    assert code == 0, err
+    assert "test data      test 6 of 3000 rows" in out
+    cells = json.loads(call(*command, "--predict-test", "--dry-run", "--json")[1])["cells"]
+    assert [cell["test_predictions"] for cell in cells] == ["to do"]
+    assert not (tmp_path / "results").exists()
+    assert call(*command, "--predict-test")[0] == 0
+    cells = json.loads(call(*command, "--predict-test", "--dry-run", "--json")[1])["cells"]
+    assert [cell["test_predictions"] for cell in cells] == ["done"]
+    code, _, err = call("report", "--glue-zip", "submission.zip", "--fill-missing", "majority")
+    assert code == 2
+    assert "RTE.tsv has 6 of 3000 rows" in err
+    assert not (tmp_path / "submission.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--data", "demo"], "--data demo have no test split"),
+        (["--data", "bare"], "no test split of rte in bare: looked for rte/test.jsonl.gz"),
+    ],
+)
+def test_no_test_data_is_told_before_anything_is_trained(change, message, call, model, tmp_path):
+    write_jsonl_folder(tmp_path / "bare", get_task("rte"), rows_of(get_task("rte")))
+    command = ["finetune", "--model", model, "--task", "rte", "--method", "lora", "--predict-test", *change]
+    code, out, err = call(*command)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_run_without_its_model_is_told_before_anything_is_trained(call, model, glue, tmp_path):
+    command = ["finetune", "--model", model, "--data", glue, "--task", "rte", "--method", "lora", *SHORT]
+    assert call(*command, "--seed", "1", "--no-save-model")[0] == 0
+    code, _, err = call(*command, "--seed", "0", "--seed", "1", "--predict-test")
+    assert code == 2
+    assert "its model was not kept" in err
+    assert len(list((tmp_path / "results" / "runs").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method", "lora"], "--method: only with --glue-zip"),
+        (["--seed", "1", "--fill-missing", "majority"], "--seed, --fill-missing: only with --glue-zip"),
+        (["--glue-zip", "a.zip", "--output", "b"], "--output: of no use with --glue-zip"),
+        (["--glue-zip", "a.zip"], "no finished run in results has test predictions"),
+        (["--glue-zip", "a.zip", "--fill-missing", "zeros"], "zeros"),
+    ],
+)
+def test_what_makes_no_submission_is_one_line(words, message, call, model, glue):
+    command = ["finetune", "--model", model, "--data", glue, "--task", "rte", "--method", "lora", *SHORT]
+    assert call(*command)[0] == 0
+    code, out, err = call("report", *words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
