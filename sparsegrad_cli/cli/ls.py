@@ -11,7 +11,7 @@ import typer
 
 from . import options as opt
 
-Thing = StrEnum("Thing", ["methods", "tasks", "models", "runs"])
+Thing = StrEnum("Thing", ["methods", "tasks", "models", "experiments", "runs"])
 
 
 def ls(
@@ -19,11 +19,12 @@ def ls(
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
 ) -> int:
-    """List methods, tasks, models, or the runs in the results folder."""
+    """List methods, tasks, models, experiments, or the runs in the results folder."""
     rows = {
         Thing.methods: _methods,
         Thing.tasks: _tasks,
         Thing.models: _models,
+        Thing.experiments: _experiments,
         Thing.runs: lambda: _runs(output),
     }[thing]()
     if as_json:
@@ -68,6 +69,24 @@ def _models() -> list[dict[str, str]]:
         listed.append({"name": name, "what": "from the hub; learning rate and batch size from the paper"})
     for family, kinds in FAMILIES.items():
         listed.append({"name": "<hub id or directory>", "what": f"{family}: {' and '.join(kinds)}"})
+    return listed
+
+
+def _experiments() -> list[dict[str, str]]:
+    from ..grid.find import experiment_files
+    from ..grid.read import read_experiment
+
+    listed = []
+    for path in experiment_files():
+        experiment = read_experiment(path).experiment
+        listed.append(
+            {
+                "name": path.stem,
+                "paper": experiment.reproduces or "",
+                "kind": experiment.kind,
+                "what": experiment.title,
+            }
+        )
     return listed
 
 

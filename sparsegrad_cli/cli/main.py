@@ -21,6 +21,7 @@ from .calibrate import calibrate
 from .finetune import finetune
 from .ls import ls
 from .report import report
+from .run import run
 from .sweep import sweep
 
 UsageError = typer.BadParameter.__mro__[1]
@@ -38,6 +39,7 @@ app.command()(calibrate)
 app.command()(finetune)
 app.add_typer(bench, name="bench")
 app.add_typer(sweep, name="sweep")
+app.command()(run)
 app.command()(report)
 app.command()(ls)
 

@@ -1,0 +1,128 @@
+"""What a kind of experiment is: how its cells are planned, how they stand, how one is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import pydantic
+from pydantic import JsonValue
+
+from ...errors import InputError
+from ...store.names import Status
+from ...store.schema import Record
+from ...training.callbacks import Watch
+from ..planned import Planned
+from ..point import Point
+
+DONE, TO_DO, TO_CONTINUE = "done", "to do", "to continue"
+
+
+class GridCell(Record):
+    """The smallest thing that is done, or not; equal ids are the same work."""
+
+    id: str
+    kind: str
+    model: str
+    task: str | None = None
+    method: str | None = None
+    seed: int | None = None
+    options: dict[str, JsonValue]  # from which a worker plans it again
+
+    def __str__(self) -> str:
+        words = [self.model, self.task, self.method, None if self.seed is None else f"seed {self.seed}"]
+        return " ".join(word for word in words if word)
+
+
+class Outcome(Record):
+    """What became of a cell."""
+
+    status: Status
+    error: str | None = None
+    score_name: str | None = None
+    score: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class How:
+    """What changes no number of a cell."""
+
+    checkpoint_seconds: float = 600.0
+    keep_model: bool = False
+    accumulate_on_oom: bool = False
+    predict_test: bool = False
+
+
+class Kind(Protocol):
+    """Implemented by every file of this package."""
+
+    options: type  # the dataclass whose fields an experiment may set
+    given_otherwise: frozenset[str]  # fields that the experiment's own keys fill
+    axes: frozenset[str]  # "task", "method": whether a cell is of a single one
+    takes: frozenset[str]  # "tasks", "methods", "seeds": keys that an experiment may have
+    needs: frozenset[str]  # those that it must
+    alone: bool  # whether another worker's work would spoil what is measured
+
+    def cells(self, point: Point, device: str | None) -> Sequence[GridCell]:
+        """The cells at a point.
+
+        Raises:
+            InputError: model, data or settings are not what they should be.
+        """
+
+    def status(self, cell: GridCell, results: Path) -> str:
+        """DONE, TO_DO, TO_CONTINUE, or the status that it ended with."""
+
+    def folder(self, cell: GridCell, results: Path) -> Path:
+        """Where its files are."""
+
+    def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
+        """Does a cell, or the rest of it.
+
+        Raises:
+            BusyError: another process does it.
+            InputError, WorkError: it cannot be done.
+        """
+
+
+@runtime_checkable
+class Estimable(Protocol):
+    """A kind of which one can tell what a cell will take."""
+
+    def planned(self, cell: GridCell) -> Planned:
+        """What an estimate needs, of a cell that `cells` has given."""
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """A kind whose folder tells that a cell failed, so that it is not tried again unless asked."""
+
+    def give_up(self, cell: GridCell, results: Path, error: str) -> Outcome:
+        """Records that a cell came to nothing for a reason that it could not record itself."""
+
+
+def chosen(kind: Kind, point: Point, given: Mapping[str, object], device: str | None) -> object:
+    """The options of a point: its settings, with what else is given.
+
+    Raises:
+        InputError: a setting has the wrong type.
+    """
+    values = {**point.settings, **given, **({} if device is None else {"device": device})}
+    try:
+        return pydantic.TypeAdapter(kind.options).validate_python(values)
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        raise InputError(f"{point}: {problem['loc'][-1]}: {problem['msg']}") from None
+
+
+def as_json(kind: Kind, options: object) -> dict[str, JsonValue]:
+    """Options as a worker is told them."""
+    return pydantic.TypeAdapter(kind.options).dump_python(options, mode="json")
+
+
+def from_json(kind: Kind, cell: GridCell) -> object:
+    """The options that `as_json` wrote."""
+    return pydantic.TypeAdapter(kind.options).validate_python(cell.options)

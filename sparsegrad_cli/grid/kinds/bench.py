@@ -1,0 +1,77 @@
+"""Benchmarks as `sparsegrad bench` does them: a cell is a model on a task, all its methods side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...bench.folder import write_bench
+from ...bench.plan import Choices, plan
+from ...bench.run import run_bench
+from ...bench.schema import BenchResult, hash_of
+from ...store.environment import describe_environment
+from ...store.hold import held
+from ...store.read_record import read_record
+from ...training.callbacks import Watch
+from ..point import Point
+from .base import DONE, TO_DO, GridCell, How, Outcome, as_json, chosen, from_json
+
+
+class Bench:
+    """See `Kind`."""
+
+    options = Choices
+    given_otherwise = frozenset({"model", "task", "data", "methods"})
+    axes = frozenset({"task"})
+    takes = frozenset({"tasks", "methods"})
+    needs: frozenset[str] = frozenset()
+    alone = True
+
+    def cells(self, point: Point, device: str | None) -> Sequence[GridCell]:
+        given = {"model": point.model, "task": point.task, "data": point.data, "methods": point.methods}
+        options = chosen(self, point, given, device)
+        assert isinstance(options, Choices)
+        config, _ = plan(options)
+        return [
+            GridCell(
+                id=hash_of(config),
+                kind="bench",
+                model=point.model,
+                task=point.task,
+                options=as_json(self, options),
+            )
+        ]
+
+    def folder(self, cell: GridCell, results: Path) -> Path:
+        return results / "bench" / cell.id
+
+    def status(self, cell: GridCell, results: Path) -> str:
+        path = self.folder(cell, results) / "result.json"
+        if not path.exists():
+            return TO_DO
+        read_record(BenchResult, path, "measure anew")
+        return DONE
+
+    def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
+        options = from_json(self, cell)
+        assert isinstance(options, Choices)
+        config, found = plan(options)
+        with held(self.folder(cell, results)):
+            told = 0
+
+            def tell(line: str) -> None:
+                nonlocal told
+                told += 1
+                watch.step(told)
+
+            watch.phase("measure", 2 + len(config.rows) * config.rounds)
+            result = run_bench(config, found, results, profile=False, tell=tell)
+            data = f"sha256:{config.data_revision}" if config.data_revision else "random tokens"
+            write_bench(results, config, result, describe_environment(config.checkpoint, data, restarts=0))
+        failed = [f"{row.name} {row.status} ({row.error})" for row in result.rows if row.status != "done"]
+        if len(failed) == len(result.rows):
+            return Outcome(status="failed", error="; ".join(failed))
+        return Outcome(status="done", error="; ".join(failed) or None)
+
+
+KIND = Bench()

@@ -1,0 +1,72 @@
+"""Recordings of gradients through a short training, for figures 2 and 3: a cell is one recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ...gradients.plan import Choices, plan
+from ...gradients.run import run_gradients
+from ...gradients.schema import GradientsResult
+from ...models.checkpoint import fetch_weights
+from ...store.hold import held
+from ...store.read_record import read_record
+from ...training.callbacks import Watch
+from ..point import Point
+from .base import DONE, TO_DO, GridCell, How, Outcome, as_json, chosen, from_json
+
+
+class Recordings:
+    """See `Kind`."""
+
+    options = Choices
+    given_otherwise = frozenset({"model", "task", "data", "method", "seed"})
+    axes = frozenset({"task", "method"})
+    takes = frozenset({"tasks", "methods", "seeds"})
+    needs = frozenset({"tasks"})
+    alone = False
+
+    def cells(self, point: Point, device: str | None) -> Sequence[GridCell]:
+        given = {"model": point.model, "task": point.task, "data": point.data}
+        of_method = {"method": point.methods[0]} if point.methods else {}
+        options = chosen(self, point, given | of_method, device)
+        assert isinstance(options, Choices)
+        found = []
+        for seed in point.seeds:
+            of_seed = replace(options, seed=seed)
+            config, _ = plan(of_seed)
+            found.append(
+                GridCell(
+                    id=config.record_id(),
+                    kind="gradients",
+                    model=point.model,
+                    task=config.run.task,
+                    method=config.run.method,
+                    seed=seed,
+                    options=as_json(self, of_seed),
+                )
+            )
+        return found
+
+    def folder(self, cell: GridCell, results: Path) -> Path:
+        return results / "gradients" / cell.id
+
+    def status(self, cell: GridCell, results: Path) -> str:
+        path = self.folder(cell, results) / "result.json"
+        if not path.exists():
+            return TO_DO
+        read_record(GradientsResult, path, "take the folder away and record anew")
+        return DONE
+
+    def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
+        options = from_json(self, cell)
+        assert isinstance(options, Choices)
+        config, found = plan(options)
+        fetch_weights(found.checkpoint)
+        with held(self.folder(cell, results)):
+            run_gradients(config, found, results, watch)
+        return Outcome(status="done")
+
+
+KIND = Recordings()

@@ -1,0 +1,54 @@
+"""Counts of parameters by part of the model, for table 1: a cell is a model; no weights are fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...models.parts import run_parts
+from ...models.random import find_architecture
+from ...store.hold import held
+from ...store.parts import PartsConfig, PartsResult
+from ...store.read_record import read_record
+from ...training.callbacks import Watch
+from ..point import Point
+from .base import DONE, TO_DO, GridCell, How, Outcome
+
+
+@dataclass(frozen=True)
+class Options:
+    """There is nothing to choose."""
+
+
+class Counts:
+    """See `Kind`."""
+
+    options = Options
+    given_otherwise: frozenset[str] = frozenset()
+    axes: frozenset[str] = frozenset()
+    takes: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
+    alone = False
+
+    def cells(self, point: Point, device: str | None) -> Sequence[GridCell]:
+        config = PartsConfig(model=point.model, architecture=find_architecture(point.model).identity)
+        return [GridCell(id=config.parts_id(), kind="parameters", model=point.model, options={})]
+
+    def folder(self, cell: GridCell, results: Path) -> Path:
+        return results / "parameters" / cell.id
+
+    def status(self, cell: GridCell, results: Path) -> str:
+        path = self.folder(cell, results) / "result.json"
+        if not path.exists():
+            return TO_DO
+        read_record(PartsResult, path, "take the folder away and count again")
+        return DONE
+
+    def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
+        with held(self.folder(cell, results)):
+            run_parts(cell.model, results)
+        return Outcome(status="done")
+
+
+KIND = Counts()

@@ -1,0 +1,86 @@
+"""A run that is planned: what its time and memory hang on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel
+
+from ..models.checkpoint import Checkpoint
+from ..store.schema import RunConfig
+from ..training.plan import Plan
+from .lengths import Lengths, Texts, lengths, sample_texts
+
+
+@dataclass(frozen=True)
+class Planned:
+    """See the module's head."""
+
+    config: RunConfig
+    model: PreTrainedModel  # on the meta device
+    checkpoint: Checkpoint
+    texts: Texts
+    train_rows: int
+    selection_rows: int  # scored at each evaluation
+    reported_rows: int  # scored in the end
+
+    @classmethod
+    def of(cls, config: RunConfig, plan: Plan, model: PreTrainedModel) -> Planned:
+        """The run `config` of `plan`, on the shapes of `model`."""
+        task, splits = plan.data.task, plan.data.splits
+        rows, dev = len(splits[task.train]), [len(splits[name]) for name in task.dev]
+        selecting = [count // 2 for count in dev] if config.protocol == "heldout" else [0 for _ in dev]
+        return cls(
+            config=config,
+            model=model,
+            checkpoint=plan.checkpoint,
+            texts=sample_texts(plan.data),
+            train_rows=min(rows, config.max_train_examples or rows),
+            selection_rows=selecting[0] or dev[0],
+            reported_rows=sum(dev) - sum(selecting),
+        )
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps, at most."""
+        if self.config.max_steps is not None:
+            return self.config.max_steps
+        return math.ceil(self.config.epochs * self._steps_per_epoch)
+
+    @property
+    def evaluations(self) -> int:
+        """At most."""
+        if self.config.eval_steps is not None:
+            return self.steps // self.config.eval_steps
+        return math.ceil(self.steps / self._steps_per_epoch)
+
+    @property
+    def may_stop_early(self) -> bool:
+        return 0 < self.config.patience < self.evaluations
+
+    @property
+    def lengths(self) -> Lengths:
+        return lengths(self.texts, self.checkpoint, self.config.length)
+
+    @property
+    def longest(self) -> int:
+        """Tokens that the longest batch is padded to."""
+        return self.config.length if self.config.pad_to_max else self.lengths.longest
+
+    def padded(self, batch_size: int) -> float:
+        """Tokens that a batch of so many examples is padded to, on average."""
+        return self.config.length if self.config.pad_to_max else self.lengths.padded(batch_size)
+
+    @property
+    def basis_key(self) -> tuple[object, ...] | None:
+        """Equal for runs that share one calibration; None where there is none to do."""
+        config = self.config
+        if config.calibration_steps is None:
+            return None
+        data = (config.data_revision, config.max_train_examples, config.batch_size, config.calibration_steps)
+        return (*data, self.checkpoint.identity, config.seed, config.length, config.pad_to_max)
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        return math.ceil(self.train_rows / self.config.batch_size)

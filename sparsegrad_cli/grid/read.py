@@ -1,0 +1,169 @@
+"""An experiment from its YAML; a mistake is told with its line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_type_hints
+
+import pydantic
+
+from ..errors import InputError, unknown
+from ..methods import get_method, method_names
+from ..tasks import get_task
+from ..training.choices import METHOD_OPTIONS
+from .kinds import Kind, get_kind
+from .lines import Lines, Place, Value, read_lines
+from .schema import KINDS, Experiment
+
+
+@dataclass(frozen=True)
+class ReadExperiment:
+    """An experiment, and where it says what."""
+
+    experiment: Experiment
+    lines: Lines
+
+    @property
+    def path(self) -> Path:
+        return self.lines.path
+
+    def about(self, message: str) -> str:
+        """A complaint about a cell, with the line of the first setting that it names."""
+        experiment = self.experiment
+        for names, place in [
+            *((override.set, ("overrides", i, "set")) for i, override in enumerate(experiment.overrides)),
+            (experiment.vary, ("vary",)),
+            (experiment.settings, ("settings",)),
+        ]:
+            for name in names:
+                if f"--{name.replace('_', '-')}" in message:
+                    return f"{self.lines.at((*place, name))}: {message}"
+        return f"{self.path}: {message}"
+
+
+def read_experiment(path: Path) -> ReadExperiment:
+    """Reads and checks all that can be checked without a model or data.
+
+    Raises:
+        InputError: every mistake that was found, each with its line.
+    """
+    read, lines = read_lines(path)
+    if not isinstance(read, dict):
+        raise InputError(f"{lines.at(())}: an experiment is a mapping, such as `title: ...`, `models: [...]`")
+    mistakes = list(_misspelt((), read, Experiment.model_fields, "key", lines))
+    if not mistakes:
+        try:
+            experiment = Experiment.model_validate(read)
+        except pydantic.ValidationError as error:
+            mistakes = [f"{lines.at(_place(e['loc']))}: {_said(e)}" for e in error.errors()]
+        else:
+            mistakes = list(_mistakes(experiment, get_kind(experiment.kind), lines))
+    if mistakes:
+        raise InputError("; ".join(dict.fromkeys(mistakes)))
+    return ReadExperiment(experiment, lines)
+
+
+def _said(error: pydantic.ErrorDetails) -> str:
+    name = ".".join(str(part) for part in error["loc"] if isinstance(part, str))
+    if error["loc"] == ("kind",):
+        return f"kind: {unknown('kind', str(error['input']), KINDS)}"
+    said = error["msg"].lower().replace("tuple", "list").replace("dictionary", "mapping")
+    return f"{name}: {said}"
+
+
+def _place(where: tuple[int | str, ...]) -> Place:
+    """Without what pydantic puts in for the members of a union."""
+    return tuple(part for part in where if isinstance(part, int) or "[" not in part)
+
+
+def _misspelt(
+    place: Place, given: dict[str, Value], known: Iterable[str], what: str, lines: Lines
+) -> Iterator[str]:
+    names = list(known)
+    for name in given:
+        if name not in names:
+            yield f"{lines.at((*place, name))}: {unknown(what, str(name), names)}"
+
+
+def _mistakes(experiment: Experiment, kind: Kind, lines: Lines) -> Iterator[str]:
+    yield from _wrong_axes(experiment, kind, lines)
+    fields = {field.name for field in dataclasses.fields(kind.options)} - kind.given_otherwise
+    option = f"option of {experiment.kind}"
+    settings, vary = dict(experiment.settings), {name: list(v) for name, v in experiment.vary.items()}
+    yield from _misspelt(("settings",), settings, sorted(fields), option, lines)
+    yield from _misspelt(("vary",), vary, sorted(fields), option, lines)
+    yield from _unused(experiment, lines)
+    hints = get_type_hints(kind.options, include_extras=True)
+    for name, value in settings.items():
+        yield from _wrong_value(("settings", name), name, value, hints, lines)
+        if name in vary:
+            yield f"{lines.at(('vary', name))}: {name} is in settings too: leave one out"
+    for name, values in vary.items():
+        for position, value in enumerate(values):
+            yield from _wrong_value(("vary", name, position), name, value, hints, lines)
+    for number, override in enumerate(experiment.overrides):
+        place = ("overrides", number)
+        yield from _misspelt((*place, "set"), dict(override.set), sorted(fields), option, lines)
+        for name, value in override.set.items():
+            yield from _wrong_value((*place, "set", name), name, value, hints, lines)
+        for axis, names in override.when.named().items():
+            if axis != "model" and axis not in kind.axes:
+                message = f"a cell of {experiment.kind} is of no single {axis}"
+                yield f"{lines.at((*place, 'when', axis))}: {message}"
+                continue
+            for name in names:
+                if name not in getattr(experiment, f"{axis}s"):
+                    message = unknown(f"{axis} of this experiment", name, getattr(experiment, f"{axis}s"))
+                    yield f"{lines.at((*place, 'when', axis))}: {message}"
+
+
+def _wrong_axes(experiment: Experiment, kind: Kind, lines: Lines) -> Iterator[str]:
+    for name in ("tasks", "methods", "seeds"):
+        given = name in experiment.model_fields_set
+        if given and name not in kind.takes:
+            yield f"{lines.at((name,))}: {experiment.kind} has no use for {name}: leave them out"
+        if name in kind.needs and not getattr(experiment, name):
+            yield f"{lines.at(())}: {experiment.kind} needs {name}"
+    for position, seed in enumerate(experiment.seeds):
+        if seed < 0:
+            yield f"{lines.at(('seeds', position))}: a seed is 0 or more, got {seed}"
+    for position, method in enumerate(experiment.methods):
+        if method not in method_names():
+            yield f"{lines.at(('methods', position))}: {unknown('method', method, method_names())}"
+    for position, task in enumerate(experiment.tasks):
+        try:
+            get_task(task)
+        except InputError as error:
+            yield f"{lines.at(('tasks', position))}: {str(error).removeprefix('--task: ')}"
+
+
+def _unused(experiment: Experiment, lines: Lines) -> Iterator[str]:
+    """Settings that none of the methods uses that they are for."""
+    if experiment.kind not in ("finetune", "sweep"):
+        return
+    named = [(("settings", name), name, experiment.methods) for name in experiment.settings]
+    named += [(("vary", name), name, experiment.methods) for name in experiment.vary]
+    for number, override in enumerate(experiment.overrides):
+        methods = override.when.named().get("method", experiment.methods)
+        named += [(("overrides", number, "set", name), name, methods) for name in override.set]
+    for place, name, methods in named:
+        if name in METHOD_OPTIONS and not any(name in _options_of(method) for method in methods):
+            yield f"{lines.at(place)}: {name} is not used by {', '.join(methods)}: leave it out"
+
+
+def _options_of(method: str) -> frozenset[str]:
+    return get_method(method).options if method in method_names() else frozenset()
+
+
+def _wrong_value(
+    place: Place, name: str, value: Value, hints: dict[str, object], lines: Lines
+) -> Iterator[str]:
+    if name not in hints:
+        return
+    try:
+        pydantic.TypeAdapter(hints[name]).validate_python(value)
+    except pydantic.ValidationError as error:
+        yield f"{lines.at(place)}: {name}: {error.errors()[0]['msg'].lower()}, got {value!r}"

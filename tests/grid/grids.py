@@ -1,0 +1,105 @@
+"""What tests of grids share: how an experiment is written, and engines without processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from sparsegrad_cli.grid.engine import Event, Lost
+from sparsegrad_cli.grid.kinds import GridCell, Outcome
+from sparsegrad_cli.grid.work import Ended, Job, Progress, Sight, do
+
+Document = dict[str, Any]  # as YAML gives it
+Told = Progress | Ended | Lost
+Answer = Callable[[Job, int], Told]  # what becomes of a job, given for the n-th time
+
+
+class Write(Protocol):
+    """See the fixture `write`."""
+
+    def __call__(self, name: str = ..., settings: Document | None = ..., **keys: object) -> Path: ...
+
+
+@dataclass
+class Scripted:
+    """An `Engine` that says of every cell what it is told to."""
+
+    answer: Answer
+    workers: int = 2
+    given: list[Job] = field(default_factory=list)
+    is_open: bool = False
+    _at_work: dict[int, Job] = field(default_factory=dict)
+
+    def __enter__(self) -> Scripted:
+        self.is_open = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.is_open = False
+
+    def free(self) -> list[int]:
+        return [worker for worker in range(self.workers) if worker not in self._at_work]
+
+    def give(self, worker: int, job: Job) -> None:
+        assert worker not in self._at_work
+        assert job.cell.id not in [other.cell.id for other in self._at_work.values()]
+        self._at_work[worker] = job
+        self.given.append(job)
+
+    def events(self, seconds: float) -> list[Event]:
+        found = []
+        for worker, job in list(self._at_work.items()):
+            told = self.answer(job, self.times(job.cell))
+            if not isinstance(told, Progress):
+                del self._at_work[worker]
+            found.append(Event(worker, job, told))
+        return found
+
+    def times(self, cell: GridCell) -> int:
+        """How often a cell was given."""
+        return sum(job.cell.id == cell.id for job in self.given)
+
+
+def here(workers: int = 1) -> Scripted:
+    """An engine that does the cells in this process."""
+    return Scripted(lambda job, _: do(job, Sight()), workers)
+
+
+def done(job: Job, _: int = 1) -> Ended:
+    return Ended(outcome=Outcome(status="done", score=0.5))
+
+
+@dataclass
+class Seen:
+    """A `Board` that remembers."""
+
+    begun: list[str] = field(default_factory=list)
+    ended: dict[str, Outcome] = field(default_factory=dict)
+    left: list[tuple[str, str]] = field(default_factory=list)
+    told: list[Progress] = field(default_factory=list)
+
+    def begin(self, worker: int, cell: GridCell) -> None:
+        self.begun.append(cell.id)
+
+    def progress(self, worker: int, cell: GridCell, now: Progress) -> None:
+        self.told.append(now)
+
+    def end(self, worker: int, cell: GridCell, outcome: Outcome) -> None:
+        assert cell.id not in self.ended
+        self.ended[cell.id] = outcome
+
+    def leave(self, worker: int, cell: GridCell, why: str) -> None:
+        self.left.append((cell.id, why))
+
+
+def cells_named(names: Iterable[str]) -> list[GridCell]:
+    """Cells that no worker of ours could do."""
+    return [GridCell(id=name, kind="finetune", model=name, options={}) for name in names]
