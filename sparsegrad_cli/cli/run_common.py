@@ -96,7 +96,7 @@ def show_plan(
     rows: dict[str, list[str]] = {}
     for standing in stand:
         cell = standing.cell
-        name = " ".join(word for word in (cell.model, cell.task, cell.method) if word)
+        name = " ".join(word for word in (cell.model, cell.task, cell.method, cell.variant) if word)
         told = standing.status if cell.seed is None else f"{cell.seed} {standing.status}"
         rows.setdefault(name, []).append(told)
     width = max(map(len, rows))
@@ -156,7 +156,7 @@ def show(stand: Sequence[Standing], outcomes: Mapping[str, Outcome], results: Pa
 def cell_document(standing: Standing, outcome: Outcome | None = None) -> dict[str, object]:
     """A cell as `--json` shows it."""
     cell = standing.cell
-    known = {name: getattr(cell, name) for name in ("id", "model", "task", "method", "seed")}
+    known = {name: getattr(cell, name) for name in ("id", "model", "task", "method", "variant", "seed")}
     ended = {} if outcome is None else outcome.model_dump(exclude={"status"})
     return {**known, "kind": cell.kind, "status": standing.status, **ended}
 

@@ -59,11 +59,13 @@ def plan_cells(read: ReadExperiment, wanted: Wanted, data: str | None, device: s
                 raise InputError(f"--{axis[:-1]}: {unknown(f'{axis[:-1]} in {read.path}', name, known)}")
         if names:
             changed[axis] = names
+    kind = get_kind(experiment.kind)
     if wanted.seeds:
+        if "seeds" not in kind.takes:
+            raise InputError(f"--seed: {experiment.kind} has no use for seeds: leave it out")
         changed["seeds"] = wanted.seeds
     if data is not None:
         changed["data"] = data
-    kind = get_kind(experiment.kind)
     found: dict[str, GridCell] = {}
     for point in points(experiment.model_copy(update=changed), kind.axes):
         try:
@@ -71,7 +73,10 @@ def plan_cells(read: ReadExperiment, wanted: Wanted, data: str | None, device: s
         except InputError as error:
             raise InputError(read.about(f"{point}: {error}")) from None
         for cell in cells:
-            found.setdefault(cell.id, cell)
+            words = [
+                f"{n.replace('_', '-')} {v}" for n, v in point.varied.items() if cell.options.get(n) == v
+            ]
+            found.setdefault(cell.id, cell.model_copy(update={"variant": ", ".join(words)}))
     return sorted(found.values(), key=lambda cell: cell.seed or 0)
 
 

@@ -21,6 +21,7 @@ class Point:
     seeds: tuple[int, ...]
     data: str
     settings: Mapping[str, Setting]  # option -> value
+    varied: Mapping[str, Setting]  # those of them that tell it from other points
 
     def __str__(self) -> str:
         return " ".join([self.model, *([self.task] if self.task else []), *self.methods])
@@ -36,15 +37,17 @@ def points(experiment: Experiment, axes: frozenset[str]) -> Iterator[Point]:
     split = "method" in axes and bool(experiment.methods)
     methods = [(method,) for method in experiment.methods] if split else [experiment.methods]
     varied = [
-        dict(zip(experiment.vary, values, strict=True))
+        {**dict(zip(experiment.vary, values, strict=True)), **case}
         for values in itertools.product(*experiment.vary.values())
+        for case in experiment.cases
     ]
     for model, task, of_methods, values in itertools.product(experiment.models, tasks, methods, varied):
-        settings: dict[str, Setting] = {**experiment.settings, **values}
+        settings: dict[str, Setting] = dict(experiment.settings)
         for override in experiment.overrides:
             if _fits(override, model, task, of_methods[0] if split else None):
                 settings |= override.set
-        yield Point(model, task, of_methods, experiment.seeds, experiment.data, settings)
+        settings |= values
+        yield Point(model, task, of_methods, experiment.seeds, experiment.data, settings, values)
 
 
 def _fits(override: Override, model: str, task: str | None, method: str | None) -> bool:

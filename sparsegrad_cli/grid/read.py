@@ -34,6 +34,7 @@ class ReadExperiment:
         """A complaint about a cell, with the line of the first setting that it names."""
         experiment = self.experiment
         for names, place in [
+            *((case, ("cases", i)) for i, case in enumerate(experiment.cases)),
             *((override.set, ("overrides", i, "set")) for i, override in enumerate(experiment.overrides)),
             (experiment.vary, ("vary",)),
             (experiment.settings, ("settings",)),
@@ -104,11 +105,17 @@ def _mistakes(experiment: Experiment, kind: Kind, lines: Lines) -> Iterator[str]
     for name, values in vary.items():
         for position, value in enumerate(values):
             yield from _wrong_value(("vary", name, position), name, value, hints, lines)
+    for number, case in enumerate(experiment.cases):
+        yield from _misspelt(("cases", number), dict(case), sorted(fields), option, lines)
+        for name, value in case.items():
+            yield from _wrong_value(("cases", number, name), name, value, hints, lines)
     for number, override in enumerate(experiment.overrides):
         place = ("overrides", number)
         yield from _misspelt((*place, "set"), dict(override.set), sorted(fields), option, lines)
         for name, value in override.set.items():
             yield from _wrong_value((*place, "set", name), name, value, hints, lines)
+            if name in vary:
+                yield f"{lines.at((*place, 'set', name))}: {name} is in vary too: leave one out"
         for axis, names in override.when.named().items():
             if axis != "model" and axis not in kind.axes:
                 message = f"a cell of {experiment.kind} is of no single {axis}"
@@ -146,6 +153,8 @@ def _unused(experiment: Experiment, lines: Lines) -> Iterator[str]:
         return
     named = [(("settings", name), name, experiment.methods) for name in experiment.settings]
     named += [(("vary", name), name, experiment.methods) for name in experiment.vary]
+    for number, case in enumerate(experiment.cases):
+        named += [(("cases", number, name), name, experiment.methods) for name in case]
     for number, override in enumerate(experiment.overrides):
         methods = override.when.named().get("method", experiment.methods)
         named += [(("overrides", number, "set", name), name, methods) for name in override.set]

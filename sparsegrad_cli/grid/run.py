@@ -12,6 +12,7 @@ from ..errors import InputError, WorkError
 from ..store.hold import is_held
 from .engine import Engine, Event, Lost
 from .kinds import GridCell, Outcome, get_kind
+from .kinds.base import TO_CONTINUE, TO_DO
 from .work import Ended, Job, Progress
 
 TRIES = 3  # of a cell whose workers die over it
@@ -61,6 +62,11 @@ def run_grid(
                 cell = queue.next()
                 if cell is None:
                     break
+                ended = queue.ended_elsewhere(cell)
+                if ended is not None:
+                    queue.settle(cell, ended)
+                    board.end(worker, cell, ended)
+                    continue
                 board.begin(worker, cell)
                 engine.give(worker, make_job(cell, queue.reason_to_give_up(cell)))
             for event in engine.events(LOOK_SECONDS):
@@ -74,6 +80,7 @@ class _Queue:
     def __init__(self, cells: Sequence[GridCell], results: Path) -> None:
         self._waiting = deque(cells)
         self._results = results
+        self._stood = {cell.id: self._status(cell) for cell in cells}
         self._elsewhere: deque[tuple[float, GridCell]] = deque()  # when to look again, at which
         self._at_work: set[str] = set()
         self._deaths: Counter[str] = Counter()
@@ -96,6 +103,16 @@ class _Queue:
             self._at_work.add(cell.id)
             return cell
         return None
+
+    def ended_elsewhere(self, cell: GridCell) -> Outcome | None:
+        """What another process has made of it since we began."""
+        status = self._status(cell)
+        if status in (TO_DO, TO_CONTINUE, self._stood[cell.id]):
+            return None
+        return Outcome(status=status, error="another process did it")
+
+    def _status(self, cell: GridCell) -> str:
+        return get_kind(cell.kind).status(cell, self._results)
 
     def put_off(self, cell: GridCell) -> None:
         """Another process does it."""
@@ -125,6 +142,10 @@ def _heed(event: Event, queue: _Queue, board: Board) -> None:
     match event.told:
         case Progress() as now:
             board.progress(worker, cell, now)
+        case Lost() if event.job.give_up is not None:  # not even that could be recorded
+            outcome = Outcome(status="failed", error=event.job.give_up)
+            queue.settle(cell, outcome)
+            board.end(worker, cell, outcome)
         case Lost(how):
             board.leave(worker, cell, f"its worker {how}")
             queue.take_back(cell, how)

@@ -10,6 +10,7 @@ seeds: [0, 1, 2]
 data: hub                              hub (default), demo or a directory; `run --data` goes before it
 settings: {epochs: 20, patience: 5}    options of the command of that kind, with underscores
 vary: {density: [0.01, 0.05]}          one cell for each value, or each combination of several
+cases: [{}, {rank: 3}, {support: block}]  one cell for each; before settings and overrides
 overrides:                             of some cells; a later one goes before an earlier one
   - when: {task: [mnli, qqp]}
     set: {batch_size: 32}
@@ -61,4 +62,5 @@ class Experiment(Record):
     data: str = "hub"
     settings: dict[str, Scalar | list[Scalar] | None] = Field(default_factory=dict)
     vary: dict[str, Annotated[tuple[Scalar, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    cases: tuple[dict[str, Scalar | None], ...] = Field(({},), min_length=1)
     overrides: tuple[Override, ...] = ()

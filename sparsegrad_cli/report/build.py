@@ -11,12 +11,12 @@ from .rows import RowRuns, split_rows
 from .table import Cell, Column, Cost, Row, Spread, Table
 
 KINDS = {"complete": "GLUE", "partial": "GLUE", "custom": "own", "synthetic": "synthetic"}
-TABLE = ["model", "kind", "checkpoint", "protocol", "device", "precision"]
+TABLE = ["model", "kind", "checkpoint", "protocol", "freeze_rest", "device", "precision"]
 COLUMN = ["task", "data_revision", "score_name"]  # equal examples and metric: one column
 
 
 def build_tables(done: pd.DataFrame) -> tuple[Table, ...]:
-    """One table for each model, checkpoint, protocol, device, precision and kind of data.
+    """One table for each model, checkpoint, protocol, device, precision, kind of data and what is frozen.
 
     Args:
         done: finished runs, as `read_runs` has them, each once.
@@ -32,7 +32,14 @@ def split_tables(done: pd.DataFrame) -> list[tuple[tuple[str, ...], pd.DataFrame
 
 
 def _table(
-    model: str, kind: str, checkpoint: str, protocol: str, device: str, precision: str, runs: pd.DataFrame
+    model: str,
+    kind: str,
+    checkpoint: str,
+    protocol: str,
+    freeze_rest: bool,
+    device: str,
+    precision: str,
+    runs: pd.DataFrame,
 ) -> Table:
     columns = columns_of(runs)
     rows_runs = split_rows(runs)
@@ -40,10 +47,11 @@ def _table(
     costs = _with_shares([(row, _cost(row.runs, shared)) for row in rows_runs])
     rows = tuple(_row(row, columns, cost) for row, cost in zip(rows_runs, costs, strict=True))
     return Table(
-        title=title(model, kind, columns, protocol),
+        title=title(model, kind, columns, protocol, freeze_rest),
         model=model,
         checkpoint=checkpoint,
         protocol=protocol,
+        freeze_rest=freeze_rest,
         device=device,
         precision=precision,
         data=kind,

@@ -33,8 +33,9 @@ PROTOCOLS = {
 }
 
 
-def title(model: str, kind: str, columns: Sequence[Column], protocol: str) -> str:
-    return f"{subject(model, kind, columns)}, {protocol} protocol"
+def title(model: str, kind: str, columns: Sequence[Column], protocol: str, freeze_rest: bool) -> str:
+    frozen = ", the rest of the model frozen" if freeze_rest else ""
+    return f"{subject(model, kind, columns)}, {protocol} protocol{frozen}"
 
 
 def subject(model: str, kind: str, columns: Sequence[Column]) -> str:

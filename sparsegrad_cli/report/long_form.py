@@ -9,7 +9,7 @@ import pandas as pd
 from .table import Table
 
 CSV_COLUMNS = [
-    *("model", "checkpoint", "protocol", "device", "precision", "data", "method", "settings"),
+    *("model", "checkpoint", "protocol", "freeze_rest", "device", "precision", "data", "method", "settings"),
     *("task", "completeness", "data_revision", "metric", "main", "n", "mean", "std"),
     *("seeds", "collapsed", "majority", "learning_rate", "batch_size", "hyperparameters_from"),
 ]

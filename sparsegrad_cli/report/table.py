@@ -86,12 +86,15 @@ class Row(Record):
 
 
 class Table(Record):
-    """Runs that may be compared: one model from one checkpoint, one protocol, device and precision."""
+    """Runs that may be compared: one model from one checkpoint, one protocol, device and precision,
+    with the rest of the model either trained or frozen.
+    """
 
     title: str
     model: str
     checkpoint: str
     protocol: Protocol
+    freeze_rest: bool  # whether only the adapters and the head were trained
     device: str
     precision: Precision
     data: str  # "GLUE", "own" or "synthetic"

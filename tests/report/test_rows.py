@@ -6,7 +6,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsegrad_cli.report.rows import SETTINGS, split_rows
+from sparsegrad_cli.report.rows import SCHEDULE, SETTINGS, one_schedule_a_task, schedule_of, split_rows
 
 from .runs import CONFIG, OWN
 
@@ -120,10 +120,27 @@ def test_no_run_is_lost_no_cell_mixes_and_no_two_rows_look_alike(runs):
     found = frame(*runs)
     rows = split_rows(found)
     assert sorted(i for row in rows for i in row.runs.index) == list(found.index)
+    of_tasks = one_schedule_a_task(found.to_dict("records"))
+    row_settings = [name for name in SETTINGS if name not in SCHEDULE or not of_tasks]
     names = [(row.method, row.suffix) for row in rows]
     assert len(set(names)) == len(names)
     for row in rows:
         same = row.runs.assign(epochs=row.runs["epochs"].where(row.runs["max_steps"].isna(), None))
-        assert len(same[["method", *SETTINGS]].drop_duplicates()) == 1
-        for _, cell in row.runs.groupby("task"):
-            assert len(cell[["learning_rate", "batch_size"]].drop_duplicates()) == 1
+        assert len(same[["method", *row_settings]].drop_duplicates()) == 1
+        for _, cell in same.groupby("task"):
+            assert len(cell[["learning_rate", "batch_size", *SCHEDULE]].drop_duplicates()) == 1
+    for _, column in found.groupby("task"):
+        schedules = {tuple(schedule_of(run).values()) for run in column.to_dict("records")}
+        assert len(schedules) == 1 or not of_tasks
+
+
+def test_tasks_may_be_trained_for_different_lengths_in_one_row():
+    rows = split_rows(frame({"task": "cola", "epochs": 2.0}, {"task": "rte", "epochs": 1.0, "eval_steps": 5}))
+    assert [(row.suffix, len(row.runs)) for row in rows] == [("", 2)]
+
+
+def test_a_task_that_was_trained_for_two_lengths_makes_rows_that_say_so():
+    rows = split_rows(
+        frame({"task": "cola"}, {"task": "rte", "max_steps": 10}, {"task": "rte", "max_steps": 20, "seed": 1})
+    )
+    assert [row.suffix for row in rows] == ["max-steps 10", "max-steps 20", "epochs 20"]

@@ -29,10 +29,12 @@ class GridCell(Record):
     task: str | None = None
     method: str | None = None
     seed: int | None = None
+    variant: str = ""  # settings that tell it from others of the experiment, in words
     options: dict[str, JsonValue]  # from which a worker plans it again
 
     def __str__(self) -> str:
-        words = [self.model, self.task, self.method, None if self.seed is None else f"seed {self.seed}"]
+        seed = None if self.seed is None else f"seed {self.seed}"
+        words = [self.model, self.task, self.method, self.variant, seed]
         return " ".join(word for word in words if word)
 
 

@@ -49,7 +49,7 @@ class Finetune:
         planned = self._plan(options)
         found = []
         for config in planned.configs:
-            alone = replace(options, seeds=(config.seed,))
+            alone = replace(of_method(options), seeds=(config.seed,))
             cell = GridCell(
                 id=config.run_id(),
                 kind="finetune",

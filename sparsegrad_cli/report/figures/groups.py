@@ -40,7 +40,9 @@ class Panel:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that may be compared: one model from one checkpoint, one protocol, device and precision."""
+    """Runs that may be compared: one model from one checkpoint, one protocol, device and precision,
+    with the rest of the model either trained or frozen.
+    """
 
     title: str
     kind: str  # of the data, as in `Table`
@@ -77,10 +79,10 @@ class Group:
 
 def split_groups(done: pd.DataFrame) -> Iterator[Group]:
     """A group for each table that `build_tables` makes of the same runs."""
-    for (model, kind, _, protocol, *_), runs in split_tables(done):
+    for (model, kind, _, protocol, freeze_rest, *_), runs in split_tables(done):
         columns = columns_of(runs)
         panels = tuple(_panel(column, of_column(column, runs)) for column in columns)
-        yield Group(title(model, kind, columns, protocol), kind, model, runs, panels)
+        yield Group(title(model, kind, columns, protocol, freeze_rest), kind, model, runs, panels)
 
 
 def _panel(column: Column, runs: pd.DataFrame) -> Panel:
