@@ -3,7 +3,11 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-gpu clean
+# where GLUE is: hub, or a directory; and how many runs at a time
+DATA ?= hub
+WORKERS ?= 2
+
+.PHONY: demo test tables lint bench bench-gpu clean
 
 demo: .venv/demo
 	$(BIN)/sparsegrad finetune --model demo --data demo --task sst2 --seed 0 --seed 1 --max-steps 50 \
@@ -12,6 +16,12 @@ demo: .venv/demo
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2
+
+# a small real model on real GLUE, four methods, three seeds: hours on a CPU; goes on where it was stopped
+tables: .venv/demo
+	$(BIN)/sparsegrad run small-glue --data $(DATA) --workers $(WORKERS)
+	$(BIN)/sparsegrad run small-figures --data $(DATA)
+	$(BIN)/sparsegrad report --compare paper --format md,latex,html,csv
 
 lint: .venv/dev
 	$(BIN)/ruff check .
