@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import PositiveInt
+
 from ..core import FORMS, SUPPORTS
 from ..errors import InputError, unknown
 from ..methods import get_method, method_names
@@ -27,12 +29,12 @@ class Choices(SubjectChoices):
     supports: Sequence[str] = ()
     freeze_rest: bool = False
     density: float | None = None
-    kept: int | None = None
-    rank: int | None = None
-    calibration_steps: int = 4
-    rounds: int = 3
-    steps: int = 5
-    burn_in: int | None = None
+    kept: PositiveInt | None = None
+    rank: PositiveInt | None = None
+    calibration_steps: PositiveInt = 4
+    rounds: PositiveInt = 3
+    steps: PositiveInt = 5
+    burn_in: PositiveInt | None = None
 
 
 def plan(choices: Choices) -> tuple[BenchConfig, Found]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
+from pydantic import PositiveInt
 from transformers import PreTrainedModel
 
 from ..core import UnsupportedModelError, find_mlp_linears
@@ -31,12 +32,12 @@ class SubjectChoices:
 
     model: str
     init: Init = "pretrained"
-    layers: int | None = None
+    layers: PositiveInt | None = None
     task: str | None = None
     data: str = "hub"
     device: str = "auto"
     precision: Precision = "fp32"
-    batch_size: int | None = None
+    batch_size: PositiveInt | None = None
     length: int = 128
     pad_to_max: bool = False
     seed: int = 0

@@ -94,7 +94,7 @@ def measure(
         return 0
     from ..bench.plan import Choices, plan
     from ..bench.run import run_bench
-    from ..report.bench_plot import save_plot
+    from ..report.bench.plot import save_plot
 
     choices = Choices(
         model=model,

@@ -68,7 +68,7 @@ def show(done: Bench, as_json: bool, quiet: bool) -> None:
     """Prints a result, as JSON or as tables."""
     from rich.console import Console
 
-    from ..report.bench_words import print_bench
+    from ..report.bench.words import print_bench
 
     if as_json:
         result = done.result.model_dump(mode="json")

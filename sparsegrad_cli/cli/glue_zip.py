@@ -58,7 +58,7 @@ def write_glue_zip(
         InputError, WorkError: as `write_submission`.
     """
     from ..report.submission import write_submission
-    from ..report.submission_runs import Wanted
+    from ..report.submission.runs import Wanted
 
     made = write_submission(path, folders, Wanted(**choice), fill_majority=fill is not None)
     if as_json:

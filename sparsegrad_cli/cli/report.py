@@ -65,7 +65,7 @@ def report(
     from rich.console import Console
 
     from ..report import build_report
-    from ..report.files import DEFAULT_FORMATS, read_formats
+    from ..report.formats.files import DEFAULT_FORMATS, read_formats
 
     chosen = read_formats(formats) if formats else DEFAULT_FORMATS
     made = build_report(folders, compare=compare is not None)

@@ -14,9 +14,9 @@ from rich.console import Console
 from ..errors import InputError, WorkError
 from ..methods import method_names
 from ..models.checkpoint import fetch_weights, find_checkpoint
-from ..report.sweep_params import space_words
-from ..report.sweep_plot import save_plot
-from ..report.sweep_words import print_sweeps
+from ..report.sweep.params import space_words
+from ..report.sweep.plot import save_plot
+from ..report.sweep.words import print_sweeps
 from ..store.schema import Result
 from ..sweep.best import best_path
 from ..sweep.command import SEEDS, finetune_command

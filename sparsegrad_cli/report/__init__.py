@@ -17,17 +17,17 @@ from ..gradients.folder import read_gradients
 from ..store.atomic import write_text
 from ..store.parts import read_parts
 from ..sweep.folder import ReadSweep, read_sweeps
-from .bench_words import section as bench_section
+from .bench.words import section as bench_section
 from .build import build_tables
 from .compare import compare_tables
-from .compare_table import ComparedTable
-from .compare_words import compared_section
+from .compare.table import ComparedTable
+from .compare.words import compared_section
 from .document import Chapter, Document
-from .files import DEFAULT_FORMATS, FORMATS
+from .formats.files import DEFAULT_FORMATS, FORMATS
 from .read import holds_runs, read_runs
 from .section import Section
 from .significance import Significance, find_significance, read_out
-from .significance_words import significance_section
+from .significance.words import significance_section
 from .sweep import sweep_sections
 from .table import Table
 from .table_section import table_section
@@ -55,7 +55,7 @@ class Report:
         """Draws the tables as wide as the console lets them."""
         from rich.text import Text
 
-        from .terminal import print_section
+        from .formats.terminal import print_section
 
         compared = [compared_section(table) for table in self.comparison]
         for section in [

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pydantic
+
 from ..errors import WorkError
 from .atomic import write_text
 from .hold import held
 from .schema import Environment, Record, Result, RunConfig
-
 
 TEST_PREDICTIONS = "test_predictions.parquet"
 

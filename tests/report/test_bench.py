@@ -12,10 +12,10 @@ from sparsegrad_cli.bench.run import summarize, with_ratios
 from sparsegrad_cli.bench.schema import BenchConfig, BenchResult, Memory, Peaks, RowSpec, hash_of
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.report.bench import bench_section
-from sparsegrad_cli.report.bench_paper import paper_costs
-from sparsegrad_cli.report.bench_plot import save_plot
-from sparsegrad_cli.report.bench_words import section
-from sparsegrad_cli.report.markdown import section_markdown
+from sparsegrad_cli.report.bench.paper import paper_costs
+from sparsegrad_cli.report.bench.plot import save_plot
+from sparsegrad_cli.report.bench.words import section
+from sparsegrad_cli.report.formats.markdown import section_markdown
 from sparsegrad_cli.store.schema import Environment
 
 ROWS = (

@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sparsegrad_cli.report.bootstrap import holm, mean_difference, paired_difference, resample_scores
-from sparsegrad_cli.report.weighted_metrics import find_metric
+from sparsegrad_cli.report.significance.bootstrap import (
+    holm,
+    mean_difference,
+    paired_difference,
+    resample_scores,
+)
+from sparsegrad_cli.report.significance.weighted_metrics import find_metric
 
 ACCURACY = find_metric("accuracy", 2)
 

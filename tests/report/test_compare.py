@@ -10,8 +10,8 @@ import pytest
 from sparsegrad_cli.paper import GLUE
 from sparsegrad_cli.report import build_report
 from sparsegrad_cli.report.compare import compare_sections
-from sparsegrad_cli.report.compare_table import ComparedTable
-from sparsegrad_cli.report.compare_words import compared_section
+from sparsegrad_cli.report.compare.table import ComparedTable
+from sparsegrad_cli.report.compare.words import compared_section
 from sparsegrad_cli.sweep.folder import write_sweep
 
 from ..sweep.fabricate import ENVIRONMENT, make_config, make_sweep, make_trial

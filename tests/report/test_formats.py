@@ -12,7 +12,7 @@ import pytest
 
 from sparsegrad_cli.errors import InputError, WorkError
 from sparsegrad_cli.report import build_report
-from sparsegrad_cli.report.files import FORMATS, read_formats
+from sparsegrad_cli.report.formats.files import FORMATS, read_formats
 
 from .runs import write_run
 

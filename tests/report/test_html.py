@@ -9,8 +9,8 @@ from html import unescape
 
 import pytest
 
-from sparsegrad_cli.report.html import to_html
-from sparsegrad_cli.report.html_table import sort_value
+from sparsegrad_cli.report.formats.html import to_html
+from sparsegrad_cli.report.formats.html_table import sort_value
 
 from .documents import SPECIAL, hard_document
 

@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from sparsegrad_cli.report.latex import to_latex
-from sparsegrad_cli.report.latex_text import latex, running
+from sparsegrad_cli.report.formats.latex import to_latex
+from sparsegrad_cli.report.formats.latex_text import latex, running
 
 from .documents import hard_document
 

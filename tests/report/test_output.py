@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from sparsegrad_cli.report import Report, build_report
-from sparsegrad_cli.report.files import FORMATS
-from sparsegrad_cli.report.markdown import to_markdown
+from sparsegrad_cli.report.formats.files import FORMATS
+from sparsegrad_cli.report.formats.markdown import to_markdown
 
 from .runs import write_run
 

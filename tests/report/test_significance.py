@@ -11,7 +11,7 @@ import pytest
 from sparsegrad_cli.report.build import build_tables
 from sparsegrad_cli.report.read import read_runs
 from sparsegrad_cli.report.significance import Comparison, Significance, find_significance, read_out
-from sparsegrad_cli.report.significance_words import significance_section, significance_sections
+from sparsegrad_cli.report.significance.words import significance_section, significance_sections
 
 from .runs import write_run
 

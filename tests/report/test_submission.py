@@ -12,7 +12,7 @@ import pytest
 
 from sparsegrad_cli.errors import InputError, WorkError
 from sparsegrad_cli.report.submission import check_zip, write_submission
-from sparsegrad_cli.report.submission_runs import Wanted
+from sparsegrad_cli.report.submission.runs import Wanted
 from sparsegrad_cli.tasks import get_task
 from sparsegrad_cli.tasks.leaderboard import LEADERBOARD
 

@@ -16,8 +16,8 @@ from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.report import Report, build_report
 from sparsegrad_cli.report.section import Section
 from sparsegrad_cli.report.sweep import sweep_sections
-from sparsegrad_cli.report.sweep_plot import save_plot
-from sparsegrad_cli.report.sweep_words import print_sweeps
+from sparsegrad_cli.report.sweep.plot import save_plot
+from sparsegrad_cli.report.sweep.words import print_sweeps
 from sparsegrad_cli.sweep.folder import ReadSweep, write_sweep
 from sparsegrad_cli.sweep.schema import Sweep
 from sparsegrad_cli.sweep.space import Range
@@ -295,7 +295,7 @@ def test_every_odd_study_has_a_picture_and_words(tmp_path, name):
 
 
 def test_reporting_sweeps_loads_neither_torch_nor_optuna():
-    modules = "sparsegrad_cli.report.sweep_words, sparsegrad_cli.report.sweep_plot"
+    modules = "sparsegrad_cli.report.sweep.words, sparsegrad_cli.report.sweep.plot"
     code = (
         f"import sys, {modules}; print({{'torch', 'transformers', 'datasets', 'optuna'}} & set(sys.modules))"
     )

@@ -6,7 +6,7 @@ from matplotlib.lines import Line2D
 
 from ...gradients.folder import Gradients
 from ...gradients.schema import Place
-from ..bench_caption import short_name
+from ..bench.caption import short_name
 from .style import DARK, DASHES
 
 ORIGINAL, BASIS = "#c1651a", "#1f6fb2"

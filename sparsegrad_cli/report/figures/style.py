@@ -17,7 +17,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from ...store.atomic import write_atomically
-from ..bench_plot import COLOURS, OTHER
+from ..bench.plot import COLOURS, OTHER
 
 WIDTH = 7.0  # of every figure, in inches
 DARK, GREY, FAINT = "#222222", "#666666", "#eeeeee"

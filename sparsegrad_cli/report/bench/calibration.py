@@ -1,0 +1,69 @@
+"""A comparison of calibrations as tables."""
+
+from __future__ import annotations
+
+from ...bench.folder import Bench
+from ...bench.schema import CalibrationConfig, CalibrationResult, CalibrationRow
+from ..layout import Part
+from ..numbers import DASH, megabytes, speed
+from ..section import Section
+from .caption import code, machine, model, short_name
+from .paper import paper_calibration_seconds
+
+WAYS = {"sums": "running sums (ours)", "svd": "stack and SVD (paper)"}
+LEGEND = {
+    "seconds": "passes over the batches and decomposition; gradients: the passes, until the stack is whole",
+    "added": "peak above the model, passes included: resident set on a CPU, allocator on CUDA",
+    "angle": "largest principal angle between the leading directions of both, those that carry 90% of the "
+    "energy; 0° is the same space, whatever the signs",
+}
+
+
+def calibration_section(bench: Bench) -> Section:
+    """The section of `bench calibrate`."""
+    config, result = bench.config, bench.result
+    assert isinstance(config, CalibrationConfig)
+    assert isinstance(result, CalibrationResult)
+    rows = result.rows
+    base = next((row.seconds for row in rows if row.by == "svd"), None)
+    costs = [
+        _part("calibration", [WAYS[row.by] for row in rows]),
+        _part("batches", [str(row.steps) for row in rows]),
+        _part("seconds", [speed(row.seconds) for row in rows]),
+        _part("gradients", [speed(row.gradient_seconds) for row in rows]),
+        _part("vs SVD", [_share(row, base, config.steps) for row in rows]),
+        _part("added MB", [megabytes(row.added_bytes) for row in rows]),
+    ]
+    found = result.agreement
+    agreement = [
+        _part("MLP linear", [f"{a.kind} {a.side}" for a in found]),
+        _part("directions", [f"{a.directions} of {a.size}" for a in found]),
+        _part("cosine", [f"{a.cosine:.6f}" for a in found]),
+        _part("angle", [f"{a.degrees:.3f}°" for a in found]),
+    ]
+    paper = paper_calibration_seconds(config.model)
+    shape = f"{config.batch_size} × {config.length}, {config.task or 'random tokens'}"
+    told = {
+        "ran on": machine(bench),
+        "model": model(config),
+        "batches": shape,
+        "paper": f"{paper:g} s on a Xeon" if paper else "",
+        "code": code(bench.environment),
+        **LEGEND,
+    }
+    return Section(
+        title=f"{short_name(config.model)}: calibration by {config.steps} batches",
+        grids=[costs, agreement] if found else [costs],
+        notes=[f"{WAYS[row.by]}: {row.status} ({row.error})" for row in rows if row.status != "done"],
+        caption={name: text for name, text in told.items() if text},
+    )
+
+
+def _part(head: str, texts: list[str]) -> Part:
+    return Part([head], [[text] for text in texts])
+
+
+def _share(row: CalibrationRow, base: float | None, steps: int) -> str:
+    if row.seconds is None or not base or row.steps != steps:
+        return DASH
+    return f"{row.seconds / base:.2f}"

@@ -1,0 +1,1 @@
+"""A document drawn: for the terminal, as Markdown, LaTeX, HTML and CSV."""

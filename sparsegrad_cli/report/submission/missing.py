@@ -1,0 +1,67 @@
+"""What a submission lacks, and what to type for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...store.read_record import read_record
+from ...store.schema import RunConfig
+from ...tasks.leaderboard import HiddenSplit
+from ...training.choices import Choices
+from ..read import TAKE_AWAY
+from .runs import Candidate
+
+NO_OPTION = {"task", "model_revision", "data_revision"}  # of a run's configuration
+OF_TASK = {"learning_rate", "batch_size"}  # chosen for each task anew
+
+
+def missing_words(chosen: Candidate, missing: Sequence[tuple[str, HiddenSplit]]) -> str:
+    """The files, each with its task, and the commands that predict them.
+
+    Args:
+        missing: splits that no run has predicted, each after its task.
+    """
+    words = [f"no predictions for {', '.join(f'{split.file} ({task})' for task, split in missing)}"]
+    commands: dict[str, list[str]] = {}
+    for task in dict.fromkeys(task for task, _ in missing):
+        commands.setdefault(_command(chosen, task), []).append(task)
+    for command, (first, *others) in commands.items():
+        also = f" (and so with --task {', '.join(others)})" if others else ""
+        words.append(f"sparsegrad finetune --task {first} {command} --predict-test{also}")
+    for task, split in missing:
+        if split.optional and task in chosen.tasks:
+            words.append(
+                f"{split.file} needs {split.place}.jsonl.gz or {split.tsv} in the directory given to --data"
+            )
+        if split.majority is not None:
+            words.append(f"{split.file} is filled with one class by --fill-missing majority")
+    return "; ".join(words)
+
+
+def _command(chosen: Candidate, task: str) -> str:
+    """The options of the run that is there for the task; else those of another task that all tasks share."""
+    for runs in (chosen.predicted, chosen.others):
+        of_task = runs[runs["task"] == task]
+        if not of_task.empty:
+            return _options(of_task["folder"].iloc[0], leave_out=NO_OPTION)
+    return _options(chosen.predicted["folder"].iloc[0], leave_out=NO_OPTION | OF_TASK)
+
+
+def _options(folder: Path, leave_out: set[str]) -> str:
+    config = read_record(RunConfig, folder / "config.json", TAKE_AWAY)
+    defaults = {field.name: field.default for field in dataclasses.fields(Choices)}
+    given = {"basis": "FILE" if config.basis else None, "epochs": None if config.max_steps else config.epochs}
+    words = []
+    for name, value in {**config.model_dump(exclude=leave_out), **given}.items():
+        if value is None or value is False or (name != "seed" and value == defaults.get(name)):
+            continue
+        flag = "--" + name.replace("_", "-")
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        words += [flag] if value is True else [flag, text]
+    results = folder.parent.parent  # of results/runs/<id>
+    if results != Path("results"):
+        words += ["--output", str(results)]
+    return shlex.join(words)
