@@ -16,6 +16,7 @@ from .optimizer import SparseAdamW, touched_entries
 from .selection import kept_entries, leading_block, top_entries
 from .sparsegrad import (
     FORMS,
+    IN_BACKWARD,
     SUPPORTS,
     Form,
     Support,
@@ -30,6 +31,7 @@ from .streamed import StreamedLinear
 __all__ = [
     "FAMILIES",
     "FORMS",
+    "IN_BACKWARD",
     "SUPPORTS",
     "Basis",
     "BasisMismatchError",

@@ -15,7 +15,8 @@ from .selection import kept_entries
 from .streamed import StreamedLinear
 
 Form = Literal["streamed", "lean", GradForm]
-FORMS: tuple[Form, ...] = ("streamed", "lean", *get_args(GradForm))
+IN_BACKWARD: tuple[Form, ...] = ("streamed", "lean")  # take their step there, before gradients can be summed
+FORMS: tuple[Form, ...] = (*IN_BACKWARD, *get_args(GradForm))
 Support = Literal["dynamic", ConfinedSupport]
 SUPPORTS: tuple[Support, ...] = ("dynamic", *get_args(ConfinedSupport))
 

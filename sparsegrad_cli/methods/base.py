@@ -26,6 +26,7 @@ class Settings:
     kept: int | None = None  # the same as a number of entries
     support: Support = "dynamic"
     form: Form = "streamed"  # with the dynamic support
+    accumulates: bool = False  # several backward passes make one step
     rank: int | None = None
     sparse_learning_rate: float | None = None  # of the chosen entries; None: that of the rest
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from ..core import Basis, SparseAdamW, apply_meprop, merge
+from ..core import Basis, SparseAdamW, apply_meprop, find_mlp_linears, merge
 from .base import Settings, choose_trained, kept_at_a_step, masked_adamw
 
 
@@ -22,7 +22,9 @@ class MeProp:
     ) -> None:
         self.model = model
         self.settings = settings
-        self.adapted = [layer.weight for layer in apply_meprop(model)]
+        # a streamed layer would step before the gradients are summed
+        layers = [place.linear for place in find_mlp_linears(model)] if settings.accumulates else None
+        self.adapted = [layer.weight for layer in layers or apply_meprop(model)]
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
     def optimizer(self, learning_rate: float) -> SparseAdamW:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import nn
 from torch.optim import Optimizer
 
-from ..core import Basis, apply_confined, apply_sparsegrad, merge
+from ..core import IN_BACKWARD, Basis, apply_confined, apply_sparsegrad, merge
 from .base import Settings, adamw, choose_trained, kept_at_a_step, masked_adamw
 
 
@@ -32,7 +32,9 @@ class SparseGrad:
             layers = apply_confined(model, basis, settings.support, settings.density, settings.kept)
             self.adapted = [layer.values for layer in layers]
         else:
-            self.adapted = [layer.weight for layer in apply_sparsegrad(model, basis, settings.form)]
+            too_early = settings.accumulates and settings.form in IN_BACKWARD
+            form = "folded" if too_early else settings.form
+            self.adapted = [layer.weight for layer in apply_sparsegrad(model, basis, form)]
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
     def optimizer(self, learning_rate: float) -> Optimizer:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from ..core import Basis, BasisMismatchError, UnsupportedModelError, find_mlp_linears
+from ..core import IN_BACKWARD, Basis, BasisMismatchError, UnsupportedModelError, find_mlp_linears
 from ..errors import InputError
 from ..methods import get_method
 from ..methods.base import Settings
@@ -16,7 +16,6 @@ from ..models.checkpoint import Checkpoint, find_checkpoint
 from ..models.load import load_tokenizer
 from ..models.skeleton import skeleton
 from ..store.basis_file import load_basis
-from ..store.names import Form
 from ..store.schema import RunConfig
 from ..tasks import get_task
 from ..tasks.data import TaskData, load_data
@@ -31,7 +30,6 @@ DEFAULT_EPOCHS = 20.0
 DEFAULT_DENSITY = 0.01
 DEFAULT_CALIBRATION_STEPS = 30
 LORA_RANK, LORA_RANK_LARGE, LARGE_HIDDEN_SIZE = 7, 10, 1024
-IN_BACKWARD = ("streamed", "lean")  # forms that step while backward goes on
 
 
 @dataclass(frozen=True)
@@ -140,25 +138,19 @@ def plan_on(ground: Ground, choices: Choices, source: str | None = None) -> Plan
     return Plan(configs, ground.checkpoint, ground.data, hyperparameters, ground.basis)
 
 
-def default_form(accumulation_steps: int | None) -> Form:
-    """The form of the exact method: one that steps in backward cannot sum the gradients of several parts."""
-    return "folded" if (accumulation_steps or 1) > 1 else "streamed"
-
-
 def settings_of(config: RunConfig, accumulation_steps: int = 1) -> Settings:
     """What a run tells its method.
 
     Args:
-        accumulation_steps: parts of a batch; with several, a form that steps in backward gives way to one
-            that trains the same and does not.
+        accumulation_steps: parts that each batch is worked on in.
     """
-    steps_too_early = accumulation_steps > 1 and config.form in IN_BACKWARD
     return Settings(
         freeze_rest=config.freeze_rest,
         density=config.density,
         kept=config.kept,
         support=config.support or "dynamic",
-        form=default_form(accumulation_steps) if steps_too_early else config.form or "streamed",
+        form=config.form or "streamed",
+        accumulates=accumulation_steps > 1,
         rank=config.rank,
         sparse_learning_rate=config.sparse_learning_rate,
     )
@@ -222,6 +214,7 @@ def _config(
     density = choices.density if choices.density or choices.kept else DEFAULT_DENSITY
     steps = None if choices.basis else choices.calibration_steps or DEFAULT_CALIBRATION_STEPS
     support = choices.support or "dynamic" if "support" in used else None
+    parts = choices.accumulation_steps or 1
     large = getattr(ground.model.config, "hidden_size", 0) >= LARGE_HIDDEN_SIZE
     return RunConfig(
         model=choices.model,
@@ -247,12 +240,12 @@ def _config(
         kept=choices.kept if "kept" in used else None,
         density=density if "density" in used else None,
         support=support,
-        form=choices.form or default_form(choices.accumulation_steps) if support == "dynamic" else None,
+        form=choices.form or ("folded" if parts > 1 else "streamed") if support == "dynamic" else None,
         calibration_steps=steps if "calibration_steps" in used else None,
         basis=_sha256(choices.basis) if choices.basis and "basis" in used else None,
         rank=choices.rank or (LORA_RANK_LARGE if large else LORA_RANK) if "rank" in used else None,
         sparse_learning_rate=choices.sparse_learning_rate if "sparse_learning_rate" in used else None,
-        accumulation_steps=choices.accumulation_steps if (choices.accumulation_steps or 1) > 1 else None,
+        accumulation_steps=parts if parts > 1 else None,
     )
 
 
