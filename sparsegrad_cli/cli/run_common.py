@@ -14,7 +14,7 @@ from rich.console import Console
 from ..errors import InputError, WorkError
 from ..grid.engine import Engine
 from ..grid.estimate import Estimate, estimate
-from ..grid.estimate_words import estimate_words
+from ..grid.estimate.words import estimate_words
 from ..grid.kinds import GridCell, Outcome, get_kind
 from ..grid.kinds.base import DONE, Estimable
 from ..grid.local import LocalEngine

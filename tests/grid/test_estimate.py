@@ -13,8 +13,8 @@ from sparsegrad_cli.bench.folder import write_bench
 from sparsegrad_cli.bench.plan import plan as plan_bench
 from sparsegrad_cli.bench.run import run_bench
 from sparsegrad_cli.grid.estimate import Estimate, estimate
-from sparsegrad_cli.grid.estimate_words import duration_words, estimate_words
-from sparsegrad_cli.grid.planned import Planned
+from sparsegrad_cli.grid.estimate.planned import Planned
+from sparsegrad_cli.grid.estimate.words import duration_words, estimate_words
 from sparsegrad_cli.store.environment import describe_environment, hardware
 from sparsegrad_cli.store.schema import Result, RunConfig
 from sparsegrad_cli.training.choices import Choices
@@ -42,11 +42,6 @@ def choices(tmp_path_factory: pytest.TempPathFactory) -> Choices:
         epochs=2,
         length=24,
     )
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def plan_runs(choices: Choices, **changes: object) -> list[Planned]:

@@ -14,7 +14,7 @@ from ...errors import InputError
 from ...store.names import Status
 from ...store.schema import Record
 from ...training.callbacks import Watch
-from ..planned import Planned
+from ..estimate.planned import Planned
 from ..point import Point
 
 DONE, TO_DO, TO_CONTINUE = "done", "to do", "to continue"

@@ -16,7 +16,7 @@ from ...training.choices import Choices
 from ...training.params import read_params
 from ...training.plan import Ground, Plan, find_ground, of_method, plan_on
 from ...training.run import record_failure, run
-from ..planned import Planned
+from ..estimate.planned import Planned
 from ..point import Point
 from .base import TO_CONTINUE, TO_DO, GridCell, How, Outcome, as_json, chosen, from_json
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from transformers import PreTrainedModel
 
-from ..core import find_mlp_linears
-from ..store.schema import RunConfig
-from ..training.calibration import PROBE_STEPS
-from ..training.footprint import Costs, Footprint, costs
-from ..training.loop import EVAL_BATCH_SIZE
+from ...core import find_mlp_linears
+from ...store.schema import RunConfig
+from ...training.calibration import PROBE_STEPS
+from ...training.footprint import Costs, Footprint, costs
+from ...training.loop import EVAL_BATCH_SIZE
 from .past import Setting
 from .planned import Planned
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..core import (
+from ...core import (
     Basis,
     Corner,
     KindBasis,
@@ -33,11 +33,11 @@ from ..core import (
     find_mlp_linears,
     kept_entries,
 )
-from ..methods import get_method
-from ..models.random import head_parameters
-from ..store.schema import Record, RunConfig
+from ...methods import get_method
+from ...models.random import head_parameters
+from ...store.schema import Record, RunConfig
+from ..plan import settings_of
 from .moment_growth import MomentGrowth, moment_growth
-from .plan import settings_of
 from .rehearsal import Batch, Phase, Rehearsal, rehearse
 
 MaskedLayer = SparseGradLinear | StreamedLinear

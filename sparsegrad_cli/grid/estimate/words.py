@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from .estimate import Estimate
+from . import Estimate
 
 MINUTE, HOUR = 60, 3600
 

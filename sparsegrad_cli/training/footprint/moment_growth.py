@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..core.moments import PAGE
+from ...core.moments import PAGE
 
 GROWTH = {"sparsegrad": (4.5, 0.43), "meprop": (7.1, 0.56)}  # method -> a, b
 INDEX, MOMENT = 4, 4  # bytes: of a page's place, of one moment of one entry

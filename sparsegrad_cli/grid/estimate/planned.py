@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from ..models.checkpoint import Checkpoint
-from ..store.schema import RunConfig
-from ..training.plan import Plan
+from ...models.checkpoint import Checkpoint
+from ...store.schema import RunConfig
+from ...training.plan import Plan
 from .lengths import Lengths, Texts, lengths, sample_texts
 
 

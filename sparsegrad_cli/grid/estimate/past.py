@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..bench.folder import Bench, read_benches
-from ..bench.schema import BenchConfig, BenchResult
-from ..methods import get_method
-from ..store.read_record import read_record
-from ..store.schema import Environment, Result, RunConfig
+from ...bench.folder import Bench, read_benches
+from ...bench.schema import BenchConfig, BenchResult
+from ...methods import get_method
+from ...store.read_record import read_record
+from ...store.schema import Environment, Result, RunConfig
 
 RUNS = ("runs/*", "sweeps/*/runs/*")
 Hardware = Mapping[str, str | int]
