@@ -12,6 +12,7 @@ import typer
 from . import options as opt
 
 if TYPE_CHECKING:
+    from ..grid.estimate import Estimate
     from ..tasks.data import TaskData
     from ..training.choices import Choices
     from ..training.plan import Plan
@@ -99,7 +100,7 @@ def finetune(
     plans = _plans(choices, params)
     test = _test_splits(plans, output) if predict_test else None
     if dry_run:
-        _show_plan(plans, output, as_json, test)
+        _show_plan(plans, output, save_model, as_json, test)
         return 0
     results = train_all(
         plans,
@@ -136,7 +137,25 @@ def _test_splits(plans: Sequence[Plan], output: Path) -> TaskData:
     return test
 
 
-def _show_plan(plans: Sequence[Plan], output: Path, as_json: bool, test: TaskData | None) -> None:
+def _estimate(plans: Sequence[Plan], output: Path, save_model: bool) -> Estimate:
+    """What the runs will take that are not done."""
+    from ..grid.estimate import Planned, estimate
+    from ..models.skeleton import skeleton
+    from ..store.run_folder import RunFolder
+
+    todo = [
+        Planned.of(config, planned, skeleton(planned.checkpoint))
+        for planned in plans
+        for config in planned.configs
+        if not RunFolder(output, config).is_done()
+    ]
+    return estimate(todo, [output] if output.is_dir() else [], keep_model=save_model)
+
+
+def _show_plan(
+    plans: Sequence[Plan], output: Path, save_model: bool, as_json: bool, test: TaskData | None
+) -> None:
+    from ..grid.estimate.words import estimate_words
     from ..store.run_folder import RunFolder
     from ..tasks.leaderboard import LEADERBOARD
     from ..training.predict_test import has_test_predictions
@@ -159,8 +178,14 @@ def _show_plan(plans: Sequence[Plan], output: Path, as_json: bool, test: TaskDat
         )
         if test is not None:
             cells[-1]["test_predictions"] = "done" if has_test_predictions(folder, test) else "to do"
+    estimated = _estimate(plans, output, save_model)
     if as_json:
-        print(json.dumps({"cells": cells, "config": [config.model_dump() for config in configs]}, indent=2))
+        document = {
+            "cells": cells,
+            "config": [config.model_dump() for config in configs],
+            "estimate": estimated.model_dump(mode="json"),
+        }
+        print(json.dumps(document, indent=2))
         return
     record = plans[0].data.record()
     rows = ", ".join(f"{split} {count}" for split, count in record.rows.items())
@@ -181,3 +206,4 @@ def _show_plan(plans: Sequence[Plan], output: Path, as_json: bool, test: TaskDat
         print(
             f"{cell['id']}  {cell['task']} {cell['method']} seed {cell['seed']}  {cell['status']}{predicted}"
         )
+    print(f"estimate       {estimate_words(estimated)}")

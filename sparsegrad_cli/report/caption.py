@@ -57,6 +57,7 @@ def caption(
         "training": training_words(runs),
         "methods": method_words(runs),
         "learning rate": _recipes(columns, rows),
+        "memory": _parts_words(runs),
         "data": data_words(columns),
         "checkpoint": f"{first['model']}, {short_identity(first['checkpoint'])}",
         "ran on": machine_words(runs),
@@ -102,6 +103,16 @@ def training_words(runs: pd.DataFrame) -> str:
             words.append(text.format(told))
     flags = {"pad_to_max": "padded to them", "freeze_rest": "only adapters and head trained"}
     return ", ".join([*words, *(text for name, text in flags.items() if shared.get(name))])
+
+
+def _parts_words(runs: pd.DataFrame) -> str:
+    """Runs that could not hold a whole batch, and so summed the gradients of its parts."""
+    split = [run for run in runs.to_dict("records") if run["parts_taken"] > (run["accumulation_steps"] or 1)]
+    if not split:
+        return ""
+    which = ", ".join(sorted({f"{run['method']} on {run['task']}" for run in split}))
+    count = "1 run" if len(split) == 1 else f"{len(split)} runs"
+    return f"{count} ran out of it and worked on each batch in parts ({which})"
 
 
 def _number(value: Setting) -> str:

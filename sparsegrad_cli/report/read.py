@@ -27,7 +27,8 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
 
     Returns:
         One row a run, as the files have it (None stays None): the keys of `RunConfig`; of `Result` all but
-        `parameters` and `data`, whose keys stand in their place, and `epochs`, here `epochs_taken`; of
+        `parameters` and `data`, whose keys stand in their place, `epochs`, here `epochs_taken`, and
+        `accumulation_steps`, here `parts_taken`; of
         `Environment` checkpoint, git_revision, git_dirty and, in words, hardware; `folder`; and `same`,
         equal for runs whose configurations come to the same.
 
@@ -96,8 +97,9 @@ def _read_run(folder: Path) -> dict[str, object]:
     environment = read_record(Environment, folder / "environment.json", TAKE_AWAY)
     return {
         **common,
-        **result.model_dump(exclude={"parameters", "data", "epochs"}),
+        **result.model_dump(exclude={"parameters", "data", "epochs", "accumulation_steps"}),
         "epochs_taken": result.epochs,
+        "parts_taken": result.accumulation_steps,
         **(result.parameters.model_dump() if result.parameters else {}),
         **result.data.model_dump(),
         "checkpoint": environment.checkpoint,

@@ -214,3 +214,23 @@ def test_costs_of_rows_without_a_common_task_are_said_not_to_compare(tmp_path):
     write_run(tmp_path, "ft", task="cola")
     write_run(tmp_path, "lora", task="rte")
     assert "not to be compared" in only_table(tmp_path).caption["cost"]
+
+
+def test_a_run_in_parts_for_want_of_memory_stands_in_its_row_and_is_told(tmp_path):
+    write_run(tmp_path, seed=0)
+    path = write_run(tmp_path, seed=1) / "result.json"
+    path.write_text(path.read_text().replace('"accumulation_steps": 1', '"accumulation_steps": 4'))
+    table = only_table(tmp_path)
+    assert [(row.label, row.cells[0].seeds) for row in table.rows] == [("ft", (0, 1))]
+    assert "1 run ran out of it" in table.caption["memory"]
+    write_run(tmp_path / "whole", seed=0)
+    assert "memory" not in only_table(tmp_path / "whole").caption
+
+
+def test_the_rest_frozen_is_another_table(tmp_path):
+    write_run(tmp_path, seed=0)
+    write_run(tmp_path, seed=0, freeze_rest=True)
+    tables = build_report([tmp_path]).tables
+    assert [table.freeze_rest for table in tables] == [False, True]
+    assert "frozen" in tables[1].title
+    assert [len(table.rows) for table in tables] == [1, 1]
