@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from ..tasks import get_task, task_names
@@ -106,7 +108,12 @@ def of_column(column: Column, runs: pd.DataFrame) -> pd.DataFrame:
 def _row(row: RowRuns, columns: tuple[Column, ...], cost: Cost) -> Row:
     cells = tuple(_cell(column, of_column(column, row.runs)) for column in columns)
     return Row(
-        method=row.method, suffix=row.suffix, cells=cells, average=_average(row, columns, cells), cost=cost
+        method=row.method,
+        suffix=row.suffix,
+        cells=cells,
+        average=_average(row, columns, cells, _task_scores),
+        main_average=_average(row, columns, cells, _main_scores),
+        cost=cost,
     )
 
 
@@ -124,16 +131,33 @@ def _cell(column: Column, runs: pd.DataFrame) -> Cell | None:
     )
 
 
-def _average(row: RowRuns, columns: tuple[Column, ...], cells: tuple[Cell | None, ...]) -> Spread | None:
+def _main_scores(runs: pd.DataFrame, column: Column) -> list[float]:
+    """The main metric of each run."""
+    return list(runs["score"])
+
+
+def _task_scores(runs: pd.DataFrame, column: Column) -> list[float]:
+    """GLUE's score of a task for each run: the plain mean of the metrics that it has."""
+    found = [[metrics[name] for name in column.metrics if name in metrics] for metrics in runs["metrics"]]
+    return [sum(values) / len(values) for values in found]
+
+
+def _average(
+    row: RowRuns,
+    columns: tuple[Column, ...],
+    cells: tuple[Cell | None, ...],
+    scores: Callable[[pd.DataFrame, Column], list[float]],
+) -> Spread | None:
     """Over tasks, of a row that has them all; its spread is over the seeds that have them all."""
     counted = [(column, cell) for column, cell in zip(columns, cells, strict=True) if column.in_average]
     repeated = len({column.task for column, _ in counted}) < len(counted)
     if len(counted) < 2 or repeated or not all(cell for _, cell in counted):
         return None
+    of_tasks = [(column, of_column(column, row.runs)) for column, _ in counted]
     by_seed = pd.DataFrame(
         {
-            column.task: of_column(column, row.runs).set_index("seed")["score"].astype(float)
-            for column, _ in counted
+            column.task: pd.Series(scores(runs, column), index=runs["seed"], dtype=float)
+            for column, runs in of_tasks
         }
     )
     of_seeds = by_seed.dropna().mean(axis=1)

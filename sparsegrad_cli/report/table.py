@@ -73,7 +73,8 @@ class Row(Record):
     method: str
     suffix: str  # the settings that tell the row from others of the table
     cells: tuple[Cell | None, ...]  # one a column
-    average: Spread | None  # of the main metric over tasks; std and n are of the seeds' averages
+    average: Spread | None  # GLUE's: over tasks, of the mean of a task's metrics; std and n are of the seeds'
+    main_average: Spread | None  # the same of the main metrics alone, as papers have it
     cost: Cost
 
     @property

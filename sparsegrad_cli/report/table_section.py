@@ -87,6 +87,6 @@ def legend(table: Table) -> str:
     if table.averages:
         out = [column.task for column in table.columns if not column.in_average]
         without = f"; without {', '.join(out)}" if out else ""
-        lines.append(f"average: of the first metric of each task{without}")
+        lines.append(f"average: as GLUE's, a task with several metrics counts with their mean{without}")
     lines.append(IN_MLPS)
     return "; ".join(lines)

@@ -91,7 +91,7 @@ def average(row: Row | None, table: Table | None) -> Spread | None:
     if row is None or table is None:
         return None
     tasks = {column.task for column in table.columns if column.in_average}
-    return hundredfold(row.average) if tasks == set(GLUE) else None
+    return hundredfold(row.main_average) if tasks == set(GLUE) else None
 
 
 def group_title(number: int, group: Group) -> str:

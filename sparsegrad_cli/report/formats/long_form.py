@@ -47,5 +47,8 @@ def _lines(table: Table) -> Iterator[dict[str, object]]:
                 }
         if row.average:
             yield {**of_row, "task": "all", "metric": "average", **row.average.model_dump()}
+        if row.main_average:
+            told = {"metric": "average of main metrics", **row.main_average.model_dump()}
+            yield {**of_row, "task": "all", **told}
         for name, value in row.cost.model_dump(exclude={"runs"}, exclude_none=True).items():
             yield {**of_row, "task": "all", "metric": name, "n": row.cost.runs, "mean": value}

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from ...store.schema import Record
+from ...tasks import get_task, task_names
 from ..build import TABLE, of_column, split_tables
 from ..reading import reading
 from ..rows import RowRuns, split_rows
 from ..table import Column, Table
 from .bootstrap import Difference, Scores, holm, mean_difference, paired_difference, resample_scores
 from .predictions import read_classes, read_predictions
-from .weighted_metrics import find_metric
+from .weighted_metrics import find_metric, mean_metric
 
 SUBJECT = "sparsegrad"
 AVERAGE = "average"
@@ -121,7 +122,8 @@ class _Scored:
     """A column of a table."""
 
     column: Column
-    scores: Scores | None  # None: no run left predictions
+    scores: Scores | None  # of the main metric; None: no run left predictions
+    means: Scores | None  # of the mean of the task's metrics, which counts in the average
     place: dict[tuple[str, int], int]  # label of the row, seed -> which of the scores
     left_out: list[LeftOut]
     rng: np.random.Generator
@@ -132,9 +134,16 @@ class _Scored:
         return tuple(sorted(set.intersection(*of_rows)))
 
     def difference(self, pair: tuple[str, str]) -> Difference | None:
-        """Of the rows of a pair; None without a common seed."""
+        """Of the main metric of the rows of a pair; None without a common seed."""
+        return self._difference(pair, self.scores)
+
+    def difference_of_means(self, pair: tuple[str, str]) -> Difference | None:
+        """The same of the mean of the task's metrics."""
+        return self._difference(pair, self.means)
+
+    def _difference(self, pair: tuple[str, str], scores: Scores | None) -> Difference | None:
         subject, other = ([self.place[name, seed] for seed in self.seeds(pair)] for name in pair)
-        return paired_difference(self.scores, subject, other, self.rng) if self.scores and subject else None
+        return paired_difference(scores, subject, other, self.rng) if scores and subject else None
 
 
 def _score(column: Column, rows: dict[str, RowRuns], resamples: int, rng: np.random.Generator) -> _Scored:
@@ -150,12 +159,24 @@ def _score(column: Column, rows: dict[str, RowRuns], resamples: int, rng: np.ran
         for (label, seed), folder in runs.items()
         if folder in read.missing
     ]
-    scores = None
+    scores = means = None
     if place:
-        classes = read_classes(next(iter(read.place))) if column.score_name.startswith("f1") else None
-        metric = find_metric(column.score_name, classes)
-        scores = resample_scores(metric, read.labels, read.predictions, resamples, rng)
-    return _Scored(column, scores, place, left_out, rng)
+        names = _metrics_of_split(column)
+        classes = read_classes(next(iter(read.place))) if any(n.startswith("f1") for n in names) else None
+        main = find_metric(column.score_name, classes)
+        scores = means = resample_scores(main, read.labels, read.predictions, resamples, rng)
+        if len(names) > 1:
+            mean = mean_metric([find_metric(name, classes) for name in names])
+            means = resample_scores(mean, read.labels, read.predictions, resamples, rng)
+    return _Scored(column, scores, means, place, left_out, rng)
+
+
+def _metrics_of_split(column: Column) -> list[str]:
+    """The metrics of the examples that the main one is of: of MNLI, those of the matched split."""
+    if column.task not in task_names():
+        return list(column.metrics)
+    task = get_task(column.task)
+    return [f"{metric}{task.suffixes[0]}" for metric in task.metrics]
 
 
 def _compare(pair: tuple[str, str], table: Table, columns: Sequence[_Scored]) -> list[Comparison]:
@@ -166,7 +187,11 @@ def _compare(pair: tuple[str, str], table: Table, columns: Sequence[_Scored]) ->
         for scored, difference in found
         if scored.scores
     ]
-    counted = [(scored, difference) for scored, difference in found if scored.column.in_average]
+    counted = [
+        (scored, difference)
+        for scored in columns
+        if scored.column.in_average and (difference := scored.difference_of_means(pair))
+    ]
     with_average = {row.label for row in table.rows if row.average}
     if with_average >= set(pair) and len(counted) == sum(column.in_average for column in table.columns):
         seeds = set.intersection(*(set(scored.seeds(pair)) for scored, _ in counted))

@@ -6,7 +6,7 @@ Shapes: weights `R x n` (how often each of R samples has each of n examples), la
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -21,6 +21,15 @@ def find_metric(score_name: str, classes: int | None) -> Metric:
     """
     name = next(name for name in METRICS if score_name == name or score_name.startswith(f"{name}_"))
     return _f1_of_class_1 if name == "f1" and classes == 2 else METRICS[name]
+
+
+def mean_metric(metrics: Sequence[Metric]) -> Metric:
+    """The plain mean of several."""
+
+    def mean(weights: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        return np.mean([metric(weights, labels, predictions) for metric in metrics], axis=0)
+
+    return mean
 
 
 def _accuracy(weights: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:

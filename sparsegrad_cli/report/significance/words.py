@@ -100,7 +100,8 @@ def _caption(found: Significance) -> dict[str, str]:
         "method": f"paired bootstrap of the examples, {found.resamples:,} samples, the same examples for all "
         "methods and seeds; between seeds, Student's t over the seeds' paired differences",
         "seeds": _seeds(found.comparisons),
-        "average": "each task resampled for itself"
+        "average": "each task resampled for itself, with the mean of its metrics (of mnli, those of the "
+        "matched split)"
         if any(each.task == AVERAGE for each in found.comparisons)
         else "",
     }
