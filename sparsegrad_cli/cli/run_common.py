@@ -18,11 +18,12 @@ from ..grid.estimate.words import estimate_words
 from ..grid.kinds import GridCell, Outcome, get_kind
 from ..grid.kinds.base import DONE, Estimable
 from ..grid.local import LocalEngine
-from ..grid.placement import count_workers, threads_of
+from ..grid.placement import count_workers
 from ..grid.plan import Standing
 from ..grid.read import ReadExperiment
 from ..grid.run import Board, run_grid
 from ..grid.work import Job
+from ..processes import threads_of
 from ..report import build_report
 from ..store.redact import redact
 from ..training.checks import choose_device

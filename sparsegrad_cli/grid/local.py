@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from dataclasses import dataclass, field
 from queue import Queue
 from types import TracebackType
@@ -17,11 +15,10 @@ from typing import IO
 
 import pydantic
 
+from ..processes import stop_all, surroundings
 from .engine import Event, Lost
-from .placement import surroundings
 from .work import Ended, Job, Progress
 
-STOP_SECONDS = 60.0  # that a worker has to record that it was stopped
 TOLD = pydantic.TypeAdapter(Progress | Ended)
 
 
@@ -64,19 +61,7 @@ class LocalEngine:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        running = [m.process for m in self._members.values() if m.process.poll() is None]
-        for process in running:
-            process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + STOP_SECONDS
-        try:
-            for process in running:
-                process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            for process in running:
-                process.kill()
-                process.wait()
+        stop_all([member.process for member in self._members.values()])
 
     def free(self) -> list[int]:
         busy = {number for number, member in self._members.items() if member.job is not None}

@@ -1,20 +1,9 @@
-"""Which GPU, or how many cores, a worker has."""
+"""How many workers there are to be on this machine."""
 
 from __future__ import annotations
 
-import os
-
 from ..errors import InputError
-
-
-def visible_gpus() -> list[str]:
-    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
-    import torch
-
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named:
-        return named.split(",")
-    return [str(number) for number in range(torch.cuda.device_count())]
+from ..processes import visible_gpus
 
 
 def count_workers(device: str, workers: int | None, per_gpu: int | None) -> int:
@@ -37,17 +26,3 @@ def count_workers(device: str, workers: int | None, per_gpu: int | None) -> int:
             f"{places}; see --per-gpu"
         )
     return workers or places
-
-
-def threads_of(workers: int) -> int:
-    """Threads of each of so many workers on this machine's cores, unless OMP_NUM_THREADS says."""
-    set_by_user = os.environ.get("OMP_NUM_THREADS")
-    return int(set_by_user) if set_by_user else max(1, len(os.sched_getaffinity(0)) // workers)
-
-
-def surroundings(place: int, workers: int, device: str) -> dict[str, str]:
-    """Environment variables of a worker besides our own: a GPU in turn, or a share of the cores."""
-    if device == "cuda":
-        gpus = visible_gpus()
-        return {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]}
-    return {} if workers == 1 else {"OMP_NUM_THREADS": str(threads_of(workers))}

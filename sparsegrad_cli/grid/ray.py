@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import sys
 import time
 import uuid
@@ -11,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import InputError, WorkError
+from ..processes import threads_of
 from .engine import Event, Lost
-from .placement import threads_of
 from .work import Ended, Job, Progress, Sight, do
 
 try:
@@ -22,6 +24,7 @@ except ImportError:
     raise InputError("--engine ray: Ray is not installed: pip install 'sparsegrad[ray]'") from None
 
 HERE = "local"  # an address: a cluster of our own on this machine
+ANSWER_SECONDS = 5.0  # that a cluster may take to answer at its address
 START_SECONDS = 120.0  # that a worker may take to come, before the cluster is said to have no room
 
 
@@ -82,6 +85,7 @@ class RayEngine:
     _probe: Path | None = None
 
     def __enter__(self) -> RayEngine:
+        _check_reachable(self.address)
         self._probe = self.results.resolve() / f".seen-{uuid.uuid4().hex}"
         try:
             self._probe.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +95,7 @@ class RayEngine:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         here = {"num_cpus": self.workers * self._threads} if self.address == HERE else {}
+        interrupt = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
                 address=self.address,
@@ -100,8 +105,11 @@ class RayEngine:
                 **here,
             )
         except (ConnectionError, RayError, ValueError) as error:
+            self._probe.unlink()
             line = " ".join(str(error).split())
             raise InputError(f"--address {self.address}: no Ray cluster there ({line})") from None
+        finally:
+            signal.signal(signal.SIGTERM, interrupt)  # Ray has put its own in place
         return self
 
     def __exit__(
@@ -186,6 +194,23 @@ class RayEngine:
             )
         self._members[number] = Member(actor)
         return self._members[number]
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for minutes.
+
+    Raises:
+        InputError: nobody answers at `host:port`.
+    """
+    if address in (HERE, "auto"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        raise InputError(f"--address {address}: not auto, and not host:port")
+    try:
+        socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--address {address}: no Ray cluster there ({error})") from None
 
 
 def _progress(member: Member) -> Progress | None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO
 
+from ..processes import stop_all, surroundings
 from .jobs import Job, worker_name
 
 RESTARTS = 2  # of each worker that a signal killed
-STOP_SECONDS = 60.0  # that a worker has for putting its trial back, before it is killed
 Tell = Callable[[str], None]
 
 
@@ -43,7 +41,7 @@ class Crew:
 
     def __init__(self, jobs: Sequence[Job], device: str, tell: Tell) -> None:
         self._members = [
-            Member(job, _environment(place, len(jobs), device)) for place, job in enumerate(jobs)
+            Member(job, surroundings(place, len(jobs), device)) for place, job in enumerate(jobs)
         ]
         self._tell = tell
 
@@ -99,19 +97,7 @@ class Crew:
 
     def stop(self) -> None:
         """Lets every worker put its trial back into the queue; one that does not end in time is killed."""
-        running = [m.process for m in self._members if m.process is not None and m.process.poll() is None]
-        for process in running:
-            process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + STOP_SECONDS
-        try:
-            for process in running:
-                process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            for process in running:
-                process.kill()
-                process.wait()
+        stop_all([member.process for member in self._members if member.process is not None])
 
 
 def _start(member: Member) -> None:
@@ -131,15 +117,3 @@ def _start(member: Member) -> None:
 def _last_words(member: Member) -> str:
     member.said.seek(0)
     return member.said.read().decode(errors="replace").strip().rpartition("\n")[2]
-
-
-def _environment(place: int, workers: int, device: str) -> dict[str, str]:
-    if device == "cuda":
-        import torch
-
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        names = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
-        return {"CUDA_VISIBLE_DEVICES": names[place % len(names)]}
-    if workers == 1 or "OMP_NUM_THREADS" in os.environ:
-        return {}
-    return {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // workers))}

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from ...errors import InputError
 from ...store.names import Status
+from ...store.read_record import read_record
 from ...store.schema import Record
 from ...training.callbacks import Watch
 from ..estimate.planned import Planned
@@ -104,6 +105,19 @@ class Recording(Protocol):
 
     def give_up(self, cell: GridCell, results: Path, error: str) -> Outcome:
         """Records that a cell came to nothing for a reason that it could not record itself."""
+
+
+def status_of(folder: Path, kind: type[Record], advice: str) -> str:
+    """How a cell stands whose only trace is its result: DONE or TO_DO.
+
+    Raises:
+        InputError: the result is not what it should be; the message ends with `advice`.
+    """
+    path = folder / "result.json"
+    if not path.exists():
+        return TO_DO
+    read_record(kind, path, advice)
+    return DONE
 
 
 def chosen(kind: Kind, point: Point, given: Mapping[str, object], device: str | None) -> object:

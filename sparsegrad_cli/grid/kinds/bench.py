@@ -11,10 +11,9 @@ from ...bench.run import run_bench
 from ...bench.schema import BenchResult, hash_of
 from ...store.environment import describe_environment
 from ...store.hold import held
-from ...store.read_record import read_record
 from ...training.callbacks import Watch
 from ..point import Point
-from .base import DONE, TO_DO, GridCell, How, Outcome, as_json, chosen, from_json
+from .base import GridCell, How, Outcome, as_json, chosen, from_json, status_of
 
 
 class Bench:
@@ -46,11 +45,7 @@ class Bench:
         return results / "bench" / cell.id
 
     def status(self, cell: GridCell, results: Path) -> str:
-        path = self.folder(cell, results) / "result.json"
-        if not path.exists():
-            return TO_DO
-        read_record(BenchResult, path, "measure anew")
-        return DONE
+        return status_of(self.folder(cell, results), BenchResult, "measure anew")
 
     def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
         options = from_json(self, cell)

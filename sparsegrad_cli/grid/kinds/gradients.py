@@ -11,10 +11,9 @@ from ...gradients.run import run_gradients
 from ...gradients.schema import GradientsResult
 from ...models.checkpoint import fetch_weights
 from ...store.hold import held
-from ...store.read_record import read_record
 from ...training.callbacks import Watch
 from ..point import Point
-from .base import DONE, TO_DO, GridCell, How, Outcome, as_json, chosen, from_json
+from .base import GridCell, How, Outcome, as_json, chosen, from_json, status_of
 
 
 class Recordings:
@@ -53,11 +52,7 @@ class Recordings:
         return results / "gradients" / cell.id
 
     def status(self, cell: GridCell, results: Path) -> str:
-        path = self.folder(cell, results) / "result.json"
-        if not path.exists():
-            return TO_DO
-        read_record(GradientsResult, path, "take the folder away and record anew")
-        return DONE
+        return status_of(self.folder(cell, results), GradientsResult, "take the folder away and record anew")
 
     def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
         options = from_json(self, cell)

@@ -10,10 +10,9 @@ from ...models.parts import run_parts
 from ...models.random import find_architecture
 from ...store.hold import held
 from ...store.parts import PartsConfig, PartsResult
-from ...store.read_record import read_record
 from ...training.callbacks import Watch
 from ..point import Point
-from .base import DONE, TO_DO, GridCell, How, Outcome
+from .base import GridCell, How, Outcome, status_of
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,7 @@ class Counts:
         return results / "parameters" / cell.id
 
     def status(self, cell: GridCell, results: Path) -> str:
-        path = self.folder(cell, results) / "result.json"
-        if not path.exists():
-            return TO_DO
-        read_record(PartsResult, path, "take the folder away and count again")
-        return DONE
+        return status_of(self.folder(cell, results), PartsResult, "take the folder away and count again")
 
     def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
         with held(self.folder(cell, results)):
