@@ -32,7 +32,9 @@ def surroundings(place: int, workers: int, device: str) -> dict[str, str]:
     if device == "cuda":
         gpus = visible_gpus()
         return {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]}
-    return {} if workers == 1 else {"OMP_NUM_THREADS": str(threads_of(workers))}
+    if workers == 1 or "OMP_NUM_THREADS" in os.environ:
+        return {}
+    return {"OMP_NUM_THREADS": str(threads_of(workers))}
 
 
 def stop_all(processes: Sequence[subprocess.Popen[bytes]] | Sequence[subprocess.Popen[str]]) -> None:

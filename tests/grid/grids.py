@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from sparsegrad_cli.grid.kinds import GridCell, Outcome
 from sparsegrad_cli.grid.work import Ended, Job, Progress, Sight, do
 
 Document = dict[str, Any]  # as YAML gives it
+Scored = dict[str, tuple[float, bytes]]  # of runs by id: score, predictions.parquet
 Told = Progress | Ended | Lost
 Answer = Callable[[Job, int], Told]  # what becomes of a job, given for the n-th time
 
@@ -98,6 +100,22 @@ class Seen:
 
     def leave(self, worker: int, cell: GridCell, why: str) -> None:
         self.left.append((cell.id, why))
+
+
+def scores(results: Path) -> Scored:
+    """All that must not depend on who did the runs and how often they were stopped."""
+    found = {}
+    for folder in (results / "runs").iterdir():
+        result = json.loads((folder / "result.json").read_text())
+        assert result["status"] == "done", result
+        found[folder.name] = (result["score"], (folder / "predictions.parquet").read_bytes())
+    return found
+
+
+def restarts(results: Path) -> list[int]:
+    """How often each run was taken up again, in ascending order."""
+    files = (results / "runs").glob("*/environment.json")
+    return sorted(json.loads(file.read_text())["restarts"] for file in files)
 
 
 def cells_named(names: Iterable[str]) -> list[GridCell]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.grid.find import experiment_files, find_experiment
 from sparsegrad_cli.grid.read import read_experiment
-from sparsegrad_cli.grid.schema import KINDS, Experiment
+from sparsegrad_cli.grid.schema import Experiment
 
 HEAD = """\
 title: a grid
@@ -47,6 +47,10 @@ def mistakes(folder: Path, text: str) -> str:
         (HEAD + "vary:\n  epochs: []\n", "x.yaml:6: .*epochs: .*at least 1"),
         (HEAD + "vary:\n  epochs:\n  - 1\n  - two\n", "x.yaml:8: epochs: .*number.* got 'two'"),
         (HEAD + "settings: {epochs: 1}\nvary: {epochs: [1, 2]}\n", "x.yaml:6: epochs is in settings too"),
+        (HEAD + "cases: []\n", "x.yaml:5: cases: .*at least 1"),
+        (HEAD + "cases:\n- {}\n- {epoch: 1}\n", "x.yaml:7: no option .*'epoch', .*did you mean epochs"),
+        (HEAD + "cases:\n- {}\n- {epochs: x}\n", "x.yaml:7: epochs: .*number.* got 'x'"),
+        (HEAD + "cases:\n- {rank: 3}\n", "x.yaml:6: rank is not used by ft, sparsegrad"),
         (HEAD + "settings:\n  epochs: many\n", "x.yaml:6: epochs: .*number.* got 'many'"),
         (HEAD + "settings:\n  batch_size: 16.5\n", "x.yaml:6: batch_size: .*integer.* got 16.5"),
         (HEAD + "settings:\n  batch_size: [16]\n", r"x.yaml:6: batch_size: .*integer.* got \[16\]"),
@@ -94,6 +98,7 @@ OVERRIDE = HEAD + "settings: {epochs: 1}\noverrides:\n- when: {task: cola}\n  se
         (("task:", "method:"), "x.yaml:7: no method of this experiment 'cola'"),
         (("task:", "model:"), "x.yaml:7: no model of this experiment 'cola'"),
         (("task:", "tsk:"), "x.yaml:7: .*tsk"),
+        (("settings: {epochs: 1}", "vary: {epochs: [1]}"), "x.yaml:8: epochs is in vary too"),
         (("epochs: 2", "epoch: 2"), "x.yaml:8: no option of finetune 'epoch', .*did you mean epochs"),
         (("epochs: 2", "epochs: x"), "x.yaml:8: epochs: .*number.* got 'x'"),
         (("epochs: 2", "rank: 2"), "x.yaml:8: rank is not used by ft, sparsegrad"),
@@ -119,7 +124,7 @@ def test_all_mistakes_are_told_at_once(tmp_path):
 def test_a_file_that_is_not_text_is_told(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_bytes(b"title: \xff\xfe\n")
-    with pytest.raises(InputError, match="x.yaml: no YAML"):
+    with pytest.raises(InputError, match=r"x\.yaml: no YAML"):
         read_experiment(path)
 
 
@@ -131,18 +136,20 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*Experiment.model_fields]) | words, values))
 def test_whatever_a_file_says_is_read_or_refused_in_words(tmp_path_factory, document):
     path = tmp_path_factory.mktemp("any") / "x.yaml"
     path.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
+    refused = None
     try:
-        read = read_experiment(path)
-    except InputError as refused:
-        assert str(refused).startswith(str(path))
-    else:
-        assert read.experiment.kind in KINDS
+        read_experiment(path)
+    except InputError as error:
+        refused = error
+    assert refused is None or str(refused).startswith(f"{path}:")
 
 
+@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 30), st.sampled_from(["metods", "setings", "seed"]))
 def test_the_line_is_that_of_the_mistake_wherever_it_stands(tmp_path_factory, blanks, name):
     text = HEAD + "\n" * blanks + f"{name}: 1\n"
