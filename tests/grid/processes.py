@@ -1,0 +1,104 @@
+"""Commands in processes of their own, watched from outside and killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from sparsegrad_cli.cli.main import main
+
+DEADLINE = 120.0  # seconds for anything that is waited for
+LOOK_SECONDS = 0.01
+FORKS = multiprocessing.get_context("forkserver")  # one process imports all; the others are born with it
+FORKS.set_forkserver_preload(["sparsegrad_cli.cli.run_common", "sparsegrad_cli.grid.kinds.finetune"])
+
+
+@dataclass
+class Command:
+    """A `sparsegrad` that is on its way."""
+
+    process: ForkServerProcess
+    said: Path
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def end(self) -> tuple[int, str]:
+        """Waits for it; gives its exit code (negative: the signal that killed it) and its standard error."""
+        self.process.join(DEADLINE)
+        assert self.process.exitcode is not None, f"not within {DEADLINE:.0f} s"
+        return self.process.exitcode, self.said.read_text()
+
+
+def start(said: Path, *arguments: object) -> Command:
+    """Starts `sparsegrad` with arguments; what it says on standard error goes to a file."""
+    process = FORKS.Process(target=_sparsegrad, args=([*map(str, arguments)], dict(os.environ), said))
+    process.start()
+    return Command(process, said)
+
+
+def _sparsegrad(arguments: list[str], environment: dict[str, str], said: Path) -> None:
+    os.environ.update(environment)
+    for number, path in ((1, os.devnull), (2, said)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    sys.argv = ["sparsegrad", *arguments]
+    main()
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    """Until it is true."""
+    deadline = time.monotonic() + DEADLINE
+    while not what():
+        assert time.monotonic() < deadline, f"not within {DEADLINE:.0f} s"
+        time.sleep(LOOK_SECONDS)
+
+
+def run_at(results: Path, step: int) -> Path | None:
+    """The folder of a run that has a checkpoint of that step or a later one."""
+    for checkpoint in (results / "runs").glob("*/checkpoints/checkpoint-*"):
+        if int(checkpoint.name.rpartition("-")[2]) >= step:
+            return checkpoint.parents[1]
+    return None
+
+
+def holder(folder: Path) -> int | None:
+    """The process that holds a run's folder: the one that has its lock open."""
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if os.readlink(link) == str(folder / "lock"):
+                return int(link.parts[2])
+        except OSError:
+            continue  # gone meanwhile, or not ours
+    return None
+
+
+def is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+@contextmanager
+def meanwhile(act: Callable[[], None]) -> Iterator[None]:
+    """Does something while the block runs; an error of it is raised at the end."""
+    errors: list[BaseException] = []
+
+    def acting() -> None:
+        try:
+            act()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=acting)
+    thread.start()
+    yield
+    thread.join(DEADLINE)
+    assert not errors, errors
