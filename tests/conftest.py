@@ -1,8 +1,10 @@
 """Fixtures that several test files share."""
 
+import gc
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,14 @@ def shared() -> Path:
     if not (folder / "glue").is_dir():
         pytest.skip(f"no real GLUE data at {folder}: not needed for the product, only for this check")
     return folder
+
+
+@pytest.fixture(scope="module")
+def quick_garbage() -> Iterator[None]:
+    """A Trainer collects garbage at its start and its end: spares it all that is imported."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

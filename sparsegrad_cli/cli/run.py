@@ -125,6 +125,14 @@ def run(
 
     quiet_libraries(downloads=not (quiet or as_json))
     read = read_experiment(find_experiment(experiment))
+    common.check_flags(
+        read,
+        {
+            "--save-model": save_model,
+            "--predict-test": predict_test,
+            "--accumulate-on-oom": accumulate_on_oom,
+        },
+    )
     wanted = Wanted(*(tuple(names or ()) for names in (model, task, method, seed)))
     cells = plan_cells(read, wanted, data, device.value if device else None)
     crew = common.Crew.choose(read, engine.value, workers, per_gpu, address, cells)

@@ -59,12 +59,14 @@ class Crew:
         asked = {str(cell.options.get("device", "auto")) for cell in cells} or {"auto"}
         devices = {choose_device(device, "fp32") for device in asked}
         device = "cuda" if "cuda" in devices else "cpu"
-        count = (workers or 1) if engine == "ray" else count_workers(device, workers, per_gpu)
-        if get_kind(read.experiment.kind).alone and count > 1:
+        alone = get_kind(read.experiment.kind).alone
+        if alone and max(workers or 1, per_gpu or 1) > 1:
             raise InputError(
                 f"{read.path} measures speed, which other workers would spoil: "
                 "leave --workers and --per-gpu out"
             )
+        on_cluster = engine == "ray" and device == "cuda"
+        count = 1 if alone else (workers or 1) if on_cluster else count_workers(device, workers, per_gpu)
         return cls(engine, count, per_gpu or 1, device, address)
 
     def open(self, results: Path) -> Engine:
@@ -74,6 +76,17 @@ class Crew:
         from ..grid.ray import HERE, RayEngine
 
         return RayEngine(self.workers, self.device, self.per_gpu, self.address or HERE, results)
+
+
+def check_flags(read: ReadExperiment, flags: Mapping[str, bool]) -> None:
+    """Refuses what only runs can be told, where the cells are something else.
+
+    Raises:
+        InputError: names the option.
+    """
+    for flag, is_set in flags.items():
+        if is_set and read.experiment.kind != "finetune":
+            raise InputError(f"{flag}: {read.path} trains nothing that it could be for: leave it out")
 
 
 def show_plan(

@@ -25,7 +25,7 @@ except ImportError:
 
 HERE = "local"  # an address: a cluster of our own on this machine
 ANSWER_SECONDS = 5.0  # that a cluster may take to answer at its address
-START_SECONDS = 120.0  # that a worker may take to come, before the cluster is said to have no room
+START_SECONDS = 900.0  # that a worker may take to come; others may use the cluster too
 
 
 class Worker:
@@ -110,6 +110,11 @@ class RayEngine:
             raise InputError(f"--address {self.address}: no Ray cluster there ({line})") from None
         finally:
             signal.signal(signal.SIGTERM, interrupt)  # Ray has put its own in place
+        try:
+            self._check_room()
+        except InputError:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -164,14 +169,34 @@ class RayEngine:
             del self._members[number]  # its successor is another actor
             return Lost(f"died ({type(error).__name__})")
 
+    @property
+    def _needs(self) -> dict[str, float]:
+        """What Ray reserves for a worker."""
+        if self.device == "cuda":
+            return {"CPU": 1, "GPU": 1 / self.per_gpu}
+        return {"CPU": self._threads}
+
+    def _check_room(self) -> None:
+        """Refuses more workers than the whole cluster could hold.
+
+        Raises:
+            InputError: so it is.
+        """
+        there = ray.cluster_resources()
+        for name, need in self._needs.items():
+            if (has := there.get(name, 0)) < self.workers * need:
+                raise InputError(
+                    f"--workers {self.workers}: the cluster has {has:g} {name}, "
+                    f"{self.workers} workers with {need:g} each need {self.workers * need:g}"
+                )
+
     def _start(self, number: int) -> Member:
-        gpus = 1 / self.per_gpu if self.device == "cuda" else 0
         threads = {"OMP_NUM_THREADS": str(self._threads)}
         actor = (
             ray.remote(Worker)
             .options(
-                num_cpus=1 if self.device == "cuda" else self._threads,
-                num_gpus=gpus,
+                num_cpus=self._needs["CPU"],
+                num_gpus=self._needs.get("GPU", 0),
                 max_concurrency=2,  # a cell, and questions about it
                 runtime_env={"env_vars": threads},
             )
@@ -180,9 +205,9 @@ class RayEngine:
         try:
             sees = ray.get(actor.sees_results.remote(), timeout=START_SECONDS)
         except GetTimeoutError:
-            raise InputError(
-                f"--workers {self.workers}: the cluster has no room for worker {number + 1} "
-                f"({self._threads} cores, {gpus:g} GPU)"
+            raise WorkError(
+                f"worker {number + 1} did not come within {START_SECONDS / 60:.0f} minutes: "
+                "is the cluster busy?"
             ) from None
         except RayError as error:
             line = " ".join(str(error).split())[-300:]

@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from sparsegrad_cli.cli.main import app
 
-from ..cells import write_cola
-from ..checkpoints import tiny_checkpoint
-from .grids import Document, Scored, Write, scores
+from .grids import Document, Scored, Write, scores, tiny_document, writer
 
 
 @pytest.fixture(scope="session")
@@ -27,40 +24,12 @@ def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
-    """What the experiment's YAML says."""
-    folder = tmp_path_factory.mktemp("inputs")
-    return {
-        "title": "A tiny grid",
-        "models": [str(tiny_checkpoint(folder / "bert", "bert"))],
-        "tasks": ["cola"],
-        "methods": ["ft", "sparsegrad"],
-        "seeds": [0, 1],
-        "data": str(write_cola(folder / "glue")),
-        "settings": {
-            "max_steps": 40,
-            "eval_steps": 8,
-            "patience": 0,
-            "batch_size": 8,
-            "learning_rate": 3e-3,
-            "length": 24,
-            "density": 0.05,
-            "calibration_steps": 3,
-        },
-    }
+    return tiny_document(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.fixture
 def write(document: Document, tmp_path: Path) -> Write:
-    """Writes the experiment with other keys, or with other settings (None: without); gives its path."""
-
-    def changed(name: str = "tiny", settings: Document | None = None, **keys: object) -> Path:
-        path = tmp_path / f"{name}.yaml"
-        merged = {**document["settings"], **(settings or {})}
-        of_cells = {option: value for option, value in merged.items() if value is not None}
-        path.write_text(yaml.safe_dump({**document, "settings": of_cells, **keys}, sort_keys=False))
-        return path
-
-    return changed
+    return writer(document, tmp_path)
 
 
 @pytest.fixture(scope="session")

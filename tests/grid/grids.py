@@ -9,9 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+import yaml
+
 from sparsegrad_cli.grid.engine import Event, Lost
 from sparsegrad_cli.grid.kinds import GridCell, Outcome
 from sparsegrad_cli.grid.work import Ended, Job, Progress, Sight, do
+
+from ..cells import write_cola
+from ..checkpoints import tiny_checkpoint
 
 Document = dict[str, Any]  # as YAML gives it
 Scored = dict[str, tuple[float, bytes]]  # of runs by id: score, predictions.parquet
@@ -19,8 +24,43 @@ Told = Progress | Ended | Lost
 Answer = Callable[[Job, int], Told]  # what becomes of a job, given for the n-th time
 
 
+def tiny_document(folder: Path) -> Document:
+    """What the YAML of four runs says, each of a second; the model and the data are made in the folder."""
+    return {
+        "title": "A tiny grid",
+        "models": [str(tiny_checkpoint(folder / "bert", "bert"))],
+        "tasks": ["cola"],
+        "methods": ["ft", "sparsegrad"],
+        "seeds": [0, 1],
+        "data": str(write_cola(folder / "glue")),
+        "settings": {
+            "max_steps": 40,
+            "eval_steps": 8,
+            "patience": 0,
+            "batch_size": 8,
+            "learning_rate": 3e-3,
+            "length": 24,
+            "density": 0.05,
+            "calibration_steps": 3,
+        },
+    }
+
+
+def writer(document: Document, folder: Path) -> Write:
+    """Writes an experiment with other keys, or with other settings (None: without); gives its path."""
+
+    def write(name: str = "tiny", settings: Document | None = None, **keys: object) -> Path:
+        path = folder / f"{name}.yaml"
+        merged = {**document["settings"], **(settings or {})}
+        of_cells = {option: value for option, value in merged.items() if value is not None}
+        path.write_text(yaml.safe_dump({**document, "settings": of_cells, **keys}, sort_keys=False))
+        return path
+
+    return write
+
+
 class Write(Protocol):
-    """See the fixture `write`."""
+    """See `writer`."""
 
     def __call__(self, name: str = ..., settings: Document | None = ..., **keys: object) -> Path: ...
 

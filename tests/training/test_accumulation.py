@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,8 @@ from sparsegrad_cli.training.run import adapt, load_model, run
 
 from ..cells import WORDS, PowerCutError, RecordingWatch, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
+
+pytestmark = pytest.mark.usefixtures("quick_garbage")
 
 TRAIN = 42  # in batches of 16 the last is one of 10
 VARIANTS: dict[str, dict[str, object]] = {
@@ -109,18 +111,138 @@ def train_in(parts: int, cell: Cell) -> tuple[list[dict[str, Tensor]], dict[str,
     return seen.steps, method.merge().state_dict()
 
 
-@pytest.mark.parametrize("task", ["cola", "stsb"])
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_parts_make_the_gradient_of_the_whole_batch(variant, task, choices, tmp_path):
+@pytest.mark.parametrize(
+    ("variant", "task", "parts"),
+    [
+        *((variant, "cola", 4) for variant in VARIANTS),
+        *((variant, "stsb", 2) for variant in ("ft", "sparsegrad", "sparsegrad block")),
+    ],
+)
+def test_parts_make_the_gradient_of_the_whole_batch(variant, task, parts, choices, tmp_path):
     cell = make_cell(tmp_path, RecordingWatch(), of_variant(choices, variant, task=task))
     gradients, weights = train_in(1, cell)
-    assert len(gradients) == 3
-    for parts in (2, 4):
-        in_parts, weights_in_parts = train_in(parts, cell)
-        assert len(in_parts) == 3
-        for whole, summed in zip(gradients, in_parts, strict=True):
-            assert whole.keys() <= summed.keys()  # the streamed form keeps none of its layers
-            for name, gradient in whole.items():
-                torch.testing.assert_close(summed[name], gradient, rtol=1e-7, atol=1e-10)
-        for name, weight in weights.items():
-            torch.testing.assert_close(weights_in_parts[name], weight, rtol=1e-7, atol=1e-8)
+    in_parts, weights_in_parts = train_in(parts, cell)
+    assert len(gradients) == len(in_parts) == 3
+    for whole, summed in zip(gradients, in_parts, strict=True):
+        assert whole.keys() <= summed.keys()  # the streamed form keeps none of its layers
+        for name, gradient in whole.items():
+            torch.testing.assert_close(summed[name], gradient, rtol=1e-7, atol=1e-10)
+    for name, weight in weights.items():
+        torch.testing.assert_close(weights_in_parts[name], weight, rtol=1e-7, atol=1e-8)
+
+
+def outcome(cell: Cell, result: Result) -> tuple[float | None, int, list[list[float]]]:
+    """Score, optimizer steps, logits."""
+    assert result.status == "done", result.error
+    predictions = pd.read_parquet(cell.folder.path / "predictions.parquet")
+    return result.score, result.steps, [list(row) for row in predictions["logits"]]
+
+
+def recorded(cell: Cell) -> tuple[int, int, int]:
+    """Parts in result.json and in environment.json, restarts."""
+    result = Result.model_validate_json((cell.folder.path / "result.json").read_bytes())
+    environment = Environment.model_validate_json((cell.folder.path / "environment.json").read_bytes())
+    return result.accumulation_steps, environment.accumulation_steps, environment.restarts
+
+
+class Memory:
+    """Room for so many examples at a time, once there was room for `until` batches of any size."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, examples: int, until: int = 0) -> None:
+        self.sizes: list[int] = []  # of the batches that were tried
+        forward = BertForSequenceClassification.forward
+
+        @functools.wraps(forward)  # Trainer looks at its signature
+        def limited(model: BertForSequenceClassification, **inputs: Tensor) -> object:
+            if model.training:
+                self.sizes.append(len(inputs["input_ids"]))
+                if self.sizes[-1] > examples and len(self.sizes) > until:
+                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            return forward(model, **inputs)
+
+        monkeypatch.setattr(BertForSequenceClassification, "forward", limited)
+
+
+@pytest.fixture
+def short(choices: Choices) -> Choices:
+    """Six steps of whole batches, evaluated at every second; no calibration before it."""
+    changes = {"epochs": None, "max_steps": 6, "eval_steps": 2, "batch_size": 8}
+    return dataclasses.replace(choices, **changes)
+
+
+def test_without_the_flag_a_run_without_memory_ends_so(short, tmp_path, monkeypatch):
+    Memory(monkeypatch, 4)
+    cell = make_cell(tmp_path, RecordingWatch(), short, keep_model=False)
+    assert run(cell).status == "out-of-memory"
+    assert recorded(cell) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("until", [0, 3])
+@pytest.mark.parametrize(("room", "parts"), [(4, 2), (3, 4)])
+def test_with_it_the_run_begins_anew_in_parts_that_fit(room, parts, until, short, tmp_path, monkeypatch):
+    asked = dataclasses.replace(short, accumulation_steps=parts)
+    in_parts = make_cell(tmp_path / "asked", RecordingWatch(), asked, keep_model=False)
+    expected = outcome(in_parts, run(in_parts))
+    cell = make_cell(tmp_path, RecordingWatch(), short, keep_model=False, accumulate_on_oom=True)
+    memory = Memory(monkeypatch, room, until)
+    result = run(cell)
+    assert outcome(cell, result) == expected
+    assert memory.sizes[: until + 1] == [8] * (until + 1)
+    assert recorded(cell) == (parts, parts, 0)
+    assert result.id == cell.config.run_id() != in_parts.config.run_id()
+    assert in_parts.config.accumulation_steps == parts
+
+
+def test_a_form_that_steps_in_backward_gives_way_to_one_that_can_wait(short, tmp_path, monkeypatch):
+    streamed = of_variant(short, "sparsegrad")
+    in_parts = dataclasses.replace(streamed, accumulation_steps=2)
+    asked = make_cell(tmp_path, RecordingWatch(), in_parts, keep_model=False)
+    expected = outcome(asked, run(asked))
+    Memory(monkeypatch, 4)
+    cell = make_cell(tmp_path, RecordingWatch(), streamed, keep_model=False, accumulate_on_oom=True)
+    assert outcome(cell, run(cell)) == expected
+    assert (cell.config.form, asked.config.form) == ("streamed", "folded")
+
+
+def test_what_fits_in_no_parts_ends_out_of_memory(short, tmp_path, monkeypatch):
+    memory = Memory(monkeypatch, 0)
+    cell = make_cell(tmp_path, RecordingWatch(), short, keep_model=False, accumulate_on_oom=True)
+    assert run(cell).status == "out-of-memory"
+    assert memory.sizes == [8, 4, 2, 1]
+    assert recorded(cell)[1] == 8
+
+
+def test_killed_in_its_parts_a_run_goes_on_in_them(short, tmp_path, monkeypatch):
+    memory = Memory(monkeypatch, 4)
+    often = {"keep_model": False, "accumulate_on_oom": True, "checkpoint_seconds": 0.0}
+    whole = make_cell(tmp_path / "whole", RecordingWatch(), short, **often)
+    expected = outcome(whole, run(whole))
+    with pytest.raises(PowerCutError):
+        run(make_cell(tmp_path, RecordingWatch(("train", 3)), short, **often))
+    memory.sizes.clear()
+    cell = make_cell(tmp_path, RecordingWatch(), short, **often)
+    assert outcome(cell, run(cell)) == expected
+    assert memory.sizes == [4] * 6 + [2]  # from step 3 on; the last batch is one of two examples
+    assert recorded(cell) == (2, 2, 1)
+
+
+def test_parts_that_are_asked_for_are_another_run(choices):
+    configs = [
+        plan(dataclasses.replace(choices, accumulation_steps=parts)).configs[0] for parts in (None, 1, 2, 4)
+    ]
+    assert [config.accumulation_steps for config in configs] == [None, None, 2, 4]
+    assert len({config.run_id() for config in configs}) == 3
+
+
+@pytest.mark.parametrize(
+    ("variant", "changes", "says"),
+    [
+        ("ft", {"accumulation_steps": 3}, "--accumulation-steps 3 does not divide the batch size 16"),
+        ("ft", {"accumulation_steps": 32}, "--accumulation-steps 32 does not divide the batch size 16"),
+        ("sparsegrad", {"accumulation_steps": 2, "form": "streamed"}, "--form streamed steps in backward"),
+        ("sparsegrad", {"accumulation_steps": 2, "form": "lean"}, "--form lean steps in backward"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(variant, changes, says, choices):
+    with pytest.raises(InputError, match=says):
+        plan(of_variant(choices, variant, **changes))

@@ -1,0 +1,218 @@
+"""`sparsegrad run` as a person meets it; the cells are done in this process."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedModel
+
+from sparsegrad_cli.cli import run_common
+from sparsegrad_cli.cli.run_common import Crew
+from sparsegrad_cli.grid import placement
+from sparsegrad_cli.grid.find import experiment_files
+from sparsegrad_cli.grid.plan import Wanted, plan_cells
+from sparsegrad_cli.grid.read import read_experiment
+
+from ..grid.grids import Document, Scripted, Write, here, scores, tiny_document, writer
+
+pytestmark = pytest.mark.usefixtures("quick_garbage")
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
+    made = tiny_document(tmp_path_factory.mktemp("inputs"))
+    short = {"max_steps": 10, "eval_steps": 5}
+    return {**made, "seeds": [0], "settings": {**made["settings"], **short}}
+
+
+@pytest.fixture
+def write(document: Document, tmp_path: Path) -> Write:
+    return writer(document, tmp_path)
+
+
+@pytest.fixture
+def bench(document: Document, tmp_path: Path) -> str:
+    path = tmp_path / "speed.yaml"
+    path.write_text(f"title: Speed\nkind: bench\nmodels: {document['models']}\nsettings: {{length: 16}}\n")
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+    """One worker, this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
+    alone = here()
+    monkeypatch.setattr(Crew, "open", lambda crew, results: alone)
+    yield alone
+    assert not alone.is_open
+
+
+def test_a_dry_run_shows_the_cells_and_what_they_take_and_makes_nothing(call, write, document, tmp_path):
+    path = str(write(seeds=[0, 1]))
+    code, out, err = call("run", path, "--dry-run", "--workers", "2")
+    assert (code, err) == (0, "")
+    model = document["models"][0]
+    head, *rows, counts, estimate = out.splitlines()
+    assert head == f"A tiny grid ({path})"
+    assert [row.split() for row in rows] == [
+        [model, "cola", method, "0", "to", "do,", "1", "to", "do"] for method in ("ft", "sparsegrad")
+    ]
+    assert counts == "4 cells: 4 to do; 4 to be done now, 2 at a time on cpu"
+    assert estimate.startswith("estimate: ")
+
+    code, out, err = call("run", path, "--dry-run", "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert [(cell["method"], cell["seed"]) for cell in told["cells"]] == [
+        *(("ft", 0), ("sparsegrad", 0), ("ft", 1), ("sparsegrad", 1))
+    ]
+    for cell in told["cells"]:
+        assert {"id", "model", "task", "method", "seed", "status"} <= cell.keys()
+        assert (cell["model"], cell["task"], cell["status"]) == (model, "cola", "to do")
+    assert len(told["estimate"]["runs"]) == 4
+    assert told["estimate"]["peak_memory_bytes"] > 0
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_table_is_made_once(call, write, engine, tmp_path):
+    path = str(write())
+    code, out, err = call("run", path)
+    assert code == 0, err
+    assert "paper protocol" in out
+    assert "[2/2]" in err
+    assert "written: results" in err
+    made = scores(tmp_path / "results")
+    code, out, err = call("run", path, "--json", "--quiet")
+    assert (code, err) == (0, "")
+    assert len(engine.given) == 2
+    told = json.loads(out)
+    assert {cell["status"] for cell in told["cells"]} == {"done"}
+    assert told["report"]["tables"]
+
+    _, out, _ = call("run", path, "--seed", "0", "--seed", "1", "--method", "ft", "--dry-run")
+    assert "0 done, 1 to do" in out
+    assert "2 cells: 1 done, 1 to do; 1 to be done now" in out
+    code, out, err = call("run", path, "--seed", "1", "--method", "ft", "--json", "--quiet")
+    assert (code, len(engine.given)) == (0, 3)
+    (cell,) = json.loads(out)["cells"]
+    assert cell["score_name"] == "matthews_correlation"
+    after = scores(tmp_path / "results")
+    assert after.keys() - made.keys() == {cell["id"]}
+    assert made.items() <= after.items()
+
+
+def test_a_cell_that_fails_is_recorded_and_done_again_only_when_asked(call, write, engine, tmp_path):
+    wild = [{"when": {"method": "ft"}, "set": {"learning_rate": 1e30}}]
+    path = str(write(overrides=wild))
+    code, out, err = call("run", path)
+    assert code == 1
+    assert "sparsegrad" in out  # the table of what was done
+    last = err.splitlines()[-1]
+    assert "1 of 2 cells came to no score" in last
+    assert "cola ft seed 0 diverged (the loss is nan at step 10)" in last
+    assert "--retry failed" in last
+    results = [json.loads(file.read_text()) for file in (tmp_path / "results").glob("runs/*/result.json")]
+    assert sorted((result["method"], result["status"]) for result in results) == [
+        *(("ft", "diverged"), ("sparsegrad", "done"))
+    ]
+
+    assert call("run", path, "--json", "--quiet")[0] == 1
+    assert len(engine.given) == 2
+    for retry, due in (("failed", 1), ("diverged", 1), ("out-of-memory", 0)):
+        _, out, _ = call("run", path, "--dry-run", "--retry", retry)
+        assert f"2 cells: 1 diverged, 1 done; {due} to be done now" in out
+    for retry in ("failed", "diverged"):
+        assert call("run", path, "--quiet", "--retry", retry)[0] == 1
+        assert engine.given[-1].cell.method == "ft"
+    assert len(engine.given) == 4
+
+
+def test_a_full_disk_stops_all_and_the_same_command_goes_on(call, write, engine, monkeypatch, tmp_path):
+    def no_space(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = str(write())
+    with monkeypatch.context() as full:
+        full.setattr(PreTrainedModel, "save_pretrained", no_space)
+        code, out, err = call("run", path)
+    assert (code, out) == (1, "")
+    assert "No space left on device" in err.splitlines()[-1]
+    assert "the same command goes on" in err.splitlines()[-1]
+    assert len(engine.given) == 1
+    code, _, err = call("run", path)
+    assert code == 0, err
+    assert len(scores(tmp_path / "results")) == 2
+
+
+def test_a_folder_that_cannot_be_written_stops_with_one_line(call, write, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    code, out, err = call("run", str(write()), "--output", "taken/results", "--quiet")
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert "cannot write to taken/results" in err
+    assert (tmp_path / "taken").read_text() == "a file"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["tabel9-bert-base"], "did you mean table9-bert-base?"),
+        (["nowhere.yaml"], "no experiment 'nowhere.yaml'"),
+        (["{tiny}", "--method", "lora"], "--method: no method in {tiny} 'lora', there are ft, sparsegrad"),
+        (["{tiny}", "--method", "sparsgrad"], "did you mean sparsegrad?"),
+        (["{tiny}", "--per-gpu", "2", "--device", "cpu"], "--per-gpu: there is no GPU here"),
+        (
+            ["{tiny}", "--per-gpu", "2", "--device", "cpu", "--engine", "ray"],
+            "--per-gpu: there is no GPU here",
+        ),
+        (["{tiny}", "--address", "auto"], "--address is of a Ray cluster: add --engine ray"),
+        (["{tiny}", "--workers", "0"], "--workers"),
+        (["{tiny}", "--retry", "done"], "--retry"),
+        (["{speed}", "--workers", "2"], "measures speed, which other workers would spoil"),
+        (["{speed}", "--per-gpu", "2"], "measures speed, which other workers would spoil"),
+        (["{speed}", "--seed", "1"], "--seed: bench has no use for seeds"),
+        (["{speed}", "--save-model"], "--save-model: {speed} trains nothing"),
+        (["{speed}", "--predict-test"], "--predict-test: {speed} trains nothing"),
+        (["{speed}", "--accumulate-on-oom"], "--accumulate-on-oom: {speed} trains nothing"),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else None,
+)
+def test_what_cannot_be_is_refused_in_one_line(call, write, bench, tmp_path, arguments, says):
+    paths = {"tiny": str(write()), "speed": bench}
+    code, out, err = call("run", *(word.format(**paths) for word in arguments))
+    assert (code, out, len(err.splitlines())) == (2, "", 1), err
+    assert says.format(**paths) in err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_mistake_in_the_file_is_told_with_its_line(call, write):
+    path = write(settings={"max_stesp": 3})
+    code, _, err = call("run", str(path), "--dry-run")
+    line = path.read_text().splitlines().index("  max_stesp: 3") + 1
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert f"{path}:{line}: no option of finetune 'max_stesp'" in err
+    assert "did you mean max_steps?" in err
+
+
+def test_what_measures_speed_has_one_worker_however_many_gpus(bench, monkeypatch):
+    monkeypatch.setattr(run_common, "choose_device", lambda device, precision: "cuda")
+    monkeypatch.setattr(placement, "visible_gpus", lambda: ["0", "1"])
+    read = read_experiment(Path(bench))
+    cells = plan_cells(read, Wanted(), None, "cpu")
+    assert Crew.choose(read, "local", None, None, None, cells).workers == 1
+
+
+def test_ls_experiments_names_what_they_reproduce(call):
+    code, out, err = call("ls", "experiments")
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == len(experiment_files())
+    (line,) = (line for line in out.splitlines() if line.startswith("table10-roberta-base "))
+    assert "table 10" in line
+    code, out, _ = call("ls", "experiments", "--json")
+    listed = json.loads(out)["experiments"]
+    assert [row["name"] for row in listed] == [path.stem for path in experiment_files()]
+    assert {"name", "paper", "kind", "what"} == listed[0].keys()
