@@ -94,6 +94,7 @@ class RayEngine:
             raise WorkError(f"cannot write to {self.results}: {error.strerror}; see --output") from None
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # of a cluster of our own: 15 is Ray's
         here = {"num_cpus": self.workers * self._threads} if self.address == HERE else {}
         interrupt = signal.getsignal(signal.SIGTERM)
         try:
