@@ -163,8 +163,10 @@ def show(stand: Sequence[Standing], outcomes: Mapping[str, Outcome], results: Pa
     if as_json:
         cells = [cell_document(standing, outcomes.get(standing.cell.id)) for standing in stand]
         print(json.dumps({"cells": cells, "report": report.to_json() if report else None}, indent=2))
-    elif report is not None:
+    elif report is not None and (report.tables or report.left_out or report.benches or report.sweeps):
         report.print(Console())
+    else:
+        print(f"{len(folders)} of {len(stand)} cells done; sparsegrad report --compare paper shows them")
 
 
 def cell_document(standing: Standing, outcome: Outcome | None = None) -> dict[str, object]:

@@ -63,12 +63,20 @@ def wait_for(what: Callable[[], object]) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def run_at(results: Path, step: int) -> Path | None:
-    """The folder of a run that has a checkpoint of that step or a later one."""
-    for checkpoint in (results / "runs").glob("*/checkpoints/checkpoint-*"):
-        if int(checkpoint.name.rpartition("-")[2]) >= step:
-            return checkpoint.parents[1]
-    return None
+def latest(results: Path) -> tuple[int, Path | None]:
+    """The step of the latest checkpoint, and its run's folder."""
+    found = (results / "runs").glob("*/checkpoints/checkpoint-*")
+    steps = [(int(path.name.rpartition("-")[2]), path.parents[1]) for path in found]
+    return max(steps, default=(0, None))
+
+
+def half_way(results: Path) -> Path:
+    """Waits until a run that goes on is some steps further; gives its folder."""
+    before, _ = latest(results)
+    wait_for(lambda: latest(results)[0] >= before + 4)
+    folder = latest(results)[1]
+    assert folder is not None
+    return folder
 
 
 def holder(folder: Path) -> int | None:

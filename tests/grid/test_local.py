@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from .grids import restarts, scores
-from .processes import LOOK_SECONDS, Command, holder, is_gone, meanwhile, run_at, start, wait_for
+from .processes import LOOK_SECONDS, Command, half_way, holder, is_gone, meanwhile, start, wait_for
 
 SLOWLY = ("--checkpoint-minutes", "0")  # a checkpoint at every step
 LEFT = {"config.json", "environment.json", "metrics.jsonl", "result.json", "predictions.parquet", "lock"}
@@ -38,8 +38,7 @@ def test_a_worker_killed_half_way_costs_nothing(call, write, finetuned, tmp_path
     results = tmp_path / "results"
 
     def kill() -> None:
-        wait_for(lambda: run_at(results, 5))
-        victim = holder(run_at(results, 5))
+        victim = holder(half_way(results))
         assert victim not in (None, os.getpid())
         os.kill(victim, signal.SIGKILL)
 
@@ -60,10 +59,9 @@ def test_a_worker_killed_half_way_costs_nothing(call, write, finetuned, tmp_path
 def test_a_run_stopped_in_every_way_goes_on_with_the_same_command(call, begin, write, finetuned, tmp_path):
     results = tmp_path / "results"
     command = (write(seeds=[1], methods=["sparsegrad"]), "--output", results, *SLOWLY)
-    for step, how in ((10, signal.SIGTERM), (18, signal.SIGINT), (26, signal.SIGKILL)):
+    for how in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
         parent = begin(*command)
-        wait_for(lambda step=step: run_at(results, step))
-        folder = run_at(results, step)
+        folder = half_way(results)
         worker = holder(folder)
         assert worker not in (None, parent.pid)
         os.kill(parent.pid, how)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from .grids import restarts, scores
-from .processes import Command, holder, is_gone, run_at, start, wait_for
+from .processes import Command, half_way, holder, is_gone, start, wait_for
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="needs pip install 'sparsegrad[ray]'")
 
@@ -91,8 +91,7 @@ def test_a_command_and_an_actor_killed_half_way_cost_nothing(begin, joined, writ
     results = tmp_path / "results"
     command = (write(seeds=[1], methods=["sparsegrad"]), "--address", "auto", "--output", results, *SLOWLY)
     stopped = begin(*command)
-    wait_for(lambda: run_at(results, 5))
-    folder = run_at(results, 5)
+    folder = half_way(results)
     actor = holder(folder)
     os.kill(stopped.pid, signal.SIGTERM)
     code, err = stopped.end()
@@ -101,8 +100,7 @@ def test_a_command_and_an_actor_killed_half_way_cost_nothing(begin, joined, writ
     wait_for(lambda: is_gone(actor))
 
     again = begin(*command)
-    wait_for(lambda: run_at(results, 20))
-    os.kill(holder(folder), signal.SIGKILL)
+    os.kill(holder(half_way(results)), signal.SIGKILL)
     code, err = again.end()
     assert code == 0, err
     assert "its worker died (ActorDiedError); it waits for its turn" in err
