@@ -206,4 +206,5 @@ def _show_plan(
         print(
             f"{cell['id']}  {cell['task']} {cell['method']} seed {cell['seed']}  {cell['status']}{predicted}"
         )
-    print(f"estimate       {estimate_words(estimated)}")
+    if estimated.runs:
+        print(f"estimate       {estimate_words(estimated)}")
