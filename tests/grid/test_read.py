@@ -38,6 +38,7 @@ def mistakes(folder: Path, text: str) -> str:
     ("text", "says"),
     [
         (HEAD + "metods: [ft]\n", "x.yaml:5: no key 'metods', .*did you mean methods"),
+        (HEAD + "metods:\n- ft\n", "x.yaml:5: no key 'metods'"),
         (HEAD + "1: 2\n", "x.yaml:5: a key must be a word"),
         (HEAD + "? [a, b]\n: 2\n", "x.yaml:5: a key must be a word"),
         (HEAD + "settings:\n  epochs: 3\n  lenght: 9\n", "x.yaml:7: no option .*'lenght', .*mean length"),

@@ -226,6 +226,32 @@ def test_killed_in_its_parts_a_run_goes_on_in_them(short, tmp_path, monkeypatch)
     assert recorded(cell) == (2, 2, 1)
 
 
+class CutInParts(RecordingWatch):
+    """Cuts the power at the first step of the second attempt."""
+
+    def step(self, done: int, loss: float | None = None) -> None:
+        if self.phases.count("train") == 2 and done == 1:
+            raise PowerCutError
+
+
+def test_killed_before_their_first_checkpoint_nothing_of_the_whole_batches_is_left(
+    short, tmp_path, monkeypatch
+):
+    often = {"keep_model": False, "accumulate_on_oom": True, "checkpoint_seconds": 0.0}
+    with monkeypatch.context() as patch:
+        Memory(patch, 4)
+        whole = make_cell(tmp_path / "whole", RecordingWatch(), short, **often)
+        expected = outcome(whole, run(whole))
+    with monkeypatch.context() as patch:
+        Memory(patch, 4, until=3)
+        with pytest.raises(PowerCutError):
+            run(make_cell(tmp_path, CutInParts(), short, **often))
+    Memory(monkeypatch, 4)
+    cell = make_cell(tmp_path, RecordingWatch(), short, **often)
+    assert outcome(cell, run(cell)) == expected
+    assert recorded(cell) == (2, 2, 0)
+
+
 def test_parts_that_are_asked_for_are_another_run(choices):
     configs = [
         plan(dataclasses.replace(choices, accumulation_steps=parts)).configs[0] for parts in (None, 1, 2, 4)
