@@ -22,7 +22,17 @@ import json
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .names import Completeness, Form, Precision, Protocol, Status, Support
+from .names import (
+    ChatFormat,
+    Completeness,
+    Form,
+    LossOn,
+    Precision,
+    Protocol,
+    Schedule,
+    Status,
+    Support,
+)
 
 
 class Record(BaseModel):
@@ -63,6 +73,13 @@ class RunConfig(Record):
     rank: int | None  # lora
     sparse_learning_rate: float | None = None  # meprop, sparsegrad: of the chosen entries
     accumulation_steps: int | None = None  # parts that a batch is worked on in; None: 1
+    blocks: str | None = None  # whose MLP linears are adapted, such as "every:3"; None: all
+    basis_rank: int | None = None  # sparsegrad: leading directions of the basis, a side; None: all
+    gradient_checkpointing: bool | None = None  # activations are made again in backward; None: they are not
+    schedule: Schedule | None = None  # of the learning rate; None: constant
+    warmup_steps: int | None = None  # optimizer steps in which it rises to its value; None: 0
+    loss_on: LossOn | None = None  # chat tasks: whose turns count
+    chat_format: ChatFormat | None = None  # chat tasks
 
     def deciding(self) -> dict[str, str | int | float | bool | None]:
         """The keys that tell this run from others.
@@ -96,6 +113,7 @@ class DataRecord(Record):
     origin: str  # "hub: nyu-mll/glue@<commit>", "folder: <name>", "demo"
     completeness: Completeness  # "partial": fewer rows than the official split
     rows: dict[str, int]  # split -> rows read
+    left_out: dict[str, int] = Field(default_factory=dict)  # chat tasks: why -> conversation trees
 
 
 class Result(Record):
