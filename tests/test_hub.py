@@ -19,6 +19,7 @@ from sparsegrad_cli.models.load import load_classifier
 
 from .checkpoints import tiny_checkpoint
 from .hub_server import Hub, glue_repository, hub
+from .tasks.chat.oasst import chain, flat, write
 
 ROOT = Path(__file__).resolve().parents[1]
 COLA = {
@@ -90,6 +91,17 @@ def ask(server: Hub, script: str, **environment: str) -> list[dict[str, Any]]:
     assert found.returncode == 0, found.stderr
     assert not found.stderr.strip()
     return [json.loads(line) for line in found.stdout.splitlines()]
+
+
+READ_CHAT = """
+from sparsegrad_cli.tasks import get_task
+from sparsegrad_cli.tasks.chat.data import load_chat
+
+def read_chat():
+    data = load_chat(get_task("oasst1"), "hub", ["all"])
+    messages = {split: list(rows["messages"]) for split, rows in data.splits.items()}
+    return data.origin, data.completeness, messages
+"""
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +236,26 @@ def test_the_hub_may_come_back(server: Hub) -> None:
     assert "error" in ask(server, FIND + "tell(find)")[0]
     server.mode = "normal"
     assert "answer" in ask(server, FIND + "tell(find)")[0]
+
+
+def test_conversations_are_the_ones_that_the_hub_has(tmp_path: Path) -> None:
+    chats = {split: chain(split, f"{split}, answered") for split in ("train", "validation")}
+    for split, hashed in (("train", "b42a775f407cee45"), ("validation", "134b8fd0c89408b6")):
+        write(tmp_path / "oasst1" / "data" / f"{split}-00000-of-00001-{hashed}.parquet", flat(chats[split]))
+    (tmp_path / "oasst1" / "README.md").write_text("Conversations\n")
+    with hub(tmp_path / "cache", datasets={"OpenAssistant/oasst1": tmp_path / "oasst1"}) as server:
+        (told,) = ask(server, READ_CHAT + "tell(read_chat)")
+        server.mode = "gone"
+        (nothing,) = ask(server, READ_CHAT + "tell(read_chat)", HF_HOME=str(tmp_path / "new"))
+    origin, completeness, messages = told["answer"]
+    assert origin == f"hub: OpenAssistant/oasst1@{commit(server, 'datasets', 'OpenAssistant/oasst1')} (all)"
+    assert completeness == "complete"
+    assert messages["validation"] == [
+        [
+            {"role": "user", "content": "text of validation"},
+            {"role": "assistant", "content": "text of validation, answered"},
+        ]
+    ]
+    assert "README.md" not in " ".join(server.requests)
+    assert nothing["error"].startswith("--data hub: the hub ")
+    assert "or take a file with OpenAssistant's trees or messages (.jsonl, " in nothing["error"]

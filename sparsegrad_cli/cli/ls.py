@@ -49,11 +49,16 @@ def _methods() -> list[dict[str, str]]:
 
 
 def _tasks() -> list[dict[str, str]]:
-    from ..tasks import get_task, task_names
+    from ..tasks import chat_task_names, get_task, task_names
+    from ..tasks.chat.task import ChatTask
 
     listed = []
-    for name in task_names():
+    for name in task_names() + chat_task_names():
         task = get_task(name)
+        if isinstance(task, ChatTask):
+            chat = {"texts": "messages", "kind": "chat", "metrics": ", ".join(task.metrics)}
+            listed.append({"name": name, **chat})
+            continue
         kind = "regression" if task.is_regression else f"{len(task.labels or ())} classes"
         listed.append(
             {"name": name, "texts": ", ".join(task.text), "kind": kind, "metrics": ", ".join(task.metrics)}

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets import Dataset, Features, Value
 
 from ..errors import InputError
 from ..store.schema import Completeness, DataRecord
+from .chat.left_out import LeftOut
+from .chat.task import ChatTask
 from .folder import read_folder
 from .rows import Row, Rows, read_rows
 from .task import Task
@@ -23,22 +26,28 @@ class TaskData:
     """A task's examples, split by split.
 
     The columns of a split are `idx` (int64: the source's own where it numbers every row, else the row's
-    place from 0), the text columns (string) and `label` (int64 class id; float32 for regression).
+    place from 0), the text columns (string) and `label` (int64 class id; float32 for regression). Those of a
+    chat task are told in `chat/data.py`.
     """
 
-    task: Task
+    task: Task | ChatTask
     splits: dict[str, Dataset]
     origin: str  # as in `DataRecord`
     completeness: Completeness
     sha256: str  # hexadecimal; over the texts and labels of all splits, in order
+    left_out: tuple[LeftOut, ...] = ()  # chat tasks: the malformed trees
+    skipped: Mapping[str, int] = field(default_factory=dict)  # chat tasks: why unwanted -> well-formed trees
 
     def record(self) -> DataRecord:
         """What a result says of its data."""
         rows = {split: len(dataset) for split, dataset in self.splits.items()}
-        return DataRecord(origin=self.origin, completeness=self.completeness, rows=rows)
+        left_out = Counter(tree.reason for tree in self.left_out) + Counter(self.skipped)
+        return DataRecord(
+            origin=self.origin, completeness=self.completeness, rows=rows, left_out=dict(left_out)
+        )
 
 
-def load_data(task: Task, source: str) -> TaskData:
+def load_data(task: Task | ChatTask, source: str) -> TaskData:
     """Read and check a task's train and dev splits.
 
     Args:
@@ -46,8 +55,11 @@ def load_data(task: Task, source: str) -> TaskData:
         source: "hub", "demo" or a directory; a user's task names its own files and takes only "hub".
 
     Raises:
-        InputError: the data is not there, or a row is not what it should be; says the file and line.
+        InputError: the data is not there, or a row is not what it should be; says the file and line. Or the
+            task is one of chat, which `chat.data.load_chat` reads.
     """
+    if isinstance(task, ChatTask):
+        raise InputError(f"--task {task.name}: conversations, where texts to classify are needed")
     origin, found = _read(task, source)
     splits = {split: _check(task, rows) for split, rows in found.items()}
     return TaskData(task, splits, origin, _completeness(task, source, splits), digest(task, splits))
@@ -178,11 +190,12 @@ def _completeness(task: Task, source: str, splits: dict[str, Dataset]) -> Comple
     )
 
 
-def digest(task: Task, splits: dict[str, Dataset]) -> str:
+def digest(task: Task | ChatTask, splits: dict[str, Dataset]) -> str:
     """SHA-256, hexadecimal, over the texts and labels, where there are any, of all splits, in order."""
+    names = ("messages",) if isinstance(task, ChatTask) else (*task.text, "label")
     sha256 = hashlib.sha256()
     for split, dataset in splits.items():
         columns = dataset[:]
-        hashed = [columns[name] for name in (*task.text, "label") if name in columns]
+        hashed = [columns[name] for name in names if name in columns]
         sha256.update(json.dumps([split, *hashed]).encode())
     return sha256.hexdigest()

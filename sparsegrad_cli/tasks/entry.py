@@ -81,7 +81,7 @@ def _own_mistakes(entry: dict[str, object], taken: Collection[str]) -> Iterator[
     if entry.get("files") is None:
         yield ("files",), "files is missing: the path of each split, as in {train: a.csv, validation: b.csv}"
     if entry["name"] in taken:
-        yield ("name",), f"{entry['name']} is a GLUE task: give this one another name"
+        yield ("name",), f"{entry['name']} is a built-in task: give this one another name"
 
 
 def _explain(kind: str, keys: tuple[str | int, ...], message: str) -> str:

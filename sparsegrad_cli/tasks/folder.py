@@ -43,14 +43,18 @@ def read_test_split(task: Task, folder: Path, split: HiddenSplit) -> Rows | None
     return read_rows(path, task.text, task.tsv.columns if path.suffix == ".tsv" else {})
 
 
+def glue_tasks(folder: Path) -> list[str]:
+    """The GLUE tasks whose train split is in a directory."""
+    return [name for name in task_names() if _find(get_task(name), folder, "train")]
+
+
 def _read_split(task: Task, folder: Path, split: str) -> Rows:
     path = _find(task, folder, split)
     if path is None:
         looked_for = ", ".join(_candidates(task, split))
-        there = [name for name in task_names() if _find(get_task(name), folder, "train")]
         raise InputError(
             f"--data: no {split} split of {task.name} in {folder}: looked for {looked_for}; "
-            f"tasks there: {', '.join(there) or 'none'}"
+            f"tasks there: {', '.join(glue_tasks(folder)) or 'none'}"
         )
     needed = (*task.text, "label")
     if path.suffix == ".tsv":

@@ -30,7 +30,7 @@ def read_hub(task: Task) -> tuple[dict[str, Dataset], str]:
     """
     splits = (task.train, *task.dev)
     folder = fetch(GLUE, [f"{task.name}/{split}-*.parquet" for split in splits])
-    return {split: _read_split(folder, task.name, split) for split in splits}, folder.name
+    return {split: read_split(GLUE, folder, task.name, split) for split in splits}, folder.name
 
 
 def read_hidden(hidden: Sequence[HiddenSplit], commit: str) -> dict[str, Dataset]:
@@ -42,26 +42,38 @@ def read_hidden(hidden: Sequence[HiddenSplit], commit: str) -> dict[str, Dataset
     """
     folder = fetch(GLUE, [f"{split.place}-*.parquet" for split in hidden], commit)
     return {
-        split.name: _read_split(folder, *split.place.split("/"))
+        split.name: read_split(GLUE, folder, *split.place.split("/"))
         for split in hidden
         if not split.optional or any(folder.glob(f"{split.place}-*.parquet"))
     }
 
 
-def _read_split(folder: Path, task: str, split: str) -> Dataset:
-    """All files of a split in order; each says how many they are: `train-00000-of-00002.parquet`."""
-    files = sorted((folder / task).glob(f"{split}-*.parquet"))
-    numbers = [re.search(r"-of-(\d+)\.parquet$", file.name) for file in files]
+def read_split(
+    repository: Repository, folder: Path, under: str, split: str, columns: Sequence[str] | None = None
+) -> Dataset:
+    """All files of a split in order; each says how many they are: `train-00000-of-00002.parquet`.
+
+    Args:
+        folder: the snapshot of the repository, named from its commit.
+        under: the folder in it that has the split.
+        columns: the ones to read; None: all.
+
+    Raises:
+        InputError: a file is not there or cannot be read.
+    """
+    files = sorted((folder / under).glob(f"{split}-*.parquet"))
+    # some files have a part of their hash in the name: `train-00000-of-00001-b42a775f407cee45.parquet`
+    numbers = [re.search(r"-of-(\d+)(-[0-9a-f]+)?\.parquet$", file.name) for file in files]
     if not files or any(number is None or int(number[1]) != len(files) for number in numbers):
         there = ", ".join(file.name for file in files) or "none of its files"
         raise InputError(
-            f"{GLUE.option}: of split {split} of {GLUE.id} {task} at commit {folder.name} there is {there}; "
-            f"read it once with the hub in reach, or take {GLUE.instead}"
+            f"{repository.option}: of split {split} of {repository.id} {under} at commit {folder.name} "
+            f"there is {there}; read it once with the hub in reach, or take {repository.instead}"
         )
     try:
-        return Dataset(read_table(files))
+        return Dataset(read_table(files, columns=None if columns is None else list(columns)))
     except (ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"{GLUE.option}: {files[0]} cannot be read ({reason}): delete it and read it anew"
+            f"{repository.option}: {files[0]} cannot be read ({reason}): delete it and read it anew"
         ) from None

@@ -35,7 +35,11 @@ class Rows:
 
 
 def read_rows(
-    path: Path, needed: Collection[str], names: Mapping[str, str], header: tuple[str, ...] | None = None
+    path: Path,
+    needed: Collection[str],
+    names: Mapping[str, str],
+    header: tuple[str, ...] | None = None,
+    optional: Collection[str] = (),
 ) -> Rows:
     """Open a data file by its ending; rows are read as they are asked for.
 
@@ -44,6 +48,7 @@ def read_rows(
         needed: our names of the columns that every row must have.
         names: our name of a column -> the file's, where it differs.
         header: the columns of a .tsv or .csv that has no header line.
+        optional: more columns of a .parquet to read where it has them; the other formats give all there are.
 
     Raises:
         InputError: here or while rows are read: the file cannot be read, is empty, has a broken line
@@ -57,7 +62,7 @@ def read_rows(
         cells = _tsv_lines(path) if ending == "tsv" else _csv_records(path)
         return Rows(str(path), _table(path, cells, columns, header), names=names)
     if ending == "parquet":
-        return Rows(str(path), _parquet(path, columns), by_line=False, names=names)
+        return Rows(str(path), _parquet(path, columns, optional), by_line=False, names=names)
     raise InputError(f"{path}: not a data file by its ending: {', '.join(FORMATS)} are read")
 
 
@@ -83,9 +88,12 @@ def _json_lines(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(f"{path}:{number}: broken JSON: {error.msg} at column {error.colno}") from None
+        except RecursionError:
+            raise InputError(f"{path}:{number}: JSON nested too deep to read") from None
         if not isinstance(row, dict):
             raise InputError(
-                f"{path}:{number}: not a JSON object: each line is one, with {', '.join(columns)}"
+                f"{path}:{number}: not a JSON object: each line is one"
+                + (f", with {', '.join(columns)}" if columns else "")
             )
         _require(columns, row, f"{path}:{number}")
         yield number, row
@@ -126,13 +134,15 @@ def _table(
         yield number, dict(zip(names, cells, strict=True))
 
 
-def _parquet(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
+def _parquet(path: Path, columns: list[str], optional: Collection[str]) -> Iterator[tuple[int, Row]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         file = pq.ParquetFile(path)
-        _require(columns, file.schema_arrow.names, str(path))
+        there = file.schema_arrow.names
+        _require(columns, there, str(path))
+        columns = [*columns, *(column for column in optional if column in there)]
         yield from enumerate(file.read(columns=columns).to_pylist(), 1)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None

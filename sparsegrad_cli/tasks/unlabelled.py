@@ -7,6 +7,7 @@ from pathlib import Path
 from datasets import Dataset, Features, Value
 
 from ..errors import InputError
+from .chat.task import ChatTask
 from .data import TaskData, as_text, digest
 from .folder import read_test_split
 from .leaderboard import LEADERBOARD, HiddenSplit
@@ -27,9 +28,11 @@ def load_test(data: TaskData, source: str) -> TaskData:
         Its splits have the columns `idx` (int64) and the text columns (string), and no label.
 
     Raises:
-        InputError: the source has no test split of the task, or a row is not what it should be.
+        InputError: the task or the source has no test split, or a row is not what it should be.
     """
     task = data.task
+    if isinstance(task, ChatTask):
+        raise InputError(f"--predict-test: {task.name} has no test split: leave it out")
     if task.files is not None:
         raise InputError(
             f"--predict-test: {task.name} is a task of yours; only GLUE's have a leaderboard: leave it out"

@@ -80,7 +80,9 @@ def test_naming_a_task_loads_neither_torch_nor_data_sets():
 
 
 def test_an_unknown_name_lists_the_known_ones_and_the_nearest():
-    with pytest.raises(InputError, match=r"no task 'colla', there are cola, .*wnli; did you mean cola\?"):
+    with pytest.raises(
+        InputError, match=r"no task 'colla', there are cola, .*wnli, oasst1; did you mean cola\?"
+    ):
         get_task("colla")
 
 
@@ -137,7 +139,7 @@ def test_a_users_regression_needs_no_range(tmp_path):
         ),
         ("files:", "rows: {train: 3}\nfiles:", 5, "rows is for the GLUE tasks"),
         ("files:", "metrics: [accuracy]\nfiles:", 5, "metrics is given 2 times: keep one"),
-        ("files:", "name: cola\nfiles:", 5, "cola is a GLUE task"),
+        ("files:", "name: cola\nfiles:", 5, "cola is a built-in task"),
         ("files:", "name: my task\nfiles:", 5, "not a plain name"),
         (PLAIN[PLAIN.index("files:") :], "", 1, "files is missing"),
     ],
