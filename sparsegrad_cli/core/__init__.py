@@ -7,12 +7,14 @@ optimizer = sparse_adamw(model, lr=1e-4, density=0.01)  # trains 1% of each MLP 
 merge(model)                                            # a plain model again
 """
 
-from .basis import Basis, BasisMismatchError, KindBasis, Rotation
+from .basis import Basis, BasisMismatchError, EnergyKept, KindBasis
+from .blocks import choose_blocks
 from .confined import ConfinedLinear, Corner
 from .hosvd import Calibration, Concentration, calibrate, energy_in_top
 from .linear import SparseGradLinear, sparse_by_dense
 from .linears import FAMILIES, MLPLinear, UnsupportedModelError, find_mlp_linears
 from .optimizer import SparseAdamW, touched_entries
+from .rotation import Rotation
 from .selection import kept_entries, leading_block, top_entries
 from .sparsegrad import (
     FORMS,
@@ -39,6 +41,7 @@ __all__ = [
     "Concentration",
     "ConfinedLinear",
     "Corner",
+    "EnergyKept",
     "Form",
     "KindBasis",
     "MLPLinear",
@@ -52,6 +55,7 @@ __all__ = [
     "apply_meprop",
     "apply_sparsegrad",
     "calibrate",
+    "choose_blocks",
     "energy_in_top",
     "find_mlp_linears",
     "kept_entries",

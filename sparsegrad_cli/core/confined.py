@@ -5,6 +5,11 @@
     dS     = V_r^T (dY^T (x U_c))          only x U_c, tokens x c, is kept for backward, not x
     W     += V_r (S - S_folded) U_c^T      before the next forward; any optimizer will do
 
+A step's change is below half a unit in the last place of most bfloat16 weights: folding would lose it.
+So weights below float32 stay as they are until the end of training, and S has a path of its own:
+
+    y      = x W^T + b + (x U_c) (V_r S)^T
+
 block   the leading block that holds most of the gradients' energy in k entries; all of it is trained
 fixed   the k entries of highest mean energy among the leading columns
 """
@@ -23,7 +28,7 @@ from .basis import KindBasis
 from .rows import live_rows, pick, put
 from .selection import leading_block, top_entries
 
-SPREAD = 4  # c is at most so many times kept / O: it is what backward costs and forward keeps
+SPREAD = 4  # c is at most so many times kept / r: it is what backward costs and forward keeps
 
 ConfinedSupport = Literal["fixed", "block"]
 
@@ -45,8 +50,8 @@ class Corner(nn.Module):
         super().__init__()
         if basis.energy is None:
             raise ValueError("the basis holds no energies: calibrate with probe_steps above 0")
-        (O, I), entries = basis.shape, None
-        r, c = O, min(I, math.ceil(SPREAD * kept / O))
+        (r, c), entries = basis.rank, None
+        c = min(c, math.ceil(SPREAD * kept / r))
         if support == "block":
             r, c = leading_block(basis.energy[:, :c], kept)
         else:
@@ -95,6 +100,8 @@ class ConfinedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From (..., I) to (..., O)."""
+        if not self.folds:
+            return self._beside(x)
         if self.training or not torch.equal(self.values, self.folded):
             self.fold()
         if torch.is_autocast_enabled(x.device.type):
@@ -102,6 +109,20 @@ class ConfinedLinear(nn.Module):
         if torch.is_grad_enabled():
             return _Confined.apply(x, self.values, self.bias, self.weight, self.corner)
         return F.linear(x, self.weight, self.bias)
+
+    @property
+    def folds(self) -> bool:
+        """Whether `weight` follows `values` in training: it has their precision."""
+        return self.weight.dtype == self.values.dtype
+
+    def _beside(self, x: Tensor) -> Tensor:
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        y = F.linear(x, self.weight, self.bias)
+        with torch.autocast(x.device.type, enabled=False):  # S and V_r S are float32
+            U, V, S = self.corner.U, self.corner.V, self.corner.matrix(self.values - self.folded)
+            left = V @ S.to(V.dtype)  # O x c
+            return y + F.linear(x @ U.to(x.dtype), left.to(x.dtype))
 
     @torch.no_grad()
     def fold(self) -> None:

@@ -5,24 +5,26 @@ the left singular vectors of the stack's unfoldings. The same vectors are the ei
 
     sum G G^T  (O x O)  ->  V            sum G^T G  (I x I)  ->  U
 
-which are summed as the gradients come, so memory does not grow with the number of steps.
+which are summed as the gradients come, so memory does not grow with the number of steps. Where O and I are
+thousands, the leading `basis_rank` vectors of each are found sooner than all, and take less room ever after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from .basis import Basis, KindBasis, Rotation
+from .basis import Basis, KindBasis
+from .gram import Gram
 from .linears import MLPLinear, find_mlp_linears
+from .rotation import Rotation
 from .selection import top_entries
 
 Batch = Mapping[str, Tensor]
-STRIP = 512  # rows
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,10 @@ class Concentration:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A basis, and how concentrated it makes the gradients of each kind (None without probe steps)."""
+    """A basis, and how concentrated it makes the gradients of each kind (None without probe steps).
+
+    How much of their energy a truncated basis keeps is in `KindBasis.energy_kept`.
+    """
 
     basis: Basis
     concentration: Mapping[str, Concentration] | None
@@ -54,6 +59,8 @@ def calibrate(
     loss_of: Callable[[nn.Module, Batch], Tensor] = model_loss,
     made_from: Mapping[str, str] | None = None,
     on_step: Callable[[int], None] | None = None,
+    blocks: Collection[int] | None = None,
+    basis_rank: int | None = None,
 ) -> Calibration:
     """Finds the basis of the MLP gradients of `model` from `steps` batches (paper, section 3).
 
@@ -69,79 +76,66 @@ def calibrate(
         loss_of: from model and batch to a scalar loss.
         made_from: goes into the basis as its record.
         on_step: called with the number of batches done.
+        blocks: numbers of the blocks whose gradients are used; None: all.
+        basis_rank: truncates `V` and `U` to so many columns each, at most; None: all.
 
     Raises:
         UnsupportedModelError: the model has no known MLP linears.
-        ValueError: too few batches, or a gradient that is not finite.
+        ValueError: too few batches, a gradient that is not finite, or a rank below 1.
     """
-    places = find_mlp_linears(model)
-    grams = {place.kind: _Grams.for_weight(place.linear.weight) for place in places}
-    stream = _losses(model, batches, steps + probe_steps, loss_of, on_step)
+    if basis_rank is not None and basis_rank < 1:
+        raise ValueError(f"basis_rank must be at least 1, got {basis_rank}")
+    places = find_mlp_linears(model, blocks)
+    grams = {place.kind: _Grams(place.linear.weight) for place in places}
+    losses = _losses(model, batches, steps + probe_steps, loss_of)
+
+    def pass_over(first: int, last: int) -> None:
+        for done in range(first, last):
+            next(losses).backward()
+            if on_step:
+                on_step(done + 1)
+
     with _only_trained(model, places):
         with _each_gradient(places, lambda place, G: grams[place.kind].add(place.name, G)):
-            for _ in range(steps):
-                next(stream).backward()
-        basis = Basis({kind: gram.basis() for kind, gram in grams.items()}, dict(made_from or {}))
+            pass_over(0, steps)
+        kinds = {kind: gram.basis(basis_rank) for kind, gram in grams.items()}
+        basis = Basis(kinds, dict(made_from or {}))
         probe = _Probe(basis)
         with _each_gradient(places, probe.add):
-            for _ in range(probe_steps):
-                next(stream).backward()
+            pass_over(steps, steps + probe_steps)
     if not probe_steps:
         return Calibration(basis, None)
     return Calibration(probe.basis_with_energy(), probe.concentration())
 
 
-def energy_in_top(G: Tensor, share: float) -> float:
-    """Share of the energy of `G` in the `share` of its entries that are largest in magnitude."""
-    kept = G.flatten()[top_entries(G, max(1, round(share * G.numel())))]
-    return (kept.square().sum() / G.square().sum()).item()
-
-
-@dataclass
-class _Grams:
-    """The two running sums of one kind, each in its lower triangle alone."""
-
-    left: Tensor  # O x O: sum G G^T
-    right: Tensor  # I x I: sum G^T G
-
-    @classmethod
-    def for_weight(cls, weight: Tensor) -> _Grams:
-        O, I = weight.shape
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        return cls(weight.new_zeros(O, O, dtype=dtype), weight.new_zeros(I, I, dtype=dtype))
-
-    def add(self, name: str, G: Tensor) -> None:
-        if not G.isfinite().all():
-            raise ValueError(f"the calibration gradient of {name} is not finite")
-        G = G.to(self.left.dtype)
-        _add_gram(self.left, G)
-        _add_gram(self.right, G.T)
-
-    def basis(self) -> KindBasis:
-        (V, V_energy), (U, U_energy) = _principal(self.left), _principal(self.right)
-        return KindBasis(U=U, V=V, U_energy=U_energy, V_energy=V_energy)
-
-
-def _add_gram(gram: Tensor, A: Tensor) -> None:
-    """`gram += A A^T` in the lower triangle, by strips: little more than half of the operations."""
-    for top in range(0, len(A), STRIP):
-        rows = slice(top, top + STRIP)
-        left_of_diagonal = slice(0, min(top + STRIP, len(A)))
-        gram[rows, left_of_diagonal].addmm_(A[rows], A[left_of_diagonal].T)
-
-
-def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvectors (columns) and shares of the trace, largest first, in the dtype of `gram`.
+def energy_in_top(G: Tensor, share: float, whole: Tensor | None = None) -> float:
+    """Share of the energy of `G` in the `share` of its entries that are largest in magnitude.
 
     Args:
-        gram: symmetric; only its lower triangle is read.
+        whole: the gradient of which `G` is a part; both shares are then of it.
     """
-    values, vectors = torch.linalg.eigh(gram.double(), UPLO="L")
-    values = values.flip(0).clamp(min=0)
-    total = values.sum().clamp(min=torch.finfo(values.dtype).tiny)
-    # column-major, as a Rotation holds them, so that they are shared
-    columns = vectors.T.flip(0).to(gram.dtype).contiguous().T
-    return columns, (values / total).to(gram.dtype)
+    whole = G if whole is None else whole
+    kept = G.flatten()[top_entries(G, max(1, round(share * whole.numel())))]
+    return (kept.square().sum() / whole.square().sum()).item()
+
+
+class _Grams:
+    """The two running sums of one kind, whose gradients are `O x I`."""
+
+    def __init__(self, weight: Tensor) -> None:
+        O, I = weight.shape
+        self.left, self.right = Gram(O, weight), Gram(I, weight)  # sum G G^T, sum G^T G
+
+    def add(self, name: str, G: Tensor) -> None:
+        if not all(extreme.isfinite() for extreme in G.aminmax()):
+            raise ValueError(f"the calibration gradient of {name} is not finite")
+        G = G.to(self.left.dtype)
+        self.left.add(G)
+        self.right.add(G.T)
+
+    def basis(self, rank: int | None) -> KindBasis:
+        (V, V_energy), (U, U_energy) = self.left.principal(rank), self.right.principal(rank)
+        return KindBasis(U=U, V=V, U_energy=U_energy, V_energy=V_energy)
 
 
 class _Probe:
@@ -153,12 +147,18 @@ class _Probe:
         self.basis = basis
         self.rotations = {kind: Rotation(b.U, b.V) for kind, b in basis.kinds.items()}
         self.seen: dict[str, list[tuple[float, float]]] = {kind: [] for kind in basis.kinds}
-        self.energy = {kind: b.U.new_zeros(b.shape) for kind, b in basis.kinds.items()}
+        self.energy = {kind: b.U.new_zeros(b.rank) for kind, b in basis.kinds.items()}
+        self.left_out = dict.fromkeys(basis.kinds, 0.0)  # by a truncated basis
 
     def add(self, place: MLPLinear, G: Tensor) -> None:
-        rotated = self.rotations[place.kind].to_basis(G)
-        self.seen[place.kind].append((energy_in_top(G, self.SHARE), energy_in_top(rotated, self.SHARE)))
+        rotation = self.rotations[place.kind]
+        G = G.to(rotation.V.dtype)
+        rotated = rotation.to_basis(G)
+        after = energy_in_top(rotated, self.SHARE, G if rotation.is_truncated else None)
+        self.seen[place.kind].append((energy_in_top(G, self.SHARE), after))
         self.energy[place.kind].addcmul_(rotated, rotated)
+        if rotation.is_truncated:
+            self.left_out[place.kind] += max(0.0, (G.norm().square() - rotated.norm().square()).item())
 
     def concentration(self) -> dict[str, Concentration]:
         return {
@@ -167,13 +167,16 @@ class _Probe:
         }
 
     def basis_with_energy(self) -> Basis:
-        kinds = {kind: replace(b, energy=_shares(self.energy[kind])) for kind, b in self.basis.kinds.items()}
-        return Basis(kinds, self.basis.made_from)
+        return Basis(
+            {kind: replace(b, energy=self._shares(kind)) for kind, b in self.basis.kinds.items()},
+            self.basis.made_from,
+        )
 
-
-def _shares(energy: Tensor) -> Tensor:
-    """Each entry over the sum of all."""
-    return energy / energy.sum().clamp(min=torch.finfo(energy.dtype).tiny)
+    def _shares(self, kind: str) -> Tensor:
+        """The energy in each entry over that of the whole gradients."""
+        energy = self.energy[kind]
+        total = energy.sum() + self.left_out[kind]
+        return energy / total.clamp(min=torch.finfo(energy.dtype).tiny)
 
 
 def _losses(
@@ -181,14 +184,11 @@ def _losses(
     batches: Iterable[Batch],
     needed: int,
     loss_of: Callable[[nn.Module, Batch], Tensor],
-    on_step: Callable[[int], None] | None,
 ) -> Iterator[Tensor]:
     done = 0
     for batch in batches:
         yield loss_of(model, batch)
         done += 1
-        if on_step:
-            on_step(done)
         if done == needed:
             return
     raise ValueError(f"calibration needs {needed} batches; there were {done}")

@@ -3,15 +3,20 @@
     y  = x W^T + b                        W: O x I, x: ... x I, y: ... x O
     G~ = V^T (dY^T X) U = (dY V)^T (X U)  the gradient in the new space, nearly sparse
 
-Three forms with the same output, the same input gradient and the same training:
+Four forms with the same output, the same input gradient and the same training:
 
     regular          holds W~ = V^T W U and multiplies y = ((x U) W~^T) V^T + b, as the paper writes it
     sparse-by-dense  the same, but in backward the all-zero rows and columns of dY are dropped
     folded           holds W, so that forward is a plain linear; only the gradient is projected, and the
                      optimizer applies V dS U^T to W
+    deferred         a plain linear in backward too; the optimizer projects as well, once for all the backward
+                     passes whose gradients were summed
 
-In every form `weight.grad` is `G~`: what an optimizer sees is the gradient in the new space. These are the
-references, the first two as the paper has them; for what is fast see `streamed` and `confined`.
+With a truncated basis, folded fills `G~` up with zeros to `O x I`, as a `weight.grad` must be.
+
+In the deferred form `weight.grad` is `G`, in the others `G~`: there any optimizer sees the gradient in the
+new space. The first three are the references, two of them as the paper has them; deferred is for gradient
+accumulation; for what is fast without it see `streamed` and `confined`.
 """
 
 from __future__ import annotations
@@ -23,18 +28,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from .basis import Rotation
+from .rotation import Rotation
 
-GradForm = Literal["folded", "regular", "sparse-by-dense"]
+GradForm = Literal["folded", "deferred", "regular", "sparse-by-dense"]
 GRAD_FORMS: tuple[GradForm, ...] = get_args(GradForm)
+ORIGINAL_SPACE: tuple[GradForm, ...] = ("folded", "deferred")  # forms that hold W as it is
 
 
 class SparseGradLinear(nn.Module):
-    """Drop-in for `nn.Linear` whose `weight.grad` is the gradient in the basis of `rotation`.
+    """Drop-in for `nn.Linear` that is trained in the basis of `rotation`.
 
     Args:
-        linear: the layer to take over, weight `O x I`. The folded form keeps its very parameters.
-        rotation: `U` (`I x I`) and `V` (`O x O`), shared with the layers of the same kind.
+        linear: the layer to take over, weight `O x I`. Folded and deferred keep its very parameters.
+        rotation: `U` (`I x c`) and `V` (`O x r`), shared with the layers of the same kind.
         form: see the module's head.
     """
 
@@ -42,18 +48,30 @@ class SparseGradLinear(nn.Module):
         super().__init__()
         if form not in GRAD_FORMS:
             raise ValueError(f"form must be one of {', '.join(GRAD_FORMS)}, got {form!r}")
+        if rotation.is_truncated and form not in ORIGINAL_SPACE:
+            raise ValueError(
+                f"the {form} form holds V^T W U, and with a truncated basis it would lose the rest of W: "
+                "take another form, or a basis of full rank"
+            )
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.form = form
         self.rotation = rotation
-        if form == "folded":
+        if self.rotates_updates:
             self.weight = linear.weight  # O x I, original space
         else:
             W = rotation.to_basis(linear.weight.detach()).to(linear.weight.dtype)
             self.weight = nn.Parameter(W, requires_grad=linear.weight.requires_grad)  # O x I, new space
         self.bias = linear.bias
 
+    @property
+    def rotates_updates(self) -> bool:
+        """Whether an update is found in the basis and applied in the original space."""
+        return self.form in ORIGINAL_SPACE
+
     def forward(self, x: Tensor) -> Tensor:
         """From (..., I) to (..., O)."""
+        if self.form == "deferred":
+            return F.linear(x, self.weight, self.bias)
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         U, V = self.rotation.U, self.rotation.V
@@ -65,10 +83,10 @@ class SparseGradLinear(nn.Module):
 
     @torch.no_grad()
     def dense(self) -> nn.Linear:
-        """The plain linear that computes the same; in the folded form it shares this layer's parameters."""
+        """The plain linear that computes the same; it shares the parameters that are as they were."""
         linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
         linear.weight = self.weight
-        if self.form != "folded":
+        if not self.rotates_updates:
             W = self.rotation.from_basis(self.weight).to(self.weight.dtype)
             linear.weight = nn.Parameter(W, requires_grad=self.weight.requires_grad)
         linear.bias = self.bias
@@ -98,7 +116,9 @@ class _Folded(torch.autograd.Function):
             dx = dY @ weight.to(dY.dtype)  # ... x I
         dY = dY.reshape(-1, dY.shape[-1])  # tokens x O
         if ctx.needs_input_grad[1]:
-            dW = ctx.rotation.project(dY, x.reshape(-1, x.shape[-1])).to(weight.dtype)  # O x I
+            dW = ctx.rotation.project(dY, x.reshape(-1, x.shape[-1])).to(weight.dtype)  # r x c
+            if ctx.rotation.is_truncated:
+                dW = F.pad(dW, (0, weight.shape[1] - dW.shape[1], 0, weight.shape[0] - dW.shape[0]))  # O x I
         if ctx.needs_input_grad[2]:
             db = dY.sum(0)
         return dx, dW, db, None

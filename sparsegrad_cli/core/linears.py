@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from torch import nn
+
+from .blocks import check_blocks
 
 # family -> the kinds of MLP linear in a block, as they are named after `layer.<n>.` or `layers.<n>.`
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -34,17 +37,28 @@ class MLPLinear:
     linear: nn.Linear
 
 
-def find_mlp_linears(model: nn.Module) -> list[MLPLinear]:
+def find_mlp_linears(model: nn.Module, blocks: Collection[int] | None = None) -> list[MLPLinear]:
     """Lists the MLP linears of `model`, in the order of its modules.
+
+    Args:
+        blocks: numbers of the blocks to look at; None: all.
 
     Raises:
         UnsupportedModelError: none was found; the message says what was looked for.
+        ValueError: a block that the model has not.
     """
     found = []
+    count = 0  # by name: a block stays one when its linears are replaced
     for name, module in model.named_modules():
         place = _KIND_IN_BLOCK.search(name)
-        if place and isinstance(module, nn.Linear):
-            found.append(MLPLinear(name, place["kind"], int(place["block"]), module))
+        if place is None:
+            continue
+        block = int(place["block"])
+        count = max(count, block + 1)
+        if isinstance(module, nn.Linear) and (blocks is None or block in blocks):
+            found.append(MLPLinear(name, place["kind"], block, module))
+    if count and blocks is not None:
+        check_blocks(blocks, count)
     if not found:
         looked_for = "; ".join(
             f"{family}: {' and '.join(f'layer.<n>.{kind}' for kind in kinds)}"

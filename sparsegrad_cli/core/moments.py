@@ -30,13 +30,18 @@ class Moments(TypedDict):
     exp_avg_sq: Tensor
 
 
-def no_moments(p: Tensor) -> Moments:
-    """The state of `p` before its first step; moments are at least float32."""
+def no_moments(p: Tensor, entries: int | None = None) -> Moments:
+    """The state of `p` before its first step; moments are at least float32.
+
+    Args:
+        entries: of the gradient in a truncated basis; None: those of `p`.
+    """
+    entries = p.numel() if entries is None else entries
     dtype = torch.promote_types(p.dtype, torch.float32)
     empty = torch.zeros(0, PAGE, dtype=dtype, device=p.device)
     return Moments(
         step=torch.tensor(0.0),
-        page_of=torch.full((-(-p.numel() // PAGE),), -1, dtype=torch.int32, device=p.device),
+        page_of=torch.full((-(-entries // PAGE),), -1, dtype=torch.int32, device=p.device),
         pages=0,
         exp_avg=empty,
         exp_avg_sq=empty.clone(),

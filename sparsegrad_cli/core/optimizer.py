@@ -8,15 +8,15 @@ and both moments of the others stay as they are; the bias correction counts ever
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 from torch.optim.optimizer import ParamsT
 
-from .basis import Rotation
 from .moments import no_moments, places
+from .rotation import Rotation
 from .selection import top_entries
 
 
@@ -35,6 +35,7 @@ class SparseAdamW(torch.optim.Optimizer):
         weight_decay: decoupled, for the plain groups; a masked group has none.
         rotations: for weights that stay in the original space while their gradient is in a basis: the update
             `dS` found there is applied as `V dS U^T`.
+        deferred: those of them whose gradient is not in the basis yet: `step` projects it.
 
     Raises:
         ValueError: a value out of range, or weight decay in a masked group.
@@ -48,12 +49,14 @@ class SparseAdamW(torch.optim.Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         rotations: Mapping[nn.Parameter, Rotation] | None = None,
+        deferred: Collection[nn.Parameter] = (),
     ) -> None:
         if lr < 0 or eps < 0 or weight_decay < 0:
             raise ValueError(f"lr, eps and weight_decay must be >= 0, got {lr}, {eps}, {weight_decay}")
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must be in [0, 1), got {betas}")
         self.rotations = dict(rotations or {})
+        self.deferred = frozenset(deferred)
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "kept": None}
         super().__init__(params, defaults)
 
@@ -84,25 +87,38 @@ class SparseAdamW(torch.optim.Optimizer):
                 self._plain_step(params, group)
                 continue
             for p in params:
-                entries = top_entries(p.grad, group["kept"])
-                self._update(p, group, entries, p.grad.flatten()[entries])
+                self._masked_step(p, group, self._in_basis(p))
         return loss
 
     @torch.no_grad()
     def take(self, p: nn.Parameter, G: Tensor) -> None:
-        """The step of one masked matrix from its gradient `G` (of the shape of `p`), which is not kept.
+        """The step of one masked matrix from its gradient `G` (`r x c`, in the basis), which is not kept.
 
         A streamed layer calls it in its backward; `p.grad` is not used.
         """
         group = next(g for g in self.param_groups if any(p is q for q in g["params"]))
+        self._masked_step(p, group, G)
+
+    def _in_basis(self, p: nn.Parameter) -> Tensor:
+        """The gradient of `p` where its entries are chosen: `r x c` in a basis, else of the shape of `p`."""
+        rotation = self.rotations.get(p)
+        if rotation is None:
+            return p.grad
+        if p in self.deferred:
+            return rotation.to_basis(p.grad)
+        r, c = rotation.rank
+        return p.grad[:r, :c]
+
+    def _masked_step(self, p: nn.Parameter, group: dict, G: Tensor) -> None:
+        """One step from the gradient `G`, `r x c` in the basis that it is in, or of the shape of `p`."""
+        if not self.state[p]:
+            self.state[p].update(no_moments(p, G.numel()))
         entries = top_entries(G, group["kept"])
         self._update(p, group, entries, G.flatten()[entries])
 
     def _update(self, p: nn.Parameter, group: dict, entries: Tensor, gradient: Tensor) -> None:
-        """Adam at the flat positions `entries` of `p`, where the gradient is `gradient`; shapes (k,)."""
+        """Adam at the flat positions `entries`, where the gradient is `gradient`; shapes (k,)."""
         state = self.state[p]
-        if not state:
-            state.update(no_moments(p))
         state["step"] += 1
         step = state["step"].item()
         beta1, beta2 = group["betas"]

@@ -9,12 +9,30 @@ SAMPLE_STRIDE = 61  # a prime, so that a sample takes from every column
 WORTH_SAMPLING = 1 << 16  # entries
 
 
-def kept_entries(shape: tuple[int, int], kept: int | None = None, density: float | None = None) -> int:
+def kept_entries(
+    shape: tuple[int, int],
+    kept: int | None = None,
+    density: float | None = None,
+    rank: tuple[int, int] | None = None,
+) -> int:
     """Number of entries to keep of an `O x I` matrix, given as a number or as a share.
+
+    Args:
+        rank: the shape of a truncated `G~`, from which they are taken.
 
     Raises:
         ValueError: both or neither is given, or one is out of range.
     """
+    chosen = _of_the_matrix(shape, kept, density)
+    if rank is not None and chosen > rank[0] * rank[1]:
+        raise ValueError(
+            f"{chosen} entries of a {shape[0]} x {shape[1]} matrix cannot be kept in a basis truncated to "
+            f"{rank[0]} x {rank[1]}: keep fewer, or more directions"
+        )
+    return chosen
+
+
+def _of_the_matrix(shape: tuple[int, int], kept: int | None, density: float | None) -> int:
     size = shape[0] * shape[1]
     if (kept is None) == (density is None):
         raise ValueError("give either kept or density")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal, get_args
 
 from torch import nn
 
-from .basis import Basis, Rotation
+from .basis import Basis
 from .confined import ConfinedLinear, ConfinedSupport, Corner
 from .linear import GradForm, SparseGradLinear
 from .linears import ACTIVATIONS, MLPLinear, find_mlp_linears, replace_module
 from .optimizer import SparseAdamW
+from .rotation import Rotation
 from .selection import kept_entries
 from .streamed import StreamedLinear
 
@@ -22,7 +24,7 @@ SUPPORTS: tuple[Support, ...] = ("dynamic", *get_args(ConfinedSupport))
 
 
 def apply_sparsegrad(
-    model: nn.Module, basis: Basis, form: Form = "folded"
+    model: nn.Module, basis: Basis, form: Form = "folded", blocks: Collection[int] | None = None
 ) -> list[SparseGradLinear] | list[StreamedLinear]:
     """Replaces every MLP linear of `model`, in place; the model computes what it did.
 
@@ -31,18 +33,20 @@ def apply_sparsegrad(
         basis: fits the model's kinds and shapes; one rotation of it serves all blocks.
         form: all train the same, at other costs:
             "folded": `weight.grad` is `G~`, the weights stay in the original space; goes with any loop.
+            "deferred": folded, but the optimizer projects: once a step, however many backward passes it sums.
             "streamed": the fast one; one backward is one step, so nothing accumulates (see `streamed`).
             "lean": streamed, and the MLP's hidden layer is made again in backward: lighter, slower.
             "regular", "sparse-by-dense": the paper's, which hold `W~ = V^T W U`.
+        blocks: numbers of the blocks to change; None: all.
 
     Raises:
         BasisMismatchError, UnsupportedModelError: see `Basis.check_fits`.
-        ValueError: no such form.
+        ValueError: no such form or block, or a truncated basis in the paper's forms.
     """
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
-    basis.check_fits(model)
-    places = find_mlp_linears(model)
+    basis.check_fits(model, blocks)
+    places = find_mlp_linears(model, blocks)
     device = places[0].linear.weight.device
     rotations = {kind: Rotation(b.U.to(device), b.V.to(device)) for kind, b in basis.kinds.items()}
     if form in ("streamed", "lean"):
@@ -55,9 +59,9 @@ def apply_sparsegrad(
     return layers
 
 
-def apply_meprop(model: nn.Module) -> list[StreamedLinear]:
-    """Makes every MLP linear of `model` a streamed one in the original space: MeProp."""
-    return [_stream(model, place, None, recompute=False) for place in find_mlp_linears(model)]
+def apply_meprop(model: nn.Module, blocks: Collection[int] | None = None) -> list[StreamedLinear]:
+    """Makes every MLP linear of `model`, or of its `blocks`, a streamed one in the original space: MeProp."""
+    return [_stream(model, place, None, recompute=False) for place in find_mlp_linears(model, blocks)]
 
 
 def apply_confined(
@@ -66,6 +70,7 @@ def apply_confined(
     support: ConfinedSupport,
     density: float | None = None,
     kept: int | None = None,
+    blocks: Collection[int] | None = None,
 ) -> list[ConfinedLinear]:
     """Makes every MLP linear of `model` one whose trained entries are chosen once; see `confined`.
 
@@ -77,16 +82,17 @@ def apply_confined(
         support: "block" or "fixed".
         density: share of each MLP matrix to train, above 0 and at most 1; or
         kept: number of entries of each.
+        blocks: numbers of the blocks to change; None: all.
 
     Raises:
         BasisMismatchError, UnsupportedModelError: see `Basis.check_fits`.
         ValueError: the basis has no energies, or a value is out of range.
     """
-    basis.check_fits(model)
-    places = find_mlp_linears(model)
+    basis.check_fits(model, blocks)
+    places = find_mlp_linears(model, blocks)
     device = places[0].linear.weight.device
     corners = {
-        kind: Corner(b, support, kept_entries(b.shape, kept, density)).to(device)
+        kind: Corner(b, support, kept_entries(b.shape, kept, density, b.rank)).to(device)
         for kind, b in basis.kinds.items()
     }
     layers = []
@@ -115,6 +121,7 @@ def sparse_adamw(
     kept: int | None = None,
     weight_decay: float = 0.0,
     sparse_lr: float | None = None,
+    blocks: Collection[int] | None = None,
 ) -> SparseAdamW:
     """The optimizer for a model that `apply_sparsegrad` has changed, or for MeProp on one that it has not.
 
@@ -128,24 +135,23 @@ def sparse_adamw(
         kept: number of entries of each.
         weight_decay: of everything else.
         sparse_lr: learning rate of the masked weights; None: `lr`.
+        blocks: numbers of the blocks whose plain MLP linears are masked; None: all.
     """
     layers = [m for m in model.modules() if isinstance(m, SparseGradLinear | StreamedLinear)]
-    rotations = {
-        layer.weight: layer.rotation
-        for layer in layers
-        if layer.rotation is not None and getattr(layer, "form", "folded") == "folded"
-    }
-    weights = [layer.weight for layer in layers] or [p.linear.weight for p in find_mlp_linears(model)]
+    rotations = {layer.weight: layer.rotation for layer in layers if layer.rotates_updates}
+    deferred = [layer.weight for layer in layers if getattr(layer, "form", None) == "deferred"]
+    weights = [layer.weight for layer in layers] or [p.linear.weight for p in find_mlp_linears(model, blocks)]
     by_kept: dict[int, list[nn.Parameter]] = {}
     for weight in weights:
-        by_kept.setdefault(kept_entries(tuple(weight.shape), kept, density), []).append(weight)
+        rank = rotations[weight].rank if weight in rotations else None
+        by_kept.setdefault(kept_entries(tuple(weight.shape), kept, density, rank), []).append(weight)
     masked = set(weights)
     rest = [p for p in model.parameters() if p.requires_grad and p not in masked]
     own = {"lr": lr if sparse_lr is None else sparse_lr, "weight_decay": 0.0}
     groups: list[dict] = [{"params": params, "kept": k, **own} for k, params in by_kept.items()]
     if rest:
         groups.append({"params": rest})
-    optimizer = SparseAdamW(groups, lr=lr, weight_decay=weight_decay, rotations=rotations)
+    optimizer = SparseAdamW(groups, lr=lr, weight_decay=weight_decay, rotations=rotations, deferred=deferred)
     for layer in layers:
         if isinstance(layer, StreamedLinear):
             layer.take = optimizer.take

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from .basis import Rotation
+from .rotation import Rotation
 from .rows import live_rows, pick, put, same_rows
 
 Activation = Callable[[Tensor], Tensor]
@@ -34,7 +34,7 @@ class StreamedLinear(nn.Module):
 
     Args:
         linear: the layer to take over with its very parameters, weight `O x I`.
-        rotation: `U` (`I x I`) and `V` (`O x O`); None selects in the original space (MeProp).
+        rotation: `U` (`I x c`) and `V` (`O x r`); None selects in the original space (MeProp).
         activation: applied to the output; whoever puts the layer in takes it out of the model.
         recompute: make the layer's output again in backward, from its input, rather than keep it.
     """
@@ -65,6 +65,11 @@ class StreamedLinear(nn.Module):
         y = F.linear(x, self.weight, self.bias)
         return y if self.activation is None else self.activation(y)
 
+    @property
+    def rotates_updates(self) -> bool:
+        """Whether an update is found in the basis and applied in the original space."""
+        return self.rotation is not None
+
     def dense(self) -> nn.Linear:
         """The plain linear, without the activation; it shares this layer's parameters."""
         linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
@@ -86,7 +91,7 @@ class _Streamed(torch.autograd.Function):
         source: torch.autograd.graph.Node | None,
     ) -> Tensor:
         ctx.layer = layer
-        ctx.remade = None
+        ctx.saved = ctx.remade = None
         can_remake = isinstance(source, _Streamed._backward_cls) and source.layer.activation is not None
         ctx.source = source if can_remake else None  # then the input need not be kept
         y = F.linear(x, weight, bias)
@@ -97,7 +102,7 @@ class _Streamed(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, dY: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, _, _ = ctx.saved_tensors
+        x, weight, _, _ = _saved(ctx)
         layer: StreamedLinear = ctx.layer
         shape = dY.shape[:-1]
         dY = dY.reshape(-1, dY.shape[-1])  # tokens x O
@@ -106,7 +111,6 @@ class _Streamed(torch.autograd.Function):
         if layer.activation is not None:
             y, a = _output(ctx, rows)
             (dY,) = torch.autograd.grad(a, y, dY)
-            ctx.remade = None
         dx = db = None
         if ctx.needs_input_grad[0]:
             dx = put(dY @ weight.to(dY.dtype), rows, shape)
@@ -118,13 +122,21 @@ class _Streamed(torch.autograd.Function):
             else:
                 x = _output(ctx.source, rows)[1].detach()
             _train(layer, dY, x)
+        ctx.saved = ctx.remade = None
         return dx, None, db, None, None
+
+
+def _saved(ctx: FunctionCtx) -> tuple[Tensor | None, ...]:
+    """What forward saved; asked for once, as gradient checkpointing demands."""
+    if ctx.saved is None:
+        ctx.saved = ctx.saved_tensors
+    return ctx.saved
 
 
 def _output(ctx: FunctionCtx, rows: Tensor | None) -> tuple[Tensor, Tensor]:
     """A layer's output before and after its activation, for the tokens `rows`; made once, with its graph."""
     if ctx.remade is None or not same_rows(ctx.remade[0], rows):
-        x, weight, bias, y = ctx.saved_tensors
+        x, weight, bias, y = _saved(ctx)
         if y is None:
             x = pick(x.reshape(-1, x.shape[-1]), rows)
             y = F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))

@@ -183,3 +183,88 @@ def test_a_corner_holds_memory_of_its_own():
         assert corner.U.shape == basis.U.shape
         assert corner.U.data_ptr() != basis.U.data_ptr()
         assert corner.V.data_ptr() != basis.V.data_ptr()
+
+
+def half_and_whole(support: str) -> tuple[nn.Module, nn.Module]:
+    """The same model and corner twice, its MLP weights in bfloat16 and in float32."""
+    models = [tiny_model(dtype=torch.float32, hidden=32, inner=64) for _ in range(2)]
+    basis = basis_with_energy(models[0])
+    for model, dtype in zip(models, (torch.bfloat16, torch.float32), strict=True):
+        for place in find_mlp_linears(model):
+            weight = place.linear.weight
+            weight.data = weight.data.bfloat16().to(dtype)
+            place.linear.bias.data = place.linear.bias.data.bfloat16().to(dtype)
+        apply_confined(model, basis, support, density=0.1)
+    return models[0], models[1]
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer | None = None, seed: int = 1) -> float:
+    (x, y), *_ = batches(1, seed=seed, hidden=32, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = model(x, y)
+    model.zero_grad()
+    loss.backward()
+    if optimizer:
+        optimizer.step()
+    return loss.item()
+
+
+@pytest.mark.parametrize("support", SUPPORTS)
+def test_on_bfloat16_weights_it_computes_what_it_does_on_float32(support):
+    half, whole = half_and_whole(support)
+    generator = torch.Generator().manual_seed(5)
+    for layers in zip(confined_layers(half), confined_layers(whole), strict=True):
+        values = 0.3 * torch.randn(layers[0].values.shape, generator=generator)
+        for layer in layers:
+            layer.values.data.copy_(values)
+    losses = [step(model) for model in (half, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+    ours, theirs = dict(half.named_parameters()), dict(whole.named_parameters())
+    compared = [name for name, p in theirs.items() if p.grad is not None]
+    assert len(compared) == 2 * 4 + 2  # values and biases of the layers, the head
+    for name in compared:
+        assert ours[name].grad.dtype == ours[name].dtype
+        difference = (ours[name].grad.float() - theirs[name].grad).norm()
+        assert difference < 0.03 * theirs[name].grad.norm(), name
+
+
+@pytest.mark.parametrize("support", SUPPORTS)
+def test_small_steps_on_bfloat16_weights_are_not_lost(support):
+    """Each is far below what a bfloat16 weight can take; together they are not."""
+    half, whole = half_and_whole(support)
+    before = [layer.weight.clone() for layer in confined_layers(half)]
+    for model in (half, whole):
+        optimizer = torch.optim.SGD([layer.values for layer in confined_layers(model)], lr=1e-3)
+        for _ in range(40):
+            step(model, optimizer)
+    for ours, theirs, weight in zip(confined_layers(half), confined_layers(whole), before, strict=True):
+        assert torch.equal(ours.weight, weight)
+        assert (ours.values - theirs.values).norm() < 0.03 * theirs.values.norm()
+
+
+@pytest.mark.parametrize("support", SUPPORTS)
+def test_bfloat16_weights_are_folded_once_at_the_end(support):
+    half, _ = half_and_whole(support)
+    for layer in confined_layers(half):
+        layer.values.data.normal_(std=0.3)
+    half.eval()
+    other, _ = half_and_whole(support)
+    other.load_state_dict(half.state_dict())
+    other.eval()
+    x = torch.randn(2, 3, 32)
+    for layer, again in zip(confined_layers(half), confined_layers(other), strict=True):
+        full = layer.weight.float() + layer.corner.V @ layer.corner.matrix(layer.values) @ layer.corner.U.T
+        h = x.bfloat16() if layer.in_features == 32 else torch.randn(2, 3, 64).bfloat16()
+        with torch.no_grad():
+            beside = layer(h)
+            assert torch.equal(again(h), beside)
+        dense = layer.dense()
+        assert dense.weight.dtype == torch.bfloat16
+        assert torch.equal(dense.weight, full.bfloat16())
+        difference = (dense(h) - beside).float().norm()
+        assert difference < 0.02 * beside.float().norm()
+        torch.testing.assert_close(layer(h), dense(h))  # nothing is left beside it
+
+
+def confined_layers(model: nn.Module) -> list[ConfinedLinear]:
+    return [module for module in model.modules() if isinstance(module, ConfinedLinear)]

@@ -11,7 +11,7 @@ from sparsegrad_cli.core import (
     apply_sparsegrad,
     calibrate,
     find_mlp_linears,
-    hosvd,
+    gram,
 )
 
 from .models import batches, tiny_model
@@ -36,7 +36,7 @@ def gradient_stacks(model: nn.Module, steps: int) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("strip", [512, 3])
 def test_the_basis_is_the_singular_vectors_of_the_explicit_unfoldings(strip, monkeypatch):
-    monkeypatch.setattr(hosvd, "STRIP", strip)  # the sums of large matrices are taken in strips
+    monkeypatch.setattr(gram, "STRIP", strip)  # the sums of large matrices are taken in strips
     model = tiny_model()
     stacks = gradient_stacks(model, STEPS)
     basis = calibrate(model, batches(STEPS), steps=STEPS, probe_steps=0, loss_of=loss_of).basis
@@ -156,7 +156,10 @@ def test_a_basis_for_another_shape_or_family_is_refused():
     ("spoil", "message"),
     [
         (lambda t: t.pop("output.dense/U"), "output.dense lacks U"),
-        (lambda t: t.update({"output.dense/U": torch.zeros(3, 4)}), "not square"),
+        (
+            lambda t: t.update({"output.dense/U": torch.zeros(3, 4)}),
+            "U of output.dense has 4 columns of 3 numbers",
+        ),
         (lambda t: t.clear(), "holds no tensors"),
     ],
 )
