@@ -34,12 +34,19 @@ def finetune(
     epochs: opt.Epochs = None,
     max_steps: opt.MaxSteps = None,
     max_train_examples: opt.MaxTrainExamples = None,
-    patience: opt.Patience = 5,
+    patience: opt.Patience = None,
     eval_steps: opt.EvalSteps = None,
-    length: opt.Length = 128,
+    length: opt.Length = None,
     pad_to_max: opt.PadToMax = False,
-    precision: opt.PrecisionOption = opt.Precision.fp32,
-    freeze_rest: opt.FreezeRest = False,
+    precision: opt.PrecisionOption = None,
+    schedule: opt.ScheduleOption = None,
+    warmup_steps: opt.WarmupSteps = None,
+    gradient_checkpointing: opt.GradientCheckpointing = False,
+    freeze_rest: opt.FreezeRest = None,
+    language: opt.Languages = ["en"],  # noqa: B006
+    loss_on: opt.LossOnOption = None,
+    chat_format: opt.ChatFormatOption = None,
+    blocks: opt.Blocks = None,
     density: opt.Density = None,
     kept: opt.Kept = None,
     rank: opt.Rank = None,
@@ -47,6 +54,7 @@ def finetune(
     form: opt.FormOption = None,
     calibration_steps: opt.CalibrationSteps = None,
     basis: opt.BasisOption = None,
+    basis_rank: opt.BasisRank = None,
     params: opt.ParamsOption = None,
     output: opt.Output = Path("results"),
     checkpoint_minutes: opt.CheckpointMinutes = 10.0,
@@ -76,7 +84,7 @@ def finetune(
         seeds=seed,
         protocol=protocol.value,
         device=device.value,
-        precision=precision.value,
+        precision=precision.value if precision else None,
         learning_rate=learning_rate,
         sparse_learning_rate=sparse_learning_rate,
         batch_size=batch_size,
@@ -89,15 +97,23 @@ def finetune(
         length=length,
         pad_to_max=pad_to_max,
         freeze_rest=freeze_rest,
+        blocks=blocks,
+        schedule=schedule.value if schedule else None,
+        warmup_steps=warmup_steps,
+        gradient_checkpointing=gradient_checkpointing,
+        languages=tuple(language),
+        loss_on=loss_on.value if loss_on else None,
+        chat_format=chat_format.value if chat_format else None,
         density=density,
         kept=kept,
         support=support.value if support else None,
         form=form.value if form else None,
         calibration_steps=calibration_steps,
         basis=basis,
+        basis_rank=basis_rank,
         rank=rank,
     )
-    plans = _plans(choices, params)
+    plans = _plans(choices, params, from_shapes=dry_run)
     test = _test_splits(plans, output) if predict_test else None
     if dry_run:
         _show_plan(plans, output, save_model, as_json, test)
@@ -116,12 +132,18 @@ def finetune(
     return 0
 
 
-def _plans(choices: Choices, params: Path | None) -> list[Plan]:
-    """One plan, or one a method where a file gives each its own hyperparameters."""
+def _plans(choices: Choices, params: Path | None, from_shapes: bool) -> list[Plan]:
+    """One plan, or one a method where a file gives each its own hyperparameters.
+
+    Args:
+        from_shapes: a model without weights will do.
+    """
     from ..training.params import read_params
     from ..training.plan import plan
 
-    return [plan(choices)] if params is None else read_params(params).plans(choices)
+    if params is None:
+        return [plan(choices, from_shapes)]
+    return read_params(params).plans(choices, from_shapes=from_shapes)
 
 
 def _test_splits(plans: Sequence[Plan], output: Path) -> TaskData:
@@ -140,12 +162,13 @@ def _test_splits(plans: Sequence[Plan], output: Path) -> TaskData:
 def _estimate(plans: Sequence[Plan], output: Path, save_model: bool) -> Estimate:
     """What the runs will take that are not done."""
     from ..grid.estimate import Planned, estimate
-    from ..models.skeleton import skeleton
     from ..store.run_folder import RunFolder
+    from ..training.objectives import objective_of
 
     todo = [
-        Planned.of(config, planned, skeleton(planned.checkpoint))
+        Planned.of(config, planned, model)
         for planned in plans
+        for model in [objective_of(planned.data.task).skeleton(planned.checkpoint)]
         for config in planned.configs
         if not RunFolder(output, config).is_done()
     ]
@@ -155,7 +178,9 @@ def _estimate(plans: Sequence[Plan], output: Path, save_model: bool) -> Estimate
 def _show_plan(
     plans: Sequence[Plan], output: Path, save_model: bool, as_json: bool, test: TaskData | None
 ) -> None:
+    from ..grid.estimate.memory import memory_lines
     from ..grid.estimate.words import estimate_words
+    from ..models.checkpoint import SHAPES_ALONE
     from ..store.run_folder import RunFolder
     from ..tasks.leaderboard import LEADERBOARD
     from ..training.predict_test import has_test_predictions
@@ -194,7 +219,9 @@ def _show_plan(
         official = {split.name: split.rows for split in LEADERBOARD[test.task.name]}
         counts = [f"{name} {len(rows)} of {official[name]}" for name, rows in test.splits.items()]
         print(f"test data      {', '.join(counts)} rows")
-    print(f"checkpoint     {plans[0].checkpoint.identity}")
+    identity = plans[0].checkpoint.identity
+    alone = " (no weights are there: shapes alone)" if identity.startswith(SHAPES_ALONE) else ""
+    print(f"checkpoint     {identity}{alone}")
     for planned in plans:
         found = planned.hyperparameters
         of = f"   {planned.configs[0].method}" if len(plans) > 1 else ""
@@ -208,3 +235,4 @@ def _show_plan(
         )
     if estimated.runs:
         print(f"estimate       {estimate_words(estimated)}")
+        print("\n".join(["", *memory_lines(estimated, configs)]))

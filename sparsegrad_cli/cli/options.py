@@ -8,29 +8,51 @@ from typing import Annotated
 
 import typer
 
-from ..store.names import FORMS, PRECISIONS, PROTOCOLS, PRUNERS, SELECT_ON, SUPPORTS
+from ..store.names import (
+    CHAT_FORMATS,
+    FORMS,
+    LOSS_ON,
+    PRECISIONS,
+    PROTOCOLS,
+    PRUNERS,
+    SCHEDULES,
+    SELECT_ON,
+    SUPPORTS,
+)
 
 WHAT, RECIPE, METHOD, OUTPUT = "What to run", "Training", "The method", "Output"
+CHAT = "Chat tasks"
 
 Protocol = StrEnum("Protocol", {name: name for name in PROTOCOLS})
 Precision = StrEnum("Precision", {name: name for name in PRECISIONS})
 Form = StrEnum("Form", {name: name for name in FORMS})
 Support = StrEnum("Support", {name: name for name in SUPPORTS})
 SelectOn = StrEnum("SelectOn", {name: name for name in SELECT_ON})
+Schedule = StrEnum("Schedule", {name: name for name in SCHEDULES})
+LossOn = StrEnum("LossOn", {name: name for name in LOSS_ON})
+ChatFormat = StrEnum("ChatFormat", {name: name for name in CHAT_FORMATS})
 Pruner = StrEnum("Pruner", {name: name for name in PRUNERS})
 Device = StrEnum("Device", ["auto", "cpu", "cuda"])
 
 Model = Annotated[
     str,
-    typer.Option(help="A hub id, a local directory, or demo (all-MiniLM-L6-v2).", rich_help_panel=WHAT),
+    typer.Option(
+        help="A hub id, a local directory, a .gguf file, demo (all-MiniLM-L6-v2) or smollm2 (a chat model).",
+        rich_help_panel=WHAT,
+    ),
 ]
 Task = Annotated[
     str,
-    typer.Option(help="A GLUE task (see sparsegrad ls tasks), or a YAML of yours.", rich_help_panel=WHAT),
+    typer.Option(
+        help="A GLUE task or oasst1 (see sparsegrad ls tasks), or a YAML of yours.", rich_help_panel=WHAT
+    ),
 ]
 Data = Annotated[
     str,
-    typer.Option(help="hub, a directory with GLUE in it, or demo (synthetic).", rich_help_panel=WHAT),
+    typer.Option(
+        help="hub, a directory with GLUE in it (oasst1: a file of conversation trees), or demo (synthetic).",
+        rich_help_panel=WHAT,
+    ),
 ]
 Methods = Annotated[
     list[str],
@@ -50,7 +72,9 @@ DeviceOption = Annotated[Device, typer.Option(help="Where to train.", rich_help_
 
 LearningRate = Annotated[
     float | None,
-    typer.Option(help="Default: the paper's for model and task, else 5e-5.", rich_help_panel=RECIPE),
+    typer.Option(
+        help="Default: the paper's for model and task, else 5e-5 (oasst1: 9e-4).", rich_help_panel=RECIPE
+    ),
 ]
 SparseLearningRate = Annotated[
     float | None,
@@ -68,13 +92,14 @@ ParamsOption = Annotated[
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=1, help="Examples. Default: the paper's, else 16.", rich_help_panel=RECIPE),
+    typer.Option(min=1, help="Examples. Default: the paper's, else 16 (oasst1: 64).", rich_help_panel=RECIPE),
 ]
 AccumulationSteps = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Work on each batch in so many parts and sum their gradients: less memory, the same batch.",
+        help="Work on each batch in so many parts and sum their gradients: less memory, the same batch. "
+        "oasst1: parts of 2 by default.",
         rich_help_panel=RECIPE,
     ),
 ]
@@ -88,7 +113,9 @@ AccumulateOnOom = Annotated[
 ]
 Epochs = Annotated[
     float | None,
-    typer.Option(help="Passes over the training split, at most. Default: 20.", rich_help_panel=RECIPE),
+    typer.Option(
+        help="Passes over the training split, at most. Default: 20 (oasst1: 1).", rich_help_panel=RECIPE
+    ),
 ]
 MaxSteps = Annotated[
     int | None,
@@ -99,39 +126,98 @@ MaxTrainExamples = Annotated[
     typer.Option(min=1, help="Train on so many examples, a fixed random choice.", rich_help_panel=RECIPE),
 ]
 Patience = Annotated[
-    int,
+    int | None,
     typer.Option(
         min=0,
-        help="Stop after so many evaluations without improvement; 0: never.",
+        help="Stop after so many evaluations without improvement; 0: never. Default: 5 (oasst1: 0).",
         rich_help_panel=RECIPE,
     ),
 ]
 EvalSteps = Annotated[
     int | None,
-    typer.Option(min=1, help="Steps between evaluations. Default: one epoch.", rich_help_panel=RECIPE),
+    typer.Option(
+        min=1, help="Steps between evaluations. Default: one epoch (oasst1: 75).", rich_help_panel=RECIPE
+    ),
 ]
-Length = Annotated[int, typer.Option(min=4, help="Tokens, at most.", rich_help_panel=RECIPE)]
+Length = Annotated[
+    int | None,
+    typer.Option(min=4, help="Tokens, at most. Default: 128 (oasst1: 512).", rich_help_panel=RECIPE),
+]
 PadToMax = Annotated[
     bool,
     typer.Option("--pad-to-max", help="Pad every batch to --length, as the paper.", rich_help_panel=RECIPE),
 ]
 PrecisionOption = Annotated[
-    Precision,
-    typer.Option(help="tf32: CUDA only; bf16: autocast over float32 weights.", rich_help_panel=RECIPE),
+    Precision | None,
+    typer.Option(
+        help="tf32: CUDA only; bf16: autocast over float32 weights; bf16-weights: what is frozen is held in "
+        "bf16 too. Default: fp32 (oasst1 on CUDA: bf16-weights).",
+        rich_help_panel=RECIPE,
+    ),
 ]
 FreezeRest = Annotated[
+    bool | None,
+    typer.Option(
+        "--freeze-rest/--train-rest",
+        help="Train only the adapter part and the head, not the whole rest. Default: the rest too "
+        "(oasst1: frozen).",
+        rich_help_panel=RECIPE,
+        show_default=False,
+    ),
+]
+Blocks = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose MLP matrices a method is put on: all, every:3 (0, 3, 6, ...), or numbers such as 0-3,8. "
+        "Default: all (oasst1: every:3).",
+        rich_help_panel=METHOD,
+    ),
+]
+ScheduleOption = Annotated[
+    Schedule | None,
+    typer.Option(help="Of the learning rate. Default: constant (oasst1: cosine).", rich_help_panel=RECIPE),
+]
+WarmupSteps = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Steps in which the learning rate rises, at most a third of all. Default: 0 (oasst1: 50).",
+        rich_help_panel=RECIPE,
+    ),
+]
+GradientCheckpointing = Annotated[
     bool,
     typer.Option(
-        "--freeze-rest",
-        help="Train only the adapter part and the head, not the whole rest.",
+        "--gradient-checkpointing",
+        help="Make activations again in backward: less memory, a third slower.",
         rich_help_panel=RECIPE,
+    ),
+]
+Languages = Annotated[
+    list[str],
+    typer.Option(
+        "--language",
+        help="Of the conversations: a code such as en, or all; repeatable.",
+        rich_help_panel=CHAT,
+    ),
+]
+LossOnOption = Annotated[
+    LossOn | None,
+    typer.Option(help="Whose turns the loss counts. Default: assistant.", rich_help_panel=CHAT),
+]
+ChatFormatOption = Annotated[
+    ChatFormat | None,
+    typer.Option(
+        help="How turns are written: the tokenizer's own template, or LLaMA-2's. Default: its own, if any.",
+        rich_help_panel=CHAT,
     ),
 ]
 
 Density = Annotated[
     float | None,
     typer.Option(
-        help="meprop, sparsegrad: share of each MLP matrix trained at a step. Default: 0.01.",
+        help="meprop, sparsegrad: share of each MLP matrix trained at a step. Default: 0.01 "
+        "(oasst1: 0.002; LLaMA-2-7B: --kept 100000).",
         rich_help_panel=METHOD,
     ),
 ]
@@ -141,7 +227,9 @@ Kept = Annotated[
 ]
 Rank = Annotated[
     int | None,
-    typer.Option(min=1, help="lora: 7 by default, 10 from hidden size 1024.", rich_help_panel=METHOD),
+    typer.Option(
+        min=1, help="lora: 7 by default, 10 from hidden size 1024 (oasst1: 32).", rich_help_panel=METHOD
+    ),
 ]
 SupportOption = Annotated[
     Support | None,
@@ -164,6 +252,14 @@ CalibrationSteps = Annotated[
 BasisOption = Annotated[
     Path | None,
     typer.Option(help="sparsegrad: a file of sparsegrad calibrate.", rich_help_panel=METHOD),
+]
+BasisRank = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="sparsegrad: keep so many leading directions of the basis a side. Default: all.",
+        rich_help_panel=METHOD,
+    ),
 ]
 
 CheckpointMinutes = Annotated[

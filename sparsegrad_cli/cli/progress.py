@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..store.score_words import score_words
+
 
 class RunWatch:
     """A `training.callbacks.Watch` for one run after the other.
@@ -69,13 +71,12 @@ class RunWatch:
             self._progress.update(self._task, completed=done, loss=shown)
 
     def evaluated(self, metric: str, value: float, best: float) -> None:
-        self._score = f"best {100 * best:.1f}"
+        self._score = f"best {score_words(metric, best)}"
         if self._progress is not None:
             self._progress.update(self._task, score=self._score)
         elif not self.quiet:
-            self._say(
-                f"{self.title}: step {self._done}/{self._total}, {metric} {100 * value:.1f} ({self._score})"
-            )
+            score = score_words(metric, value)
+            self._say(f"{self.title}: step {self._done}/{self._total}, {metric} {score} ({self._score})")
 
     def done(self, line: str) -> None:
         """The run has ended; `line` says how."""

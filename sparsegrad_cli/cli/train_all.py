@@ -12,6 +12,7 @@ from ..errors import WorkError
 from ..models.checkpoint import fetch_weights
 from ..report import Report, build_report
 from ..store.schema import Result
+from ..store.score_words import score_words
 from ..tasks.data import TaskData
 from ..training.plan import Plan
 from ..training.run import run
@@ -79,6 +80,8 @@ def check_all_done(results: Sequence[Result]) -> None:
 def _line(result: Result, already: bool) -> str:
     if result.status != "done":
         return f"{result.status}: {result.error}"
-    score = f"{result.score_name} {100 * result.score:.1f}" if result.score is not None else ""
+    score = ""
+    if result.score is not None:
+        score = f"{result.score_name} {score_words(result.score_name, result.score)}"
     took = "was done already" if already else f"{result.steps} steps, {result.train_seconds:.0f} s"
     return f"{score} ({took})"

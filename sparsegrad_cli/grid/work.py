@@ -41,6 +41,7 @@ class Progress(Record):
     loss: float | None = None
     score: float | None = None  # the latest evaluation
     best: float | None = None
+    metric: str | None = None  # of these two
 
 
 class Sight:
@@ -50,14 +51,14 @@ class Sight:
         self.now = Progress(phase="load", done=0, total=0)
 
     def phase(self, name: str, total: int) -> None:
-        best = self.now.best if name == "score" else None
-        self.see(Progress(phase=name, done=0, total=total, best=best), is_news=True)
+        kept = self.now.model_dump(include={"best", "metric"}) if name == "score" else {}
+        self.see(Progress(phase=name, done=0, total=total, **kept), is_news=True)
 
     def step(self, done: int, loss: float | None = None) -> None:
         self.see(self.now.model_copy(update={"done": done, "loss": loss}), is_news=False)
 
     def evaluated(self, metric: str, value: float, best: float) -> None:
-        self.see(self.now.model_copy(update={"score": value, "best": best}), is_news=True)
+        self.see(self.now.model_copy(update={"score": value, "best": best, "metric": metric}), is_news=True)
 
     def see(self, now: Progress, is_news: bool) -> None:
         """Takes note; `is_news`: more than one step further."""

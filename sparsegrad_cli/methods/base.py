@@ -13,7 +13,16 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ..core import Basis, Form, SparseAdamW, Support, find_mlp_linears, kept_entries, sparse_adamw
+from ..core import (
+    Basis,
+    Form,
+    SparseAdamW,
+    Support,
+    choose_blocks,
+    find_mlp_linears,
+    kept_entries,
+    sparse_adamw,
+)
 from ..store.schema import Parameters
 
 
@@ -22,6 +31,7 @@ class Settings:
     """What a method may be told; each method reads the ones that it names in `options`."""
 
     freeze_rest: bool = False  # train only the adapter part and the head
+    blocks: str | None = None  # whose MLP linears are adapted, such as "every:3"; None: all
     density: float | None = None  # share of each MLP matrix trained at a step
     kept: int | None = None  # the same as a number of entries
     support: Support = "dynamic"
@@ -41,7 +51,7 @@ class Method(Protocol):
         basis: for methods with `needs_basis`.
     """
 
-    options: ClassVar[frozenset[str]]  # settings that it uses, besides freeze_rest
+    options: ClassVar[frozenset[str]]  # settings that it uses, besides freeze_rest and blocks
     needs_basis: ClassVar[bool]
     model: nn.Module
     adapted: list[nn.Parameter]  # what stands for the MLP linears' weights in training
@@ -66,20 +76,35 @@ class Method(Protocol):
         ...
 
 
-def mlp_weights(model: nn.Module) -> list[nn.Parameter]:
-    """The weights (`O x I`) of every MLP linear."""
-    return [place.linear.weight for place in find_mlp_linears(model)]
+def chosen_blocks(model: nn.Module, words: str | None) -> tuple[int, ...] | None:
+    """Numbers of the blocks that `words` (see `core.choose_blocks`) choose; None: all.
+
+    Raises:
+        ValueError: the model has no such blocks.
+    """
+    if words is None:
+        return None
+    return choose_blocks(words, 1 + max(place.block for place in find_mlp_linears(model)))
+
+
+def mlp_weights(model: nn.Module, blocks: Collection[int] | None = None) -> list[nn.Parameter]:
+    """The weights (`O x I`) of every MLP linear of `blocks`, or of all."""
+    return [place.linear.weight for place in find_mlp_linears(model, blocks)]
 
 
 def choose_trained(
     model: nn.Module, head: Collection[str], adapted: list[nn.Parameter], freeze_rest: bool
 ) -> None:
-    """Leaves gradients on `adapted` and the head and, unless `freeze_rest`, on all that took them."""
-    if not freeze_rest:
-        return
+    """Leaves gradients on `adapted` and the head and, unless `freeze_rest`, on all that took them.
+
+    What is trained is held in float32 at least: in bfloat16 most of a small update would be lost.
+    """
     kept = set(adapted)
     for name, p in model.named_parameters():
-        p.requires_grad_(p in kept or name in head)
+        if freeze_rest:
+            p.requires_grad_(p in kept or name in head)
+        if p.requires_grad:
+            p.data = p.data.to(torch.promote_types(p.dtype, torch.float32))
 
 
 def adamw(
@@ -107,7 +132,12 @@ def adamw(
 def masked_adamw(model: nn.Module, learning_rate: float, settings: Settings) -> SparseAdamW:
     """The optimizer of a method that chooses entries of the MLP matrices anew at each step."""
     return sparse_adamw(
-        model, learning_rate, settings.density, settings.kept, sparse_lr=settings.sparse_learning_rate
+        model,
+        learning_rate,
+        settings.density,
+        settings.kept,
+        sparse_lr=settings.sparse_learning_rate,
+        blocks=chosen_blocks(model, settings.blocks),
     )
 
 

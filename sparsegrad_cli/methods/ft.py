@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..core import Basis
-from .base import Settings, adamw, choose_trained, mlp_weights
+from .base import Settings, adamw, choose_trained, chosen_blocks, mlp_weights
 
 
 class FullFineTuning:
@@ -22,7 +22,7 @@ class FullFineTuning:
         self, model: nn.Module, head: Collection[str], settings: Settings, basis: Basis | None = None
     ) -> None:
         self.model = model
-        self.adapted = mlp_weights(model)
+        self.adapted = mlp_weights(model, chosen_blocks(model, settings.blocks))
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
     def optimizer(self, learning_rate: float) -> Optimizer:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..core import Basis, find_mlp_linears
-from .base import Settings, adamw, choose_trained
+from .base import Settings, adamw, choose_trained, chosen_blocks
 
 
 class LoRA:
@@ -25,7 +25,7 @@ class LoRA:
         if settings.rank is None or settings.rank < 1:
             raise ValueError(f"LoRA needs a rank of at least 1, got {settings.rank}")
         trained = [p for p in model.parameters() if p.requires_grad]
-        places = find_mlp_linears(model)
+        places = find_mlp_linears(model, chosen_blocks(model, settings.blocks))
         config = LoraConfig(
             r=settings.rank,
             lora_alpha=settings.rank,

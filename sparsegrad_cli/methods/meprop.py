@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from ..core import Basis, SparseAdamW, apply_meprop, find_mlp_linears, merge
-from .base import Settings, choose_trained, kept_at_a_step, masked_adamw
+from ..core import Basis, SparseAdamW, apply_meprop, merge
+from .base import Settings, choose_trained, chosen_blocks, kept_at_a_step, masked_adamw, mlp_weights
 
 
 class MeProp:
@@ -23,8 +23,11 @@ class MeProp:
         self.model = model
         self.settings = settings
         # a streamed layer would step before the gradients are summed
-        layers = [place.linear for place in find_mlp_linears(model)] if settings.accumulates else None
-        self.adapted = [layer.weight for layer in layers or apply_meprop(model)]
+        blocks = chosen_blocks(model, settings.blocks)
+        if settings.accumulates:
+            self.adapted = mlp_weights(model, blocks)
+        else:
+            self.adapted = [layer.weight for layer in apply_meprop(model, blocks)]
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
     def optimizer(self, learning_rate: float) -> SparseAdamW:

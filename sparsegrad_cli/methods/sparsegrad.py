@@ -9,14 +9,17 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..core import IN_BACKWARD, Basis, apply_confined, apply_sparsegrad, merge
-from .base import Settings, adamw, choose_trained, kept_at_a_step, masked_adamw
+from .base import Settings, adamw, choose_trained, chosen_blocks, kept_at_a_step, masked_adamw
 
 
 class SparseGrad:
     """See `Method`, and `core` for the supports and forms."""
 
     options: ClassVar[frozenset[str]] = frozenset(
-        {"density", "kept", "support", "form", "calibration_steps", "basis", "sparse_learning_rate"}
+        {
+            *("density", "kept", "support", "form", "calibration_steps", "basis", "basis_rank"),
+            "sparse_learning_rate",
+        }
     )
     needs_basis: ClassVar[bool] = True
 
@@ -27,14 +30,17 @@ class SparseGrad:
             raise ValueError("SparseGrad needs a basis: see core.calibrate")
         self.model = model
         self.settings = settings
+        blocks = chosen_blocks(model, settings.blocks)
         self.is_confined = settings.support != "dynamic"
         if self.is_confined:
-            layers = apply_confined(model, basis, settings.support, settings.density, settings.kept)
+            layers = apply_confined(
+                model, basis, settings.support, settings.density, settings.kept, blocks=blocks
+            )
             self.adapted = [layer.values for layer in layers]
         else:
             too_early = settings.accumulates and settings.form in IN_BACKWARD
-            form = "folded" if too_early else settings.form
-            self.adapted = [layer.weight for layer in apply_sparsegrad(model, basis, form)]
+            form = "deferred" if too_early else settings.form
+            self.adapted = [layer.weight for layer in apply_sparsegrad(model, basis, form, blocks=blocks)]
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
     def optimizer(self, learning_rate: float) -> Optimizer:

@@ -1,4 +1,4 @@
-"""Find the checkpoint that a run starts from: `demo`, a directory, or a model on the hub."""
+"""Find the checkpoint that a run starts from: `demo`, `smollm2`, a directory, a GGUF file, or on the hub."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .demo import check_demo, demo_folder
+from .smollm2 import smollm2_file
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # names the shards of large weights
@@ -26,6 +27,9 @@ SMALL_FILES = ("config.json", INDEX, *TOKENIZER_FILES, "merges.txt", "tokenizer_
 SMALL_FILES += ("special_tokens_map.json", "added_tokens.json")
 
 
+SHAPES_ALONE = "config:sha256:"  # begins the identity of a model without weights
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """Pretrained weights and tokenizer.
@@ -36,7 +40,7 @@ class Checkpoint:
     name: str  # as the user typed it
     location: str  # directory to give to `from_pretrained`
     revision: str  # hub: the commit; otherwise the SHA-256 of the weights, hexadecimal
-    identity: str  # "sha256:<revision>" or "hub:<id>@<commit>"
+    identity: str  # "sha256:<revision>", "hub:<id>@<commit>", or "config:sha256:<of config.json>"
 
     @property
     def option(self) -> str:
@@ -49,20 +53,26 @@ class Checkpoint:
         return self.revision if self.identity.startswith("hub:") else None
 
 
-def find_checkpoint(name: str) -> Checkpoint:
+def find_checkpoint(name: str, needs_weights: bool = True) -> Checkpoint:
     """Find a checkpoint and pin what it holds.
 
     Args:
-        name: "demo" (all-MiniLM-L6-v2, Apache-2.0), a directory, or a hub id; a directory named `demo` is
-            `./demo`.
+        name: "demo" (all-MiniLM-L6-v2, Apache-2.0), "smollm2" (SmolLM2-135M-Instruct, Apache-2.0), a
+            directory, a .gguf file, or a hub id; a directory named `demo` is `./demo`.
+        needs_weights: whether a directory without any is refused; else its `config.json` is what is pinned.
 
     Raises:
         InputError: there is none of that name, or it lacks something, or the hub cannot be asked.
         WorkError: the hub's cache cannot be written.
     """
+    if name == "smollm2" or name.endswith(".gguf"):
+        return _from_gguf(name, smollm2_file() if name == "smollm2" else Path(name).expanduser())
     folder = demo_folder() if name == "demo" else Path(name).expanduser()
     if name and folder.is_dir():
         _check_config(name, folder)
+        if not needs_weights and not any(file.is_file() for file in _named_weights(folder)):
+            sha256 = _sha256([folder / "config.json"])
+            return Checkpoint(name, str(folder), sha256, f"{SHAPES_ALONE}{sha256}")
         sha256 = _sha256(weight_files(name, folder))
         if name == "demo":
             check_demo(sha256)
@@ -72,6 +82,15 @@ def find_checkpoint(name: str) -> Checkpoint:
     folder = _from_hub(name, SMALL_FILES)
     _check_config(name, folder)
     return Checkpoint(name, str(folder), folder.name, f"hub:{name}@{folder.name}")
+
+
+def _from_gguf(name: str, file: Path) -> Checkpoint:
+    from .gguf import unpacked
+
+    if not file.is_file():
+        raise InputError(f"--model {name}: no such file")
+    sha256 = _sha256([file])
+    return Checkpoint(name, str(unpacked(name, file, sha256)), sha256, f"sha256:{sha256}")
 
 
 def fetch_weights(checkpoint: Checkpoint) -> None:

@@ -1,93 +1,38 @@
-"""The tokenizer of a checkpoint, and the classifier that starts from it."""
+"""The classifier that starts from a checkpoint."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig
 from transformers.modeling_layers import GenericForSequenceClassification
-from transformers.utils import logging as transformers_logging
 
 from ..errors import InputError
-from .checkpoint import TOKENIZER_FILES, Checkpoint, fetch_weights
-
-# what transformers raises for a file that is damaged or does not fit; each has its reason as message
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
-UNREADABLE += (SafetensorError, StrictDataclassError)
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A classifier in float32 on the CPU: pretrained, but for a head drawn from torch's generator."""
-
-    model: PreTrainedModel
-    head: frozenset[str]  # parameters outside the base model, and those that the checkpoint did not hold
+from .checkpoint import Checkpoint, fetch_weights
+from .pretrained import (
+    LoadedModel,
+    check_complete,
+    check_depth,
+    check_vocabulary,
+    load_tokenizer,
+    read_config,
+    readable,
+)
 
 
 def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
     """The configuration of a model that transformers can make a sequence classifier of.
 
     Raises:
-        InputError: it cannot; or `config.json` is damaged or asks for code of its own.
+        InputError: it cannot; see also `read_config`.
     """
-    with _readable(checkpoint, "config.json"):
-        family = PreTrainedConfig.get_config_dict(checkpoint.location)[0].get("model_type")
-    if family not in transformers.CONFIG_MAPPING:
-        raise InputError(
-            f"{checkpoint.option}: transformers {transformers.__version__} does not know the model_type "
-            f"{family!r} of its config.json, and code that a checkpoint brings is not run"
-        )
-    with _readable(checkpoint, "config.json"):
-        config = AutoConfig.from_pretrained(checkpoint.location, trust_remote_code=False)
+    config = read_config(checkpoint)
     if type(config) not in transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         raise InputError(
-            f"{checkpoint.option}: transformers has no sequence classifier for a {family} model; take an "
-            "encoder such as BERT or RoBERTa, or a LLaMA-style decoder"
+            f"{checkpoint.option}: transformers has no sequence classifier for a {config.model_type} model; "
+            "take an encoder such as BERT or RoBERTa, or a LLaMA-style decoder"
         )
     return config
-
-
-def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    """The checkpoint's tokenizer, always with a padding token.
-
-    Where it names none, the configuration's serves, then the end-of-text token.
-
-    Raises:
-        InputError: its files are missing or damaged, or it has no token to pad with.
-    """
-    folder = Path(checkpoint.location)
-    if not any((folder / file).is_file() for file in TOKENIZER_FILES):
-        raise InputError(
-            f"{checkpoint.option}: no tokenizer: put its files (tokenizer.json and tokenizer_config.json) "
-            "beside config.json"
-        )
-    with _readable(checkpoint, "its tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    if tokenizer.pad_token is None:
-        padding = load_config(checkpoint).pad_token_id
-        known = padding is not None and 0 <= padding < len(tokenizer)
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding) if known else tokenizer.eos_token
-    if tokenizer.pad_token is None:
-        raise InputError(
-            f"{checkpoint.option}: its tokenizer has no padding token and no end-of-text token to pad with: "
-            "name a pad_token in tokenizer_config.json"
-        )
-    return tokenizer
 
 
 def load_classifier(checkpoint: Checkpoint, num_labels: int, regression: bool) -> LoadedModel:
@@ -110,7 +55,7 @@ def load_classifier(checkpoint: Checkpoint, num_labels: int, regression: bool) -
     config.problem_type = "regression" if regression else "single_label_classification"
     tokenizer = load_tokenizer(checkpoint)
     fetch_weights(checkpoint)
-    with _readable(checkpoint, "its weights"):
+    with readable(checkpoint, "its weights"):
         model, report = AutoModelForSequenceClassification.from_pretrained(
             checkpoint.location,
             config=config,
@@ -123,75 +68,10 @@ def load_classifier(checkpoint: Checkpoint, num_labels: int, regression: bool) -
     parameters = {name for name, _ in model.named_parameters()}
     outside = {name for name in parameters if not name.startswith(f"{model.base_model_prefix}.")}
     fresh = parameters & set(report["missing_keys"])
-    _check_complete(checkpoint, model, fresh - outside, outside, report["mismatched_keys"])
-    _check_depth(checkpoint, report["unexpected_keys"])
-    _check_vocabulary(checkpoint, model, tokenizer)
+    check_complete(checkpoint, model, fresh - outside, outside, report["mismatched_keys"])
+    check_depth(checkpoint, report["unexpected_keys"])
+    check_vocabulary(checkpoint, model, tokenizer)
     if model.config.pad_token_id is None or isinstance(model, GenericForSequenceClassification):
         # a head on a decoder reads the last token that is not padding
         model.config.pad_token_id = tokenizer.pad_token_id
     return LoadedModel(model, frozenset(outside | fresh))
-
-
-def _check_complete(
-    checkpoint: Checkpoint,
-    model: PreTrainedModel,
-    fresh: set[str],
-    head: set[str],
-    mismatched: set[tuple[str, tuple[int, ...], tuple[int, ...]]],
-) -> None:
-    """Refuse weights that would leave part of the base model random; a pooler alone may be."""
-    for name, found, wanted in sorted(mismatched):
-        if name not in head:
-            raise InputError(
-                f"{checkpoint.option}: {name} is {tuple(found)} in the weights, {tuple(wanted)} by "
-                "config.json: they belong to different models"
-            )
-    absent = sorted(name for name in fresh if "pooler" not in name)
-    if absent:
-        raise InputError(
-            f"{checkpoint.option}: the weights lack {len(absent)} parameters of {type(model).__name__}, "
-            f"{absent[0]} for one: an incomplete copy, or weights of another family than config.json says"
-        )
-
-
-def _check_depth(checkpoint: Checkpoint, unexpected: set[str]) -> None:
-    """Refuse weights with more blocks than the configuration has: the rest would be dropped in silence."""
-    surplus = sorted(name for name in unexpected if re.search(r"\blayers?\.\d+\.", name))
-    if surplus:
-        raise InputError(
-            f"{checkpoint.option}: the weights hold {surplus[0]}, which the model of config.json has not: "
-            "they belong to different models"
-        )
-
-
-def _check_vocabulary(
-    checkpoint: Checkpoint, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-) -> None:
-    """Refuse a tokenizer whose tokens the model has no embedding for."""
-    rows = model.get_input_embeddings().weight.shape[0]
-    highest = max(tokenizer.vocab_size - 1, tokenizer.pad_token_id)
-    if highest >= rows:
-        raise InputError(
-            f"{checkpoint.option}: its tokenizer has token ids up to {highest}, its embedding {rows} rows: "
-            "they belong to different models"
-        )
-
-
-@contextmanager
-def _readable(checkpoint: Checkpoint, what: str) -> Iterator[None]:
-    """Say in one line what cannot be read; keep transformers' reports and progress bars off the screen."""
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"{checkpoint.option}: cannot read {what} ({type(error).__name__}: {reason})"
-        ) from None
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()

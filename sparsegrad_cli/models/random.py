@@ -19,7 +19,8 @@ from transformers import (
 from ..core import find_mlp_linears
 from ..errors import InputError
 from .checkpoint import Checkpoint, find_checkpoint
-from .load import LoadedModel, load_config
+from .load import load_config
+from .pretrained import LoadedModel
 
 _BASE = {
     "hidden_size": 768,

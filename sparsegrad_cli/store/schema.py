@@ -4,6 +4,7 @@ A run is a folder `runs/<id>/`, where `<id>` is the hash of its `RunConfig`. It 
 
     config.json          RunConfig: everything that decides the numbers
     environment.json     Environment: what it ran on
+    start.json           chat tasks: metrics of the starting model
     metrics.jsonl        one JSON object a line: {"step", "epoch", "loss"} while training,
                          {"step", "epoch", "selection": {metric: value}} at each evaluation
     result.json          Result; written last, and atomically
@@ -77,7 +78,7 @@ class RunConfig(Record):
     basis_rank: int | None = None  # sparsegrad: leading directions of the basis, a side; None: all
     gradient_checkpointing: bool | None = None  # activations are made again in backward; None: they are not
     schedule: Schedule | None = None  # of the learning rate; None: constant
-    warmup_steps: int | None = None  # optimizer steps in which it rises to its value; None: 0
+    warmup_steps: int | None = None  # in which it rises to its value, at most a third of all; None: 0
     loss_on: LossOn | None = None  # chat tasks: whose turns count
     chat_format: ChatFormat | None = None  # chat tasks
 
@@ -129,7 +130,9 @@ class Result(Record):
     error: str | None  # one line; None when done
     score_name: str  # the task's main metric, e.g. "matthews_correlation"
     score: float | None = None  # of the best checkpoint on the reported split
-    metrics: dict[str, float] = Field(default_factory=dict)  # every metric of the task on the reported split
+    metrics: dict[str, float] = Field(
+        default_factory=dict
+    )  # "..._before": of the start
     selection_score: float | None = None  # the main metric, best evaluation, on the split that selects
     best_step: int | None = None
     steps: int = 0  # optimizer steps taken

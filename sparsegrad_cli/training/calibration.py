@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, set_seed
 
 from ..core import Basis, calibrate
+from ..methods.base import chosen_blocks
+from ..models.checkpoint import Checkpoint
 from ..store.atomic import write_text
 from ..store.basis_file import load_basis, save_basis
 from ..store.schema import RunConfig
@@ -25,7 +27,13 @@ PROBE_STEPS = 4  # batches, unseen by the basis, on which concentration and ener
 
 
 def basis_path(config: RunConfig, inputs: Inputs, results: Path) -> Path:
-    """Where the basis for this configuration is kept: named from the hash of all that decides it."""
+    """Where the basis for this configuration is kept."""
+    digest = basis_digest(config, inputs.checkpoint, inputs.data.sha256)
+    return results / BASES / f"{digest}.safetensors"
+
+
+def basis_digest(config: RunConfig, checkpoint: Checkpoint, data: str) -> str:
+    """The hash of all that decides the basis; `data` is the data's own."""
     decides = (
         "task",
         "seed",
@@ -35,15 +43,18 @@ def basis_path(config: RunConfig, inputs: Inputs, results: Path) -> Path:
         "calibration_steps",
         "max_train_examples",
     )
+    younger = ("accumulation_steps", "blocks", "basis_rank", "loss_on", "chat_format")
     key = {name: getattr(config, name) for name in decides}
+    key |= {name: value for name in younger if (value := getattr(config, name)) is not None}
+    if config.precision == "bf16-weights":
+        key["precision"] = config.precision
     key |= {
         "probe_steps": PROBE_STEPS,
-        "checkpoint": inputs.checkpoint.identity,
-        "data": inputs.data.sha256,
+        "checkpoint": checkpoint.identity,
+        "data": data,
         "device": config.device,
     }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    return results / BASES / f"{digest}.safetensors"
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def find_or_calibrate(
@@ -86,7 +97,16 @@ def calibrate_and_save(
     model.train()
     try:
         batches = training_batches(config, inputs, model.device, config.seed)
-        found = calibrate(model, batches, steps, PROBE_STEPS, made_from=made_from, on_step=watch.step)
+        found = calibrate(
+            model,
+            batches,
+            steps,
+            PROBE_STEPS,
+            made_from=made_from,
+            on_step=watch.step,
+            blocks=chosen_blocks(model, config.blocks),
+            basis_rank=config.basis_rank,
+        )
     finally:
         model.train(was_training)
     assert found.concentration is not None
@@ -103,7 +123,7 @@ def training_batches(
     generator = torch.Generator().manual_seed(seed)
     loader = DataLoader(
         inputs.train,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size // (config.accumulation_steps or 1),
         shuffle=True,
         generator=generator,
         collate_fn=inputs.collator(config),

@@ -219,9 +219,10 @@ class CheckpointByClock(TrainerCallback):
 class TellWatch(TrainerCallback):
     """Passes on what a `Watch` wants to see."""
 
-    def __init__(self, watch: Watch, metric: str) -> None:
+    def __init__(self, watch: Watch, metric: str, greater_is_better: bool = True) -> None:
         self.watch = watch
         self.metric = metric
+        self.better = max if greater_is_better else min
         self.loss: float | None = None
 
     def on_train_begin(
@@ -254,5 +255,5 @@ class TellWatch(TrainerCallback):
         **kwargs: object,
     ) -> None:
         value = metrics[f"eval_{self.metric}"]
-        best = value if state.best_metric is None else max(value, state.best_metric)
+        best = value if state.best_metric is None else self.better(value, state.best_metric)
         self.watch.evaluated(self.metric, value, best)

@@ -12,7 +12,7 @@ from ..models.skeleton import longest_input
 from ..store.names import Precision
 
 
-def choose_device(device: str, precision: Precision) -> str:
+def choose_device(device: str, precision: Precision | None) -> str:
     """ "cpu" or "cuda"; "auto" takes CUDA where it is.
 
     Raises:

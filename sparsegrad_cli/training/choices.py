@@ -9,11 +9,11 @@ from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from ..store.names import Form, Precision, Protocol, Support
+from ..store.names import ChatFormat, Form, LossOn, Precision, Protocol, ScheduleChoice, Support
 
 # not for every method; those that a method uses, it names in its `options`
 METHOD_OPTIONS = (
-    *("density", "kept", "support", "form", "calibration_steps", "basis", "rank"),
+    *("density", "kept", "support", "form", "calibration_steps", "basis", "basis_rank", "rank"),
     "sparse_learning_rate",
 )
 
@@ -29,7 +29,7 @@ class Choices:
     seeds: Sequence[int] = (0,)
     protocol: Protocol = "paper"
     device: str = "auto"
-    precision: Precision = "fp32"
+    precision: Precision | None = None
     learning_rate: float | None = None
     sparse_learning_rate: float | None = None  # of the entries that meprop and sparsegrad train
     batch_size: PositiveInt | None = None
@@ -37,15 +37,23 @@ class Choices:
     epochs: float | None = None
     max_steps: PositiveInt | None = None
     max_train_examples: PositiveInt | None = None
-    patience: NonNegativeInt = 5
+    patience: NonNegativeInt | None = None
     eval_steps: PositiveInt | None = None
-    length: Annotated[int, Field(ge=4)] = 128
+    length: Annotated[int, Field(ge=4)] | None = None
     pad_to_max: bool = False
-    freeze_rest: bool = False
+    freeze_rest: bool | None = None
+    blocks: str | None = None
+    schedule: ScheduleChoice | None = None
+    warmup_steps: NonNegativeInt | None = None
+    gradient_checkpointing: bool = False
+    languages: Sequence[str] = ("en",)  # chat tasks
+    loss_on: LossOn | None = None  # chat tasks
+    chat_format: ChatFormat | None = None  # chat tasks
     density: float | None = None
     kept: PositiveInt | None = None
     support: Support | None = None
     form: Form | None = None
     calibration_steps: PositiveInt | None = None
     basis: Path | None = None
+    basis_rank: PositiveInt | None = None
     rank: PositiveInt | None = None

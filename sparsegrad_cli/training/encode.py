@@ -1,47 +1,52 @@
-"""From a task's texts to token ids, kept on disk so that they are made once."""
+"""What a run reads, as token ids, kept on disk so that it is made once."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import datasets
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from ..errors import WorkError
+from ..store.cache import add_folder, cache_folder
 from ..tasks.data import TaskData
 
 LAYOUT = 1  # goes into the cache's key; raised when what is stored changes
 
 
-def encode(data: TaskData, tokenizer: PreTrainedTokenizerBase, length: int) -> dict[str, Dataset]:
+def encode_pairs(data: TaskData, tokenizer: PreTrainedTokenizerBase, length: int) -> dict[str, Dataset]:
     """Every split of `data` as token ids with `labels` where it has any, cut at `length` tokens, not padded.
-
-    The cache is `$SPARSEGRAD_CACHE`, or `sparsegrad` in the user's cache folder; its key is the data, the
-    tokenizer and the length.
 
     Raises:
         WorkError: the cache cannot be written.
     """
-    key = hashlib.sha256(
-        "\n".join([str(LAYOUT), data.sha256, *data.task.text, str(length), _fingerprint(tokenizer)]).encode()
-    ).hexdigest()[:32]
-    folder = cache_folder() / "tokens" / key
+    key = [data.sha256, *data.task.text, str(length)]
+    return kept(key, tokenizer, data.splits, lambda: _tokenize(data, tokenizer, length))
+
+
+def kept(
+    key: Iterable[str],
+    tokenizer: PreTrainedTokenizerBase,
+    splits: Iterable[str],
+    make: Callable[[], dict[str, Dataset]],
+) -> dict[str, Dataset]:
+    """What `make` gives, from the cache where it was made before.
+
+    Args:
+        key: all that decides it, besides the tokenizer.
+        splits: names of what it gives.
+
+    Raises:
+        WorkError: the cache cannot be written.
+    """
+    text = "\n".join([str(LAYOUT), *key, _fingerprint(tokenizer)])
+    folder = cache_folder() / "tokens" / hashlib.sha256(text.encode()).hexdigest()[:32]
     if not folder.is_dir():
-        _store(_tokenize(data, tokenizer, length), folder)
-    return {split: datasets.load_from_disk(str(folder / split)) for split in data.splits}
-
-
-def cache_folder() -> Path:
-    """Where encoded data are kept."""
-    given = os.environ.get("SPARSEGRAD_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparsegrad"
+        made = make()
+        add_folder(folder, lambda temporary: _write(made, temporary))
+    return {split: datasets.load_from_disk(str(folder / split)) for split in splits}
 
 
 def _tokenize(data: TaskData, tokenizer: PreTrainedTokenizerBase, length: int) -> dict[str, Dataset]:
@@ -62,23 +67,9 @@ def _tokenize(data: TaskData, tokenizer: PreTrainedTokenizerBase, length: int) -
     }
 
 
-def _store(encoded: dict[str, Dataset], folder: Path) -> None:
-    """Writes beside `folder`, then moves there in one step; another process may have been first."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
-    except OSError as error:
-        raise WorkError(f"cannot cache tokens ({error}); set SPARSEGRAD_CACHE to a folder of yours") from None
-    try:
-        for split, rows in encoded.items():
-            rows.save_to_disk(str(temporary / split))
-        if not folder.is_dir():
-            os.replace(temporary, folder)
-    except OSError as error:
-        if not folder.is_dir():
-            raise WorkError(f"cannot cache tokens in {folder}: {error}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def _write(encoded: dict[str, Dataset], folder: Path) -> None:
+    for split, rows in encoded.items():
+        rows.save_to_disk(str(folder / split))
 
 
 def _fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

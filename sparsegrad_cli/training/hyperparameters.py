@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..paper import paper_cells, same_model
+from .recipe import Recipe
 
-DEFAULT_LEARNING_RATE = 5e-5
-DEFAULT_BATCH_SIZE = 16
 HYPERPARAMETER_TABLES = (13, 14, 15)
 
 
@@ -21,16 +20,16 @@ class Hyperparameters:
 
 
 def choose_hyperparameters(
-    model: str, task: str, learning_rate: float | None, batch_size: int | None
+    model: str, task: str | None, learning_rate: float | None, batch_size: int | None, recipe: Recipe
 ) -> Hyperparameters:
-    """What the user gave; else the paper's for this model and task (tables 13-15); else a default.
+    """What the user gave; else the paper's for this model and task (tables 13-15); else the recipe's.
 
     Args:
         model: as typed; `roberta-base` is found in `FacebookAI/roberta-base` too, `bert-base` in
             `google-bert/bert-base-uncased`.
     """
-    default = Hyperparameters(DEFAULT_LEARNING_RATE, DEFAULT_BATCH_SIZE, "default")
-    listed = paper_hyperparameters(model, task) or default
+    default = Hyperparameters(recipe.learning_rate, recipe.batch_size, "default")
+    listed = (paper_hyperparameters(model, task) if task else None) or default
     if learning_rate is not None and batch_size is not None:
         source = "options"
     elif learning_rate is not None:

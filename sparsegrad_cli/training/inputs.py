@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from datasets import Dataset
-from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from ..models.checkpoint import Checkpoint
 from ..store.schema import RunConfig
 from ..tasks.data import TaskData
-from .encode import encode
+from .objectives import Objective, objective_of
 
 HELDOUT_SEED = (
     0  # the halves of dev, and the examples of a shortened train split, are the same for every seed
@@ -25,7 +27,7 @@ class ReportedSplit:
     name: str
     suffix: str  # of its metrics' names
     rows: Dataset  # encoded
-    indices: list[int]  # GLUE's idx of each row
+    indices: list[int]  # the name of each row, as GLUE's idx
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,14 @@ class Inputs:
     selection: Dataset  # evaluated while training; the best checkpoint is the best on it
     reported: list[ReportedSplit]
 
-    def collator(self, config: RunConfig) -> DataCollatorWithPadding:
-        """Pads to the longest of a batch, or to `length`."""
-        if config.pad_to_max:
-            return DataCollatorWithPadding(self.tokenizer, padding="max_length", max_length=config.length)
-        return DataCollatorWithPadding(self.tokenizer)
+    @property
+    def objective(self) -> Objective:
+        """What the run trains for."""
+        return objective_of(self.data.task)
+
+    def collator(self, config: RunConfig) -> Callable[[list[dict]], dict[str, Tensor]]:
+        """From rows to a batch."""
+        return self.objective.collator(config, self.tokenizer)
 
 
 def read_inputs(
@@ -53,15 +58,18 @@ def read_inputs(
 
     `paper`: dev selects and dev is reported. `heldout`: one half of dev selects, the other is reported.
     """
-    encoded = encode(data, tokenizer, config.length)
     task = data.task
-    halves = {split: _halves(len(encoded[split]), config.protocol) for split in task.dev}
+    objective = objective_of(task)
+    encoded = objective.encode(config, data, tokenizer)
+    at_random = objective.rows_are_independent
+    halves = {split: _halves(len(encoded[split]), config.protocol, at_random) for split in task.dev}
+    names = {split: objective.indices(data, split, len(encoded[split])) for split in task.dev}
     reported = [
         ReportedSplit(
             name=split,
             suffix=suffix,
             rows=encoded[split].select(halves[split][1]),
-            indices=data.splits[split].select(halves[split][1])["idx"][:],
+            indices=[names[split][row] for row in halves[split][1]],
         )
         for split, suffix in zip(task.dev, task.suffixes, strict=True)
     ]
@@ -73,9 +81,11 @@ def read_inputs(
     return Inputs(checkpoint, tokenizer, data, train, selection, reported)
 
 
-def _halves(rows: int, protocol: str) -> tuple[list[int], list[int]]:
+def _halves(rows: int, protocol: str, at_random: bool) -> tuple[list[int], list[int]]:
     """Rows that select, rows that are reported."""
+    order = np.arange(rows)
     if protocol == "paper":
-        return list(range(rows)), list(range(rows))
-    order = np.random.default_rng(HELDOUT_SEED).permutation(rows)
+        return order.tolist(), order.tolist()
+    if at_random:
+        order = np.random.default_rng(HELDOUT_SEED).permutation(rows)
     return sorted(order[: rows // 2].tolist()), sorted(order[rows // 2 :].tolist())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -18,13 +17,10 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.modeling_outputs import SequenceClassifierOutput
 
+from ..store.schema import RunConfig
 from .callbacks import CheckpointByClock, CostMeter, MetricsLog, StopAtDivergence, TellWatch
 from .cell import Cell
-from .scoring import selection_scorer
-
-EVAL_BATCH_SIZE = 64  # fixed, since padding moves the last bits of a score
 
 
 @dataclass(frozen=True)
@@ -59,37 +55,41 @@ class CellTrainer(Trainer):
 def make_trainer(
     model: nn.Module, optimizer: torch.optim.Optimizer | None, cell: Cell, accumulation_steps: int = 1
 ) -> CellTrainer:
-    """A Trainer for one run: constant learning rate, no clipping, best checkpoint, early stopping.
+    """A Trainer for one run: no clipping, best checkpoint, early stopping.
 
     Args:
         optimizer: None where the trainer is only to predict.
         accumulation_steps: equal parts that each batch is worked on in; they make the gradient of the whole.
     """
     config, inputs = cell.config, cell.inputs
-    task = inputs.data.task
+    task, objective = inputs.data.task, inputs.objective
+    steps = total_steps(config, len(inputs.train))
     when = "epoch" if config.eval_steps is None else "steps"
+    warmup = min(config.warmup_steps or 0, steps // 3)
+    every = None if config.eval_steps is None else min(config.eval_steps, steps)
     arguments = TrainingArguments(
         output_dir=str(cell.folder.checkpoints.resolve()),
         num_train_epochs=config.epochs,
         max_steps=config.max_steps or -1,
         per_device_train_batch_size=config.batch_size // accumulation_steps,
         gradient_accumulation_steps=accumulation_steps,
-        per_device_eval_batch_size=EVAL_BATCH_SIZE,
+        per_device_eval_batch_size=objective.eval_batch_size,
         learning_rate=config.learning_rate,
-        lr_scheduler_type="constant",
+        lr_scheduler_type=config.schedule or ("constant_with_warmup" if warmup else "constant"),
+        warmup_steps=warmup,
         max_grad_norm=0.0,
         eval_strategy=when,
-        eval_steps=config.eval_steps,
+        eval_steps=every,
         save_strategy=when,
-        save_steps=config.eval_steps or 500,
+        save_steps=every or 500,
         save_total_limit=1,
         load_best_model_at_end=True,
         metric_for_best_model=task.score_name,
-        greater_is_better=True,
+        greater_is_better=objective.greater_is_better,
         restore_callback_states_from_checkpoint=True,
         logging_steps=10,
         logging_nan_inf_filter=False,
-        bf16=config.precision == "bf16",
+        bf16=config.precision in ("bf16", "bf16-weights"),
         tf32=config.precision == "tf32" or None,
         use_cpu=config.device == "cpu",
         dataloader_pin_memory=config.device == "cuda",
@@ -102,7 +102,7 @@ def make_trainer(
         CostMeter(),
         MetricsLog(cell.folder.path / "metrics.jsonl"),
         StopAtDivergence(),
-        TellWatch(cell.watch, task.score_name),
+        TellWatch(cell.watch, task.score_name, objective.greater_is_better),
         CheckpointByClock(cell.checkpoint_seconds),
     ]
     if config.patience:
@@ -114,8 +114,9 @@ def make_trainer(
         train_dataset=inputs.train,
         eval_dataset=inputs.selection,
         processing_class=inputs.tokenizer,
-        compute_metrics=selection_scorer(task),
-        compute_loss_func=_share_of_loss(task.is_regression) if accumulation_steps > 1 else None,
+        compute_metrics=objective.scorer(),
+        preprocess_logits_for_metrics=objective.shorten(),
+        compute_loss_func=objective.loss_share() if accumulation_steps > 1 else None,
         callbacks=callbacks,
         optimizers=(optimizer, None),
     )
@@ -123,18 +124,11 @@ def make_trainer(
     return trainer
 
 
-def _share_of_loss(is_regression: bool) -> Callable[..., Tensor]:
-    """What a part adds to the mean loss of its batch, whose parts need not be equal at an epoch's end."""
-
-    def share(outputs: SequenceClassifierOutput, labels: Tensor, num_items_in_batch: Tensor) -> Tensor:
-        logits = outputs.logits
-        if is_regression:
-            total = functional.mse_loss(logits.squeeze(-1), labels.to(logits.dtype), reduction="sum")
-        else:
-            total = functional.cross_entropy(logits, labels, reduction="sum")
-        return total / num_items_in_batch
-
-    return share
+def total_steps(config: RunConfig, rows: int) -> int:
+    """Optimizer steps of a run that does not stop early, on a train split of so many rows."""
+    if config.max_steps is not None:
+        return config.max_steps
+    return math.ceil(config.epochs * math.ceil(rows / config.batch_size))
 
 
 def train(trainer: CellTrainer, optimizer: torch.optim.Optimizer, checkpoint: Path | None) -> Trained:

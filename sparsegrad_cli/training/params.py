@@ -38,7 +38,7 @@ class Best(Record):
     task: str
     method: str
     params: Params
-    score_name: str | None = None  # what was maximised
+    score_name: str | None = None  # what was searched for
     score: float | None = None  # at the best evaluation
     select_on: SelectOn | None = None  # what it was measured on
     protocol: Literal["paper", "heldout"] | None = None
@@ -54,18 +54,19 @@ class ParamsFile:
     entries: tuple[Best, ...]
     plain: Params | None
 
-    def plans(self, choices: Choices, ground: Ground | None = None) -> list[Plan]:
+    def plans(self, choices: Choices, ground: Ground | None = None, from_shapes: bool = False) -> list[Plan]:
         """The runs of each method, with the file's hyperparameters where the user gave none.
 
         Args:
             ground: what the runs stand on, where that was found before.
+            from_shapes: see `find_ground`.
 
         Raises:
             InputError: the file has nothing for this model, task and a method, or several things; or the
                 options are wrong.
         """
         check_options(choices if self.plain is None else _filled(choices, self.plain))
-        ground = ground or find_ground(choices)
+        ground = ground or find_ground(choices, from_shapes)
         plans = []
         for method in dict.fromkeys(choices.methods):
             params, source = self._of(choices.model, ground.data.task.name, method)
@@ -128,5 +129,5 @@ def _filled(choices: Choices, params: Params) -> Choices:
     if choices.basis is not None:
         values.pop("calibration_steps", None)
     return replace(
-        choices, **{name: value for name, value in values.items() if getattr(choices, name) in (None, False)}
+        choices, **{name: value for name, value in values.items() if getattr(choices, name) is None}
     )

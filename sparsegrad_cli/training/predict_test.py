@@ -12,16 +12,16 @@ from ..store.atomic import write_atomically
 from ..store.run_folder import RunFolder
 from ..tasks.data import TaskData
 from .cell import Cell
-from .encode import encode
+from .encode import encode_pairs
 from .loop import CellTrainer, make_trainer
-from .scoring import predict_split, score_split
+from .scoring import predict_split
 
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}  # of logits, as a share of the largest
 
 
 def write_test_predictions(trainer: CellTrainer, cell: Cell) -> None:
     """Writes `test_predictions.parquet` of the trainer's model; the file knows the hash of its data."""
-    encoded = encode(cell.test, cell.inputs.tokenizer, cell.config.length)
+    encoded = encode_pairs(cell.test, cell.inputs.tokenizer, cell.config.length)
     cell.watch.phase("predict", sum(map(len, encoded.values())))
     predicted = []
     for name, rows in encoded.items():
@@ -69,7 +69,11 @@ def predict_again(cell: Cell) -> None:
         loaded = load_classifier(find_checkpoint(str(folder.model)), num_labels, task.is_regression)
         trainer = make_trainer(loaded.model.to(cell.config.device), None, cell)
         trainer.compute_metrics = None
-        _check_same(cell, pd.concat([score_split(trainer, task, split)[1] for split in inputs.reported]))
+        again = [
+            inputs.objective.score_split(trainer, split.name, split.suffix, split.rows, split.indices)[1]
+            for split in inputs.reported
+        ]
+        _check_same(cell, pd.concat(again))
         write_test_predictions(trainer, cell)
         folder.drop_checkpoints()  # the trainer made their folder
 

@@ -15,7 +15,7 @@ from ..core import touched_entries
 from ..errors import WorkError
 from ..methods import get_method
 from ..methods.base import Method, count_parameters
-from ..models.load import LoadedModel, load_classifier
+from ..models.pretrained import LoadedModel
 from ..store.atomic import write_atomically
 from ..store.environment import describe_environment
 from ..store.schema import DataRecord, Result, RunConfig, Status
@@ -26,7 +26,7 @@ from .inputs import Inputs
 from .loop import make_trainer, train
 from .plan import Plan, settings_of
 from .predict_test import predict_again, write_test_predictions
-from .scoring import score_split
+from .start import score_start
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -120,10 +120,11 @@ def record_failure(planned: Plan, config: RunConfig, results: Path, error: str) 
 
 def load_model(config: RunConfig, inputs: Inputs) -> LoadedModel:
     """The starting model of a run; its head is drawn from the run's seed."""
-    task = inputs.data.task
     set_seed(config.seed)
-    num_labels = 1 if task.labels is None else len(task.labels)
-    return load_classifier(inputs.checkpoint, num_labels, task.is_regression)
+    loaded = inputs.objective.load(config, inputs.checkpoint)
+    if config.gradient_checkpointing:
+        loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
+    return loaded
 
 
 def adapt(cell: Cell, loaded: LoadedModel, accumulation_steps: int = 1) -> Method:
@@ -136,7 +137,9 @@ def adapt(cell: Cell, loaded: LoadedModel, accumulation_steps: int = 1) -> Metho
     method_class = get_method(config.method)
     basis = cell.basis
     if method_class.needs_basis and basis is None:
-        basis = find_or_calibrate(loaded.model, config, cell.inputs, cell.results, cell.watch)
+        parts = accumulation_steps if accumulation_steps > 1 else None
+        in_parts = config.model_copy(update={"accumulation_steps": parts})
+        basis = find_or_calibrate(loaded.model, in_parts, cell.inputs, cell.results, cell.watch)
     set_seed(config.seed)
     return method_class(loaded.model, loaded.head, settings_of(config, accumulation_steps), basis)
 
@@ -148,17 +151,22 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
     method = adapt(cell, loaded, parts)
     optimizer = method.optimizer(config.learning_rate)
     trainer = make_trainer(model, optimizer, cell, parts)
+    before = score_start(trainer, cell)
     trained = train(trainer, optimizer, checkpoint)
     touched = touched_entries(optimizer, method.adapted)
     parameters = count_parameters(method, loaded.head, total, touched)
 
     plain = method.merge()  # the model that is scored is the one that is saved
+    if config.precision == "bf16-weights":
+        plain.to(torch.bfloat16)
     metrics: dict[str, float] = {}
     examples = []
     trainer.compute_metrics = None
     cell.watch.phase("score", len(inputs.reported))
     for done, split in enumerate(inputs.reported, 1):
-        found, rows = score_split(trainer, inputs.data.task, split)
+        found, rows = inputs.objective.score_split(
+            trainer, split.name, split.suffix, split.rows, split.indices
+        )
         metrics |= found
         examples.append(rows)
         cell.watch.step(done)
@@ -176,7 +184,7 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
         status="done",
         error=None,
         score=metrics[task.score_name],
-        metrics=metrics,
+        metrics=metrics | before,
         selection_score=trained.best_score,
         best_step=trained.best_step,
         steps=trained.steps,
@@ -187,7 +195,7 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
         tokens_per_step=trained.tokens_per_step,
         parameters=parameters,
         accumulation_steps=parts,
-        single_class=not task.is_regression and predictions["prediction"].nunique() == 1,
+        single_class=inputs.objective.is_collapsed(predictions),
     )
 
 

@@ -11,7 +11,6 @@ from transformers import EvalPrediction, Trainer
 
 from ..tasks.metrics import compute_metrics
 from ..tasks.task import Task
-from .inputs import ReportedSplit
 
 
 def selection_scorer(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
@@ -25,14 +24,16 @@ def selection_scorer(task: Task) -> Callable[[EvalPrediction], dict[str, float]]
     return score
 
 
-def score_split(trainer: Trainer, task: Task, split: ReportedSplit) -> tuple[dict[str, float], pd.DataFrame]:
+def score_classes(
+    trainer: Trainer, task: Task, name: str, suffix: str, rows: Dataset, indices: list[int]
+) -> tuple[dict[str, float], pd.DataFrame]:
     """Metrics of the trainer's model on a split, and one row an example for paired tests."""
-    output = trainer.predict(split.rows)
+    output = trainer.predict(rows)
     logits, predicted = _predicted(output.predictions, task)
     found = compute_metrics(task, predicted, output.label_ids)
-    examples = _examples(split.name, split.indices, logits, predicted)
+    examples = _examples(name, indices, logits, predicted)
     examples.insert(2, "label", output.label_ids)
-    return {f"{name}{split.suffix}": value for name, value in found.items()}, examples
+    return {f"{metric}{suffix}": value for metric, value in found.items()}, examples
 
 
 def predict_split(trainer: Trainer, task: Task, name: str, rows: Dataset, indices: list[int]) -> pd.DataFrame:

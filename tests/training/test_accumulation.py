@@ -16,6 +16,7 @@ from transformers import BertForSequenceClassification, TrainerCallback
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.store.schema import Environment, Result
+from sparsegrad_cli.training.calibration import find_or_calibrate
 from sparsegrad_cli.training.cell import Cell
 from sparsegrad_cli.training.choices import Choices
 from sparsegrad_cli.training.loop import make_trainer
@@ -100,6 +101,9 @@ def train_in(parts: int, cell: Cell) -> tuple[list[dict[str, Tensor]], dict[str,
     """An epoch in float64 with each batch in so many parts; the gradients, and the plain model's weights."""
     cell.folder.path.mkdir(parents=True, exist_ok=True)
     loaded = load_model(cell.config, cell.inputs)
+    if cell.config.calibration_steps is not None:  # a calibration takes its batches in parts too
+        basis = find_or_calibrate(loaded.model, cell.config, cell.inputs, cell.results, cell.watch)
+        cell = dataclasses.replace(cell, basis=basis)
     method = adapt(cell, loaded, parts)
     loaded.model.double()
     trainer = make_trainer(loaded.model, method.optimizer(cell.config.learning_rate), cell, parts)
@@ -201,7 +205,7 @@ def test_a_form_that_steps_in_backward_gives_way_to_one_that_can_wait(short, tmp
     Memory(monkeypatch, 4)
     cell = make_cell(tmp_path, RecordingWatch(), streamed, keep_model=False, accumulate_on_oom=True)
     assert outcome(cell, run(cell)) == expected
-    assert (cell.config.form, asked.config.form) == ("streamed", "folded")
+    assert (cell.config.form, asked.config.form) == ("streamed", "deferred")
 
 
 def test_what_fits_in_no_parts_ends_out_of_memory(short, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...store.environment import hardware
 from ...store.schema import Record
+from ...training.footprint import Footprint
 from .arithmetic import Arithmetic
 from .past import read_past
 from .planned import Planned
@@ -31,6 +32,7 @@ class RunEstimate(Record):
     peak_memory_bytes: int  # of tensors, on the device
     memory_how: How
     memory_source: str
+    memory: Footprint  # counted from the shapes: of the last step on the longest batch
     disk_bytes: int  # that stay
     scratch_bytes: int  # of checkpoints, while it goes on
 
@@ -112,6 +114,7 @@ def _of_run(
         peak_memory_bytes=max(measured, default=held.peak),
         memory_how="measured" if measured else "arithmetic",
         memory_source=f"measured: {count}" if measured else "counted from the shapes",
+        memory=held,
         disk_bytes=ROW_BYTES * run.reported_rows + keep_model * held.weights,
         scratch_bytes=KEPT_CHECKPOINTS * (held.weights + held.moments),
     )
@@ -122,7 +125,7 @@ def _seconds(run: Planned, speed: Speed, arithmetic: Arithmetic, calibrates: boo
         return None
     config = run.config
     tokens = run.padded(config.batch_size // (config.accumulation_steps or 1))
-    operations = run.steps * arithmetic.step(run.model, config, tokens)
+    operations = run.steps * arithmetic.step(run, config, tokens)
     operations += arithmetic.evaluation(run, run.evaluations * run.selection_rows + run.reported_rows)
     if calibrates:
         operations += arithmetic.calibration(run)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from transformers import PreTrainedModel
-
 from ...core import find_mlp_linears
+from ...methods.base import chosen_blocks
 from ...store.schema import RunConfig
 from ...training.calibration import PROBE_STEPS
 from ...training.footprint import Costs, Footprint, costs
-from ...training.loop import EVAL_BATCH_SIZE
 from .past import Setting
 from .planned import Planned
 
@@ -26,7 +24,7 @@ class Arithmetic:
     """Costs from shapes."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Setting, int, int, int], Costs] = {}
+        self._known: dict[tuple[object, ...], Costs] = {}
 
     def footprint(self, planned: Planned) -> Footprint:
         """The memory of the run's last step on its longest batch.
@@ -37,24 +35,27 @@ class Arithmetic:
         def peak(found: Costs) -> float:
             return found.footprint(planned.steps).peak
 
-        _, longer, _ = self._around(planned.model, planned.config, planned.longest)
-        between = self._between(planned.model, planned.config, planned.longest, peak)
+        _, longer, _ = self._around(planned, planned.config, planned.longest)
+        between = self._between(planned, planned.config, planned.longest, peak)
         return longer.footprint(planned.steps).model_copy(update={"peak": round(between)})
 
-    def step(self, model: PreTrainedModel, config: RunConfig, tokens: float) -> float:
-        """Operations of a step on batches padded to `tokens`."""
-        return self._between(model, config, tokens, lambda found: found.rehearsal.step)
+    def step(self, planned: Planned, config: RunConfig, tokens: float) -> float:
+        """Operations of a step by `config` on batches padded to `tokens`, on the model of `planned`."""
+        return self._between(planned, config, tokens, lambda found: found.rehearsal.step)
 
     def evaluation(self, planned: Planned, rows: int) -> float:
         """Operations of scoring so many examples."""
-        return rows * self._forward(planned, planned.padded(EVAL_BATCH_SIZE))
+        return rows * self._forward(planned, planned.padded(planned.objective.eval_batch_size))
 
     def calibration(self, planned: Planned) -> float:
         """Operations that find the basis of the run: passes, sums of squares, decompositions."""
         config = planned.config
         steps = (config.calibration_steps or 0) + PROBE_STEPS
-        passes = 3 * config.batch_size * self._forward(planned, planned.padded(config.batch_size))
-        shapes = [(place.kind, place.linear.weight.shape) for place in find_mlp_linears(planned.model)]
+        examples = config.batch_size // (config.accumulation_steps or 1)
+        passes = 3 * examples * self._forward(planned, planned.padded(examples))
+        blocks = chosen_blocks(planned.model, config.blocks)
+        places = find_mlp_linears(planned.model, blocks)
+        shapes = [(place.kind, place.linear.weight.shape) for place in places]
         squares = sum(O * I * (O + I) for _, (O, I) in shapes)
         return steps * (passes + squares) + EIGH * sum(O**3 + I**3 for O, I in dict(shapes).values())
 
@@ -62,27 +63,28 @@ class Arithmetic:
         """Operations of a forward pass over one example."""
         config = planned.config
         examples = config.batch_size // (config.accumulation_steps or 1)
-        of_part = self._between(planned.model, config, tokens, lambda found: found.rehearsal.forward)
+        of_part = self._between(planned, config, tokens, lambda found: found.rehearsal.forward)
         return of_part / examples
 
     def _between(
-        self, model: PreTrainedModel, config: RunConfig, tokens: float, amount: Callable[[Costs], float]
+        self, planned: Planned, config: RunConfig, tokens: float, amount: Callable[[Costs], float]
     ) -> float:
-        shorter, longer, share = self._around(model, config, tokens)
+        shorter, longer, share = self._around(planned, config, tokens)
         return (1 - share) * amount(shorter) + share * amount(longer)
 
-    def _around(self, model: PreTrainedModel, config: RunConfig, tokens: float) -> tuple[Costs, Costs, float]:
+    def _around(self, planned: Planned, config: RunConfig, tokens: float) -> tuple[Costs, Costs, float]:
         """Costs at the counted lengths around `tokens`, and how far it is from the one to the other."""
         below = int(tokens // GRAIN) * GRAIN
         if below == tokens:
-            found = self._costs(model, config, below)
+            found = self._costs(planned, config, below)
             return found, found, 0.0
         above, below = below + GRAIN, max(SHORTEST, below)
         share = (tokens - below) / (above - below)
-        return self._costs(model, config, below), self._costs(model, config, above), share
+        return self._costs(planned, config, below), self._costs(planned, config, above), share
 
-    def _costs(self, model: PreTrainedModel, config: RunConfig, tokens: int) -> Costs:
-        key = (Setting.of(config), config.batch_size, config.accumulation_steps or 1, tokens)
+    def _costs(self, planned: Planned, config: RunConfig, tokens: int) -> Costs:
+        batch = (config.batch_size, config.accumulation_steps or 1, tokens)
+        key = (type(planned.objective), Setting.of(config), *batch)
         if key not in self._known:
-            self._known[key] = costs(model, config, tokens)
+            self._known[key] = costs(planned.model, planned.objective, config, tokens)
         return self._known[key]

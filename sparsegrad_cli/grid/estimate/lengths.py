@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from ...models.checkpoint import Checkpoint
-from ...models.load import load_tokenizer
+from ...models.pretrained import load_tokenizer
 from ...tasks.data import TaskData
 
 SAMPLED, LONGEST = 512, 16  # rows at random; rows of most characters

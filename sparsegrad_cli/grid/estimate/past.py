@@ -30,6 +30,9 @@ class Setting:
     support: str | None
     form: str | None
     rank: int | None
+    blocks: str | None = None
+    basis_rank: int | None = None
+    gradient_checkpointing: bool | None = None
 
     @classmethod
     def of(cls, config: RunConfig) -> Setting:

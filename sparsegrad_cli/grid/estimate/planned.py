@@ -9,8 +9,12 @@ from transformers import PreTrainedModel
 
 from ...models.checkpoint import Checkpoint
 from ...store.schema import RunConfig
+from ...tasks.chat.task import ChatTask
+from ...training.calibration import basis_digest
+from ...training.objectives import Objective, objective_of
 from ...training.plan import Plan
 from .lengths import Lengths, Texts, lengths, sample_texts
+from .sequences import count_sequences
 
 
 @dataclass(frozen=True)
@@ -19,23 +23,31 @@ class Planned:
 
     config: RunConfig
     model: PreTrainedModel  # on the meta device
+    objective: Objective
     checkpoint: Checkpoint
-    texts: Texts
+    texts: Texts | None  # None: all examples are as long as may be
     train_rows: int
     selection_rows: int  # scored at each evaluation
     reported_rows: int  # scored in the end
 
     @classmethod
     def of(cls, config: RunConfig, plan: Plan, model: PreTrainedModel) -> Planned:
-        """The run `config` of `plan`, on the shapes of `model`."""
+        """The run `config` of `plan`, on the shapes of `model`.
+
+        Raises:
+            InputError: a tokenizer cannot be read.
+        """
         task, splits = plan.data.task, plan.data.splits
-        rows, dev = len(splits[task.train]), [len(splits[name]) for name in task.dev]
+        is_packed = isinstance(task, ChatTask)
+        counts = count_sequences(config, plan) if is_packed else {name: len(splits[name]) for name in splits}
+        rows, dev = counts[task.train], [counts[name] for name in task.dev]
         selecting = [count // 2 for count in dev] if config.protocol == "heldout" else [0 for _ in dev]
         return cls(
             config=config,
             model=model,
+            objective=objective_of(task),
             checkpoint=plan.checkpoint,
-            texts=sample_texts(plan.data),
+            texts=None if is_packed else sample_texts(plan.data),
             train_rows=min(rows, config.max_train_examples or rows),
             selection_rows=selecting[0] or dev[0],
             reported_rows=sum(dev) - sum(selecting),
@@ -60,26 +72,27 @@ class Planned:
         return 0 < self.config.patience < self.evaluations
 
     @property
-    def lengths(self) -> Lengths:
+    def lengths(self) -> Lengths | None:
+        """None: all are as long as may be."""
+        if self.texts is None or self.config.pad_to_max:
+            return None
         return lengths(self.texts, self.checkpoint, self.config.length)
 
     @property
     def longest(self) -> int:
         """Tokens that the longest batch is padded to."""
-        return self.config.length if self.config.pad_to_max else self.lengths.longest
+        return self.config.length if self.lengths is None else self.lengths.longest
 
     def padded(self, batch_size: int) -> float:
         """Tokens that a batch of so many examples is padded to, on average."""
-        return self.config.length if self.config.pad_to_max else self.lengths.padded(batch_size)
+        return self.config.length if self.lengths is None else self.lengths.padded(batch_size)
 
     @property
-    def basis_key(self) -> tuple[object, ...] | None:
+    def basis_key(self) -> str | None:
         """Equal for runs that share one calibration; None where there is none to do."""
-        config = self.config
-        if config.calibration_steps is None:
+        if self.config.calibration_steps is None:
             return None
-        data = (config.data_revision, config.max_train_examples, config.batch_size, config.calibration_steps)
-        return (*data, self.checkpoint.identity, config.seed, config.length, config.pad_to_max)
+        return basis_digest(self.config, self.checkpoint, self.config.data_revision)
 
     @property
     def _steps_per_epoch(self) -> int:

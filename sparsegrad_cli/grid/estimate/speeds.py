@@ -18,6 +18,7 @@ from typing import Literal
 
 import torch
 
+from ...tasks import chat_task_names
 from .arithmetic import Arithmetic
 from .past import Hardware, Past, Setting, inputs_of, machine
 from .planned import Planned
@@ -84,6 +85,8 @@ class Speeds:
         here, there = Setting.of(planned.config), past.setting
         if (here.model, here.device, here.precision) != (there.model, there.device, there.precision):
             return None
+        if (past.task in chat_task_names()) != (planned.config.task in chat_task_names()):
+            return None  # a classifier and a language model, if of one name
         if machine(past.hardware, here.device) != machine(self._hardware, here.device):
             return None
         same_threads = self._threads(planned, past) == 1
@@ -107,7 +110,7 @@ class Speeds:
         config = past.setting.put_into(planned.config).model_copy(
             update={"batch_size": past.batch_size, "accumulation_steps": past.parts}
         )
-        return self._arithmetic.step(planned.model, config, tokens)
+        return self._arithmetic.step(planned, config, tokens)
 
 
 def time_matmul(threads: int) -> float:

@@ -123,7 +123,8 @@ class Finetune:
         return plan_on(ground, of_method(options))
 
     def _ground_of(self, options: Options) -> Ground:
-        stands_on = ("model", "task", "data", "device", "precision", "basis")
+        stands_on = ("model", "task", "data", "device", "precision", "basis", "languages", "chat_format")
+
         key = tuple(getattr(options, name) for name in stands_on)
         if self._ground is None or self._ground[0] != key:
             self._ground = None  # the last one's data go before this one's come

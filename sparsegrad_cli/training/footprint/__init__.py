@@ -7,15 +7,16 @@
     activations  what forward keeps for backward
     peak         the most that is held at once in a step: a maximum over its phases, not a sum
 
-Bytes of tensors: what a process holds besides, for Python, its libraries, CUDA's context and what the
-allocator keeps in hand, comes on top. On a CPU this is what the allocator is measured to hold, to a few
-percent; of CUDA it is not checked. The streamed forms drop tokens without a gradient, here they keep all:
-with few blocks they take less than is said.
+Bytes of tensors, in training: what a process holds besides, for Python, its libraries, CUDA's context and
+what the allocator keeps in hand, comes on top; a calibration has a peak of its own. On a CPU this is what
+the allocator is measured to hold, to a few percent; of CUDA it is not checked. The streamed forms drop tokens
+without a gradient, here they keep all: with few blocks they take less than is said.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -34,13 +35,15 @@ from ...core import (
     kept_entries,
 )
 from ...methods import get_method
-from ...models.random import head_parameters
+from ...methods.base import chosen_blocks
 from ...store.schema import Record, RunConfig
+from ..objectives import Objective
 from ..plan import settings_of
 from .moment_growth import MomentGrowth, moment_growth
-from .rehearsal import Batch, Phase, Rehearsal, rehearse
+from .rehearsal import Phase, Rehearsal, rehearse
 
 MaskedLayer = SparseGradLinear | StreamedLinear
+Update = Callable[[nn.Parameter, Tensor], None]
 
 
 class Footprint(Record):
@@ -80,78 +83,112 @@ class Costs:
 
 
 def footprint(
-    model: PreTrainedModel, config: RunConfig, tokens: int | None = None, steps: int | None = None
+    model: PreTrainedModel,
+    objective: Objective,
+    config: RunConfig,
+    tokens: int | None = None,
+    steps: int | None = None,
 ) -> Footprint:
     """The memory of a training step; see `costs` and `Costs.footprint`."""
-    return costs(model, config, tokens).footprint(steps)
+    return costs(model, objective, config, tokens).footprint(steps)
 
 
-def costs(model: PreTrainedModel, config: RunConfig, tokens: int | None = None) -> Costs:
+def costs(
+    model: PreTrainedModel, objective: Objective, config: RunConfig, tokens: int | None = None
+) -> Costs:
     """What a step of the run holds and computes.
 
     Args:
-        model: on the meta device (`models.skeleton`); it is not changed.
+        model: the objective's skeleton, on the meta device; it is not changed.
         tokens: length of the batch, padding included; None: the run's `length`.
     """
     parts = config.accumulation_steps or 1
-    head = head_parameters(model)
+    head = objective.head(model)
     model = copy.deepcopy(model)
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = 0  # a head on a decoder looks for it
+    _prepare(model, config)
     method_class = get_method(config.method)
-    basis = _shapes_of_basis(model) if method_class.needs_basis else None
+    basis = _shapes_of_basis(model, config) if method_class.needs_basis else None
     with torch.device("meta"):
         method = method_class(model, head, settings_of(config, parts), basis)
-    masked = [layer for layer in model.modules() if isinstance(layer, MaskedLayer)]
-    matrices = [layer.weight for layer in masked]
-    moments = moment_growth(model, matrices, method.moved_at_a_step() if masked else 0, config.method)
+    masked = _masked(model, config)
+    entries = {layer.weight: _entries(layer) for layer in masked}
+    moments = moment_growth(model, entries, method.moved_at_a_step() if masked else 0, config.method)
     of_basis = _bytes(b for m in model.modules() if isinstance(m, Rotation | Corner) for b in m.buffers())
     weights = _bytes([*model.parameters(), *model.buffers()]) - of_basis
 
     updates = {layer: _masked_update(layer, config) for layer in masked}
-    streamed = [layer for layer in masked if isinstance(layer, StreamedLinear)]
-    for layer in streamed:
+    for layer in [layer for layer in masked if isinstance(layer, StreamedLinear)]:
         layer.take = updates.pop(layer)
 
     def optimize() -> None:
         for layer, update in updates.items():
             update(layer.weight, layer.weight.grad)
 
-    shape = (config.batch_size // parts, tokens or config.length)
-    labels = torch.float32 if model.config.num_labels == 1 else torch.int64
-    batch: Batch = {
-        "input_ids": (shape, torch.int64),
-        "attention_mask": (shape, torch.int64),
-        "labels": (shape[:1], labels),
-    }
-    found = rehearse(model, batch, config.device, config.precision == "bf16", parts, optimize)
+    batch = objective.shapes(model, config.batch_size // parts, tokens or config.length)
+    autocast = config.precision in ("bf16", "bf16-weights")
+    found = rehearse(model, batch, config.device, autocast, parts, optimize)
     return Costs(weights, of_basis, moments, found)
 
 
-def _masked_update(layer: MaskedLayer, config: RunConfig) -> Callable[[nn.Parameter, Tensor], None]:
+def _prepare(model: PreTrainedModel, config: RunConfig) -> None:
+    """Makes `model` as a run loads it."""
+    if config.precision == "bf16-weights":
+        model.to(torch.bfloat16)
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = 0  # a head on a decoder looks for it
+
+
+def _masked(model: nn.Module, config: RunConfig) -> list[MaskedLayer | nn.Linear]:
+    """The layers of whose weights a masked Adam moves a few entries a step."""
+    chooses = "kept" in get_method(config.method).options and config.support in (None, "dynamic")
+    if not chooses:
+        return []
+    layers = [layer for layer in model.modules() if isinstance(layer, MaskedLayer)]
+    return layers or [place.linear for place in find_mlp_linears(model, chosen_blocks(model, config.blocks))]
+
+
+def _entries(layer: MaskedLayer | nn.Linear) -> int:
+    """Of the gradient that is chosen from."""
+    return math.prod(layer.rotation.rank) if _rotates(layer) else layer.weight.numel()
+
+
+def _rotates(layer: MaskedLayer | nn.Linear) -> bool:
+    return isinstance(layer, MaskedLayer) and layer.rotates_updates
+
+
+def _masked_update(layer: MaskedLayer | nn.Linear, config: RunConfig) -> Update:
     """What a masked Adam does to a matrix, without the moments: which of them it holds hangs on numbers."""
-    folds = layer.rotation is not None and getattr(layer, "form", "folded") == "folded"
+    rotation = layer.rotation if _rotates(layer) else None
+    form = getattr(layer, "form", None)
     kept = kept_entries(tuple(layer.weight.shape), config.kept, config.density)
 
     @torch.no_grad()
     def update(weight: nn.Parameter, G: Tensor) -> None:
+        if form == "deferred":
+            G = rotation.to_basis(G)
+        elif form == "folded":
+            r, c = rotation.rank
+            G = G[:r, :c]
         entries = G.abs().flatten().topk(kept, sorted=False).indices
         values = G.flatten()[entries]
-        if folds:
-            layer.rotation.add_update(weight, entries, values)
+        if rotation is not None:
+            rotation.add_update(weight, entries, values)
         else:
             weight.view(-1)[entries] += values.to(weight.dtype)
 
     return update
 
 
-def _shapes_of_basis(model: nn.Module) -> Basis:
+def _shapes_of_basis(model: nn.Module, config: RunConfig) -> Basis:
     """A basis without numbers, but that its energy falls along the columns, as it does: blocks are tall."""
     kinds = {}
-    for place in find_mlp_linears(model):
+    for place in find_mlp_linears(model, chosen_blocks(model, config.blocks)):
         O, I = place.linear.weight.shape
-        U, V, U_energy, V_energy = (torch.empty(shape, device="meta") for shape in ((I, I), (O, O), I, O))
-        kinds[place.kind] = KindBasis(U, V, U_energy, V_energy, (1 / torch.arange(1, I + 1)).expand(O, I))
+        r, c = (min(size, config.basis_rank or size) for size in (O, I))
+        U, V, U_energy, V_energy = (torch.empty(shape, device="meta") for shape in ((I, c), (O, r), c, r))
+        kinds[place.kind] = KindBasis(U, V, U_energy, V_energy, (1 / torch.arange(1, c + 1)).expand(r, c))
     return Basis(kinds)
 
 

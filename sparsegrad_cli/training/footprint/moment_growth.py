@@ -12,7 +12,7 @@ SST-2; there it is right to a fifth.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -44,19 +44,18 @@ class MomentGrowth:
 
 
 def moment_growth(
-    model: nn.Module, masked: Collection[nn.Parameter], moved: int, method: str
+    model: nn.Module, masked: Mapping[nn.Parameter, int], moved: int, method: str
 ) -> MomentGrowth:
     """The moments of `model`, ready for training.
 
     Args:
-        masked: matrices of which a step moves a few entries.
+        masked: matrices of which a step moves a few entries -> entries that it chooses from.
         moved: entries of them that one step moves, over all matrices.
     """
-    apart = set(masked)
-    entries = sum(p.numel() for p in masked)
+    entries = sum(masked.values())
     return MomentGrowth(
-        dense=sum(2 * p.nbytes for p in model.parameters() if p.requires_grad and p not in apart),
-        pages=sum(math.ceil(p.numel() / PAGE) for p in masked),
+        dense=sum(2 * p.nbytes for p in model.parameters() if p.requires_grad and p not in masked),
+        pages=sum(math.ceil(of_one / PAGE) for of_one in masked.values()),
         density=moved / entries if entries else 0.0,
         method=method,
     )

@@ -14,11 +14,13 @@ from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from accelerate.utils import convert_to_fp32
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
+from transformers import PreTrainedModel
 
 from .kernels import kernels_of
 
@@ -42,7 +44,7 @@ class Rehearsal:
 
 
 def rehearse(
-    model: nn.Module,
+    model: PreTrainedModel,
     batch: Batch,
     device: str,
     bf16: bool,
@@ -62,6 +64,7 @@ def rehearse(
     with FakeTensorMode(allow_non_fake_inputs=True), kernels_of(device):
         # as if on a CPU: the meta device knows no autocast
         model.to_empty(device="cpu").train()
+        model.tie_weights()  # each went its own way
         inputs = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in batch.items()}
         ledger = Ledger()
         ledger.hold([*model.parameters(), *model.buffers(), *inputs.values()])
@@ -70,7 +73,9 @@ def rehearse(
             for _ in range(min(parts, 2)):  # the third and all after it are as the second
                 at_start, done = ledger.held, ledger.operations
                 with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-                    loss = model(**inputs).loss
+                    outputs = model(**inputs)
+                loss = (convert_to_fp32(outputs) if bf16 else outputs).loss  # as the trainer does
+                del outputs
                 activations, forward = ledger.held - at_start, ledger.operations - done
                 peaks["forward"] = max(ledger.peak_so_far(), peaks.get("forward", 0))
                 loss.backward()
