@@ -19,6 +19,7 @@ from ..store.redact import redact
 from .bench import bench
 from .calibrate import calibrate
 from .finetune import finetune
+from .judge import judge
 from .ls import ls
 from .report import report
 from .run import run
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command()(calibrate)
 app.command()(finetune)
+app.command()(judge)
 app.add_typer(bench, name="bench")
 app.add_typer(sweep, name="sweep")
 app.command()(run)
@@ -97,6 +99,8 @@ def _how_to_go_on(arguments: list[str]) -> str:
             return "the same command measures anew"
         case ["sweep"]:
             return "sparsegrad sweep --resume goes on, as does the same command"
+        case ["judge"]:
+            return "the same command goes on where this one was"
     return "the same command goes on from the last checkpoint"
 
 
