@@ -14,11 +14,16 @@ from pydantic_core import to_jsonable_python
 from ..bench.folder import Bench, read_benches
 from ..errors import WorkError
 from ..gradients.folder import read_gradients
+from ..judge.folder import read_judgements
 from ..store.atomic import write_text
 from ..store.parts import read_parts
 from ..sweep.folder import ReadSweep, read_sweeps
 from .bench.words import section as bench_section
 from .build import build_tables
+from .chat import build_chat_tables
+from .chat.section import chat_sections
+from .chat.split import split_kinds
+from .chat.table import ChatTable
 from .compare import compare_tables
 from .compare.table import ComparedTable
 from .compare.words import compared_section
@@ -43,6 +48,7 @@ class Report:
     """Tables, how many runs are in none of them, benchmarks, sweeps; where wanted, the paper's tables."""
 
     tables: tuple[Table, ...]
+    chat: tuple[ChatTable, ...]
     left_out: dict[str, int]  # status -> runs
     benches: tuple[Bench, ...]
     sweeps: tuple[ReadSweep, ...]
@@ -60,6 +66,7 @@ class Report:
         compared = [compared_section(table) for table in self.comparison]
         for section in [
             *self._results(console.width),
+            *self._conversations(),
             *(section for section in compared if not section.nothing_of_ours),
             *map(bench_section, self.benches),
             *sweep_sections(self.sweeps, trials=False),
@@ -77,13 +84,15 @@ class Report:
         """What a format draws: all chapters that have anything in them."""
         chapters = {
             "Results": list(self._results()),
+            "Conversations": list(self._conversations()),
             "Beside the paper": [compared_section(table) for table in self.comparison],
             "Benchmarks": [bench_section(bench) for bench in self.benches],
             "Sweeps": sweep_sections(self.sweeps, trials=True),
             "Figures": figures,
         }
         shown = [Chapter(title, sections) for title, sections in chapters.items() if sections]
-        return Document(shown or [Chapter("Results", [])], self._notes(), self.tables)
+        tables = (*self.tables, *(made.table for made in self.chat))
+        return Document(shown or [Chapter("Results", [])], self._notes(), tables)
 
     def write(self, folder: Path, formats: Sequence[str] = DEFAULT_FORMATS) -> list[Path]:
         """Writes the report into `folder`, each file whole or not at all.
@@ -110,7 +119,7 @@ class Report:
 
     def to_json(self) -> dict[str, object]:
         """What `json.dumps` takes; scores as the metric gives them, beside the paper's in its units."""
-        names = ("tables", "left_out", "benches", "sweeps", "significance", "comparison")
+        names = ("tables", "chat", "left_out", "benches", "sweeps", "significance", "comparison")
         return to_jsonable_python({name: getattr(self, name) for name in names}, inf_nan_mode="null")
 
     def _results(self, width: float = math.inf) -> Iterator[Section]:
@@ -119,6 +128,10 @@ class Report:
             if found:
                 yield significance_section(found)
 
+    def _conversations(self) -> Iterator[Section]:
+        for made in self.chat:
+            yield from chat_sections(made)
+
     def _figures(self, folder: Path) -> list[Section]:
         from .figures import draw_figures
 
@@ -126,7 +139,8 @@ class Report:
 
     def _notes(self) -> list[str]:
         """On the whole."""
-        notes = [] if self.tables or self.benches or self.sweeps else ["No finished run to show."]
+        anything = self.tables or self.chat or self.benches or self.sweeps
+        notes = [] if anything else ["No finished run to show."]
         if self.left_out:
             notes.append("left out: " + ", ".join(f"{count} {why}" for why, count in self.left_out.items()))
         return notes
@@ -151,15 +165,20 @@ def build_report(folders: Sequence[Path], compare: bool = False) -> Report:
     left_out = runs["status"][runs["status"] != "done"].value_counts().to_dict()
     if repeats := len(done) - len(once):
         left_out["repeated"] = repeats
-    tables = build_tables(once)
-    significance = find_significance(tables, once)
+    scored, chat = split_kinds(once)
+    judgements = read_judgements(folders)
+    tables = build_tables(scored)
+    significance = find_significance(tables, scored)
+    parts = read_parts(folders) if compare else ()
+    comparison = compare_tables(scored, benches, sweeps, parts, chat, judgements) if compare else ()
     return Report(
         tables=tuple(map(read_out, tables, significance)),
+        chat=build_chat_tables(chat, judgements),
         left_out=left_out,
         benches=benches,
         sweeps=sweeps,
         significance=significance,
-        comparison=tuple(compare_tables(once, benches, sweeps, read_parts(folders))) if compare else (),
+        comparison=tuple(comparison),
         runs=once,
         folders=tuple(folders),
     )
@@ -167,4 +186,5 @@ def build_report(folders: Sequence[Path], compare: bool = False) -> Report:
 
 def _holds_others(folder: Path) -> bool:
     """Whether anything but runs is there to report."""
-    return any(read([folder]) for read in (read_benches, read_sweeps, read_parts, read_gradients))
+    readers = (read_benches, read_sweeps, read_parts, read_gradients, read_judgements)
+    return any(read([folder]) for read in readers)

@@ -23,7 +23,7 @@ def build_tables(done: pd.DataFrame) -> tuple[Table, ...]:
     Args:
         done: finished runs, as `read_runs` has them, each once.
     """
-    return tuple(_table(*key, runs) for key, runs in split_tables(done))
+    return tuple(build_table(kind, runs) for (_, kind, *_), runs in split_tables(done))
 
 
 def split_tables(done: pd.DataFrame) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
@@ -33,29 +33,21 @@ def split_tables(done: pd.DataFrame) -> list[tuple[tuple[str, ...], pd.DataFrame
     return list(done.assign(kind=done["completeness"].map(KINDS)).groupby(TABLE, sort=True))
 
 
-def _table(
-    model: str,
-    kind: str,
-    checkpoint: str,
-    protocol: str,
-    freeze_rest: bool,
-    device: str,
-    precision: str,
-    runs: pd.DataFrame,
-) -> Table:
+def build_table(kind: str, runs: pd.DataFrame) -> Table:
+    """The table of runs that may be compared.
+
+    Args:
+        kind: of the data, as in `Table`.
+    """
+    first = runs.iloc[0]
     columns = columns_of(runs)
     rows_runs = split_rows(runs)
     shared, cost_note = _shared_columns(columns, rows_runs)
     costs = _with_shares([(row, _cost(row.runs, shared)) for row in rows_runs])
     rows = tuple(_row(row, columns, cost) for row, cost in zip(rows_runs, costs, strict=True))
     return Table(
-        title=title(model, kind, columns, protocol, freeze_rest),
-        model=model,
-        checkpoint=checkpoint,
-        protocol=protocol,
-        freeze_rest=freeze_rest,
-        device=device,
-        precision=precision,
+        title=title(first["model"], kind, columns, first["protocol"], first["freeze_rest"]),
+        **first[["model", "checkpoint", "protocol", "freeze_rest", "device", "precision"]],
         data=kind,
         columns=columns,
         rows=rows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -97,7 +98,7 @@ def training_words(runs: pd.DataFrame) -> str:
     words = []
     for name, text in TRAINING.items():
         if shared.get(name):
-            words.append(text.format(_number(shared[name])))
+            words.append(_filled(text, shared[name]))
         elif differing := {task: found[name] for task, found in of_tasks.items() if found.get(name)}:
             told = ", ".join(f"{_number(value)} ({task})" for task, value in differing.items())
             words.append(text.format(told))
@@ -113,6 +114,12 @@ def _parts_words(runs: pd.DataFrame) -> str:
     which = ", ".join(sorted({f"{run['method']} on {run['task']}" for run in split}))
     count = "1 run" if len(split) == 1 else f"{len(split)} runs"
     return f"{count} ran out of it and worked on each batch in parts ({which})"
+
+
+def _filled(text: str, value: Setting) -> str:
+    """`1 epoch at most`, `2 epochs at most`."""
+    words = re.sub(r"^({} \w+)s\b", r"\1", text) if value == 1 else text
+    return words.format(_number(value))
 
 
 def _number(value: Setting) -> str:

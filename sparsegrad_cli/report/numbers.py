@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from .scale import DASH, POINTS
 from .table import Cell, Column, Spread
 
-DASH = "–"
 COLLAPSED = "†"
 METRICS = {
     "accuracy": "accuracy",
@@ -27,12 +27,7 @@ def metric_words(metric: str) -> str:
 
 def spread_words(spread: Spread | None, count: bool = False) -> str:
     """Mean and spread times 100, with the number of seeds where that is wanted."""
-    if spread is None:
-        return DASH
-    shown = f"{round(100 * spread.mean, 1) + 0.0:.1f}"  # + 0.0: no -0.0
-    if spread.std is not None:
-        shown += f" ± {100 * spread.std:.1f}"
-    return f"{shown} ({spread.n})" if count else shown
+    return POINTS.words(spread, count)
 
 
 def cell_lines(cell: Cell | None, column: Column, count: bool) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .numbers import COLLAPSED, metric_words, percent, spread_words
+from .numbers import COLLAPSED, metric_words, percent
 from .rows import method_order
+from .scale import Scale, scale_of
 from .table import Column, Row, Spread
 
 FEW_SEEDS = 5
@@ -37,11 +38,13 @@ def _read_row(row: Row, others: Sequence[Row], columns: Sequence[Column], tested
     if score is None:
         return f"{row.label} has no average over the tasks to compare.{trained}"
     compared = [(other, found) for other in others if (found := _score(other, columns))]
+    scale = scale_of(columns[0].score_name)
     what = metric_words(columns[0].score_name) if len(columns) == 1 else "average over tasks"
+    what += ", lower is better" if scale.less_is_better else ""
     seeds = {0: "seeds that differ between tasks", 1: "one seed"}.get(score.n, f"{score.n} seeds")
     verdicts = [_verdict(score, found, tested.get((row.label, other.label))) for other, found in compared]
-    differences = _differences(score, compared, verdicts)
-    text = f"On {seeds}, {_marked(row)} scores {spread_words(score)} ({what})"
+    differences = _differences(score, compared, verdicts, scale)
+    text = f"On {seeds}, {_marked(row)} scores {scale.words(score)} ({what})"
     text += f": {differences}." if differences else "."
     return text + trained + _caution(score, [found for _, found in compared], verdicts)
 
@@ -57,11 +60,13 @@ def _marked(row: Row) -> str:
     return row.label + (COLLAPSED if row.collapsed else "")
 
 
-def _differences(score: Spread, compared: Sequence[tuple[Row, Spread]], verdicts: Sequence[str]) -> str:
+def _differences(
+    score: Spread, compared: Sequence[tuple[Row, Spread]], verdicts: Sequence[str], scale: Scale
+) -> str:
     """How far the score is from each other row's, those differences first that chance does not explain."""
     texts: dict[str, list[str]] = {v: [] for v in (SIGNIFICANT, BEYOND, CHANCE, WITHIN, UNKNOWN)}
     for (other, found), verdict in zip(compared, verdicts, strict=True):
-        texts[verdict].append(_difference(score, other, found))
+        texts[verdict].append(_difference(score, other, found, scale))
     parts = []
     for verdict, found in texts.items():
         every = {1: "", 2: "both "}.get(len(found), "all ")
@@ -78,11 +83,11 @@ def _verdict(score: Spread, other: Spread, significant: bool | None) -> str:
     return WITHIN if abs(score.mean - other.mean) <= max(score.std, other.std) else BEYOND
 
 
-def _difference(score: Spread, other: Row, found: Spread) -> str:
-    points = 100 * (score.mean - found.mean)
-    if abs(points) < 0.05:
+def _difference(score: Spread, other: Row, found: Spread, scale: Scale) -> str:
+    shown = scale.shown(score.mean - found.mean)
+    if not shown:
         return f"level with {_marked(other)}"
-    return f"{abs(points):.1f} points {'above' if points > 0 else 'below'} {_marked(other)}"
+    return f"{abs(shown):.{scale.digits}f} {scale.unit} {'above' if shown > 0 else 'below'} {_marked(other)}"
 
 
 def _trained(row: Row) -> str:

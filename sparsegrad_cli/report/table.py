@@ -98,7 +98,7 @@ class Table(Record):
     freeze_rest: bool  # whether only the adapters and the head were trained
     device: str
     precision: Precision
-    data: str  # "GLUE", "own" or "synthetic"
+    data: str  # "GLUE", "chat", "own" or "synthetic"
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     caption: dict[str, str]

@@ -30,7 +30,7 @@ def table_section(table: Table, width: float = math.inf) -> Section:
     Args:
         width: characters that there are, so that costs stand below where they would not fit.
     """
-    labels = Part(["method"], [_label_lines(row) for row in table.rows])
+    labels = Part(["method"], [label_lines(row) for row in table.rows])
     scores, costs = score_parts(table), cost_parts(table)
     together = [labels, *scores, *costs]
     fits = sum(part.width for part in together) + GAP * (len(together) - 1) <= width
@@ -75,7 +75,8 @@ def cost_parts(table: Table) -> list[Part]:
     return [Part(list(head), [[text] for text in texts]) for head, texts in columns.items()]
 
 
-def _label_lines(row: Row) -> list[str]:
+def label_lines(row: Row) -> list[str]:
+    """The method, and the settings that tell the row from others."""
     return [row.method, *(row.suffix.split(", ") if row.suffix else [])]
 
 

@@ -76,6 +76,8 @@ def write_run(
     dirty: bool | None = False,
     hardware: dict[str, str | int] | None = None,
     metrics: dict[str, float] | None = None,
+    parameters: Parameters | None = None,
+    left_out: dict[str, int] | None = None,
     **config: object,
 ) -> Path:
     """Writes one run's folder; `score` has a value for each metric of the task."""
@@ -104,13 +106,18 @@ def write_run(
         error=None if status == "done" else "it went wrong",
         score_name=next(iter(metrics)),
         data=DataRecord(
-            origin=origin, completeness=completeness, rows=rows or {"train": 8551, "validation": 1043}
+            origin=origin,
+            completeness=completeness,
+            rows=rows or {"train": 8551, "validation": 1043},
+            left_out=left_out or {},
         ),
         hyperparameters_from=hyperparameters_from,
     )
     if status == "done":
         scored = {"score": next(iter(metrics.values())), "metrics": metrics, "single_class": single_class}
         costs = {"steps_per_second": steps_per_second, "peak_memory_bytes": peak_memory_bytes}
-        result = result.model_copy(update={**scored, **costs, "parameters": PARAMETERS.get(method)})
+        result = result.model_copy(
+            update={**scored, **costs, "parameters": parameters or PARAMETERS.get(method)}
+        )
     folder.finish(result)
     return folder.path

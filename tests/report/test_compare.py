@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from sparsegrad_cli.paper import GLUE
 from sparsegrad_cli.report import build_report
-from sparsegrad_cli.report.compare import compare_sections
+from sparsegrad_cli.report.compare import compare_tables
 from sparsegrad_cli.report.compare.table import ComparedTable
 from sparsegrad_cli.report.compare.words import compared_section
 from sparsegrad_cli.sweep.folder import write_sweep
@@ -193,6 +192,7 @@ def test_sweeps_stand_beside_the_best_rates_as_ratios(tmp_path):
 def test_nothing_at_all_gives_the_papers_tables(tmp_path):
     import pandas as pd
 
-    sections: Sequence = compare_sections(pd.DataFrame(columns=["status"]), (), (), ())
+    none = pd.DataFrame(columns=["status"])
+    sections = [compared_section(table) for table in compare_tables(none, (), (), (), none, ())]
     assert len(sections) == 14
     assert all(section.nothing_of_ours for section in sections)

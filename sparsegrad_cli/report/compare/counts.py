@@ -1,4 +1,4 @@
-"""Table 1, where models keep their parameters; and table 6, LLaMA-2, which nothing of ours runs yet."""
+"""Table 1: where models keep their parameters."""
 
 from __future__ import annotations
 
@@ -24,11 +24,6 @@ COUNTED = (
     "mlp and attention: weights and biases of their linears; embeddings: of tokens, positions and types; "
     "full: with norms, an encoder's pooler, a decoder's output layer; in millions"
 )
-MEASURES = {
-    "trainable_percent": "trained\n%",
-    "valid_loss": "validation\nloss",
-    "judge_score": "judge's\nscore",
-}
 
 
 def parts_table(counts: Sequence[ReadParts]) -> ComparedTable:
@@ -80,23 +75,3 @@ def _ours(parts: Parts, names: Sequence[str], shares: bool) -> tuple:
 
 def _share(cell: PaperCell) -> Printed | None:
     return None if cell.percent is None else Printed(value=cell.percent, sure=cell.sure)
-
-
-def llama_table() -> ComparedTable:
-    """Table 6: the paper's alone."""
-    cells = paper_cells(6)
-    rows = []
-    for method in dict.fromkeys(cell.method for cell in cells if cell.method):
-        theirs = {cell.column: cell for cell in cells if cell.method == method}
-        ours = OurRow(label=method, cells=(None,) * len(MEASURES))
-        rows.append(
-            Compared(label=method, paper=tuple(printed(theirs.get(name)) for name in MEASURES), ours=(ours,))
-        )
-    columns = tuple(ComparedColumn(head=head, kind="measure") for head in MEASURES.values())
-    return ComparedTable(
-        number=6,
-        title="Paper, table 6: LLaMA-2 7B on OpenAssistant conversations",
-        grids=(ComparedGrid(columns=columns, rows=tuple(rows)),),
-        notes=("Nothing of ours trains LLaMA-2 on conversations yet.",),
-        caption={"loss": "of validation, in nats a token", "judge's score": "1 to 10, by GPT-4 on MT-Bench"},
-    )

@@ -16,8 +16,13 @@ from ..build import KINDS
 from ..rows import METHODS, Setting
 
 EPOCHS, LENGTH, PATIENCE = 20, 128, 5
-RANKS = {"bert-base": 7, "roberta-base": 7, "roberta-large": 10}
-MATRIX = {"bert-base": 768 * 3072, "roberta-base": 768 * 3072, "roberta-large": 1024 * 4096}  # entries
+RANKS = {"bert-base": 7, "roberta-base": 7, "roberta-large": 10, "llama-2-7b": 32}
+MATRIX = {  # entries
+    "bert-base": 768 * 3072,
+    "roberta-base": 768 * 3072,
+    "roberta-large": 1024 * 4096,
+    "llama-2-7b": 4096 * 11008,
+}
 SHARES = (0.009, 0.012)  # kept of each MLP matrix
 FULL = f"{EPOCHS} epochs at most, every training example, {LENGTH} tokens"
 

@@ -8,8 +8,11 @@ from ...paper import PaperCell
 from ...store.schema import Record
 from ..table import Spread
 
-# score: times 100; speed: steps/s; memory: MB; ratio: over ft; millions: of parameters
-Kind = Literal["score", "speed", "memory", "ratio", "rate", "batch", "millions", "percent", "measure"]
+# score: times 100; speed: steps/s; memory: MB; ratio: over ft; millions: of parameters;
+# trained: % of all parameters; measure: as it is; aside: as it is, and not to be compared
+Kind = Literal[
+    "score", "speed", "memory", "ratio", "rate", "batch", "millions", "percent", "trained", "measure", "aside"
+]
 
 
 class Printed(Record):

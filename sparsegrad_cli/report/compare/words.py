@@ -52,7 +52,9 @@ FORMATS: dict[Kind, Format] = {
     "batch": Format(_plain("g"), _plain("g"), _over),
     "millions": Format(_plain(",.1f"), _plain(",g"), _less(1)),
     "percent": Format(_plain(".1f"), _plain("g"), _less(1)),
+    "trained": Format(_plain(".2f"), _plain("g"), _less(2)),
     "measure": Format(_plain(".3f"), _plain("g"), _less(3)),
+    "aside": Format(_plain(".3f"), _plain("g"), None),
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from ..scale import Scale
 from ..section import Figure
 from ..table import Spread
 from .groups import Group, Panel
@@ -35,7 +36,7 @@ COSTS = (
 
 @dataclass(frozen=True)
 class Point:
-    """One cell: over its seeds, the cost in the unit of its axis and the score times 100."""
+    """One cell: over its seeds, the cost in the unit of its axis and the score as it is shown."""
 
     cost: Spread
     score: Spread
@@ -52,8 +53,9 @@ def cost_figures(group: Group, into: Path, name: str) -> list[Figure]:
         shown = [(panel, points) for panel, points in of_panels if len(points) > 1]
         if shown:
             path = into / f"{name}-{cost.name}.png"
-            _save(path, f"{group.title}: score against {cost.words}", shown, group.looks(), cost)
-            found.append(Figure(f"score against {cost.words}, {group.title}", path))
+            what = group.panels[0].scale.what
+            _save(path, f"{group.title}: {what} against {cost.words}", shown, group.looks(), cost)
+            found.append(Figure(f"{what} against {cost.words}, {group.title}", path))
     return found
 
 
@@ -81,7 +83,7 @@ def cost_points(panel: Panel, cost: Cost) -> Points:
         if len(measured):
             found[label] = Point(
                 Spread.over(measured[cost.key].astype(float) / cost.unit),
-                Spread.over(100 * measured["score"].astype(float)),
+                Spread.over(panel.scale.times * measured["score"].astype(float)),
             )
     return found
 
@@ -99,7 +101,7 @@ def _save(
     def fill(canvas: Canvas) -> None:
         for axes, (panel, points) in zip(panel_grid(canvas, len(shown)), shown, strict=True):
             plain(axes, panel.title)
-            _draw(axes, points, looks, cost.less_is_better)
+            _draw(axes, points, looks, cost.less_is_better, panel.scale)
             axes.set_xlabel(cost.axis)
             axes.set_ylabel(panel.score_axis)
         heading(canvas, words)
@@ -108,9 +110,11 @@ def _save(
     save(path, grid_height(len(shown), handles), fill)
 
 
-def _draw(axes: Axes, points: Points, looks: Mapping[str, Look], less_is_better: bool) -> None:
+def _draw(axes: Axes, points: Points, looks: Mapping[str, Look], less_is_better: bool, scale: Scale) -> None:
+    sign = -1 if scale.less_is_better else 1
     places = [(point.cost.mean, point.score.mean) for point in points.values()]
-    front = list(zip(*(places[i] for i in pareto_front(places, less_is_better)), strict=True))
+    best = pareto_front([(cost, sign * score) for cost, score in places], less_is_better)
+    front = list(zip(*(places[i] for i in best), strict=True))
     axes.plot(*front, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
     axes.scatter(*front, s=110, facecolor="none", edgecolor=GREY, linewidth=0.8, zorder=2)
     for label, point in points.items():

@@ -31,6 +31,8 @@ def curve_figures(group: Group, into: Path, name: str) -> list[Figure]:
         ]
         shown = [pair for pair in zip(group.panels, lines, strict=True) if _is_a_line(pair[1])]
         words = WORDS[what]
+        if what == "score" and group.panels[0].scale.less_is_better:
+            words = group.panels[0].scale.what
         path = into / f"{name}-{words.replace(' ', '-')}.png"
         if shown:
             _save(path, f"{group.title}: {words}", shown, group.looks(), draw)
@@ -67,7 +69,7 @@ def _save(
             plain(axes, panel.title)
             for label, line in lines.items():
                 if len(line):
-                    draw(axes, line, looks[label])
+                    draw(axes, panel.scale.times * line if scores else line, looks[label])
             axes.set_xlabel("optimizer steps")
             axes.set_ylabel(panel.score_axis if scores else "training loss")
         heading(canvas, words)
@@ -83,7 +85,7 @@ def _draw_loss(axes: Axes, seeds: pd.DataFrame, look: Look) -> None:
 
 
 def _draw_score(axes: Axes, seeds: pd.DataFrame, look: Look) -> None:
-    _draw_band(axes, 100 * seeds, look, look.marker)
+    _draw_band(axes, seeds, look, look.marker)
 
 
 def _draw_band(axes: Axes, seeds: pd.DataFrame, look: Look, marker: str) -> None:

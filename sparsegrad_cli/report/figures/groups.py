@@ -9,8 +9,11 @@ import pandas as pd
 
 from ..build import columns_of, of_column, split_tables
 from ..caption import code_words, data_words, machine_words, method_words, title, training_words
+from ..chat.caption import chat_data, chat_title, chat_training
+from ..chat.split import chat_kind, split_chat, split_kinds
 from ..numbers import metric_words
 from ..rows import RowRuns, method_order, split_rows
+from ..scale import Scale, scale_of
 from ..table import Column
 from .style import Look, looks
 
@@ -34,8 +37,13 @@ class Panel:
         return f"{self.column.task} ({self.column.mark})" if self.column.mark else self.column.task
 
     @property
+    def scale(self) -> Scale:
+        """How scores are shown."""
+        return scale_of(self.column.score_name)
+
+    @property
     def score_axis(self) -> str:
-        return f"{metric_words(self.column.score_name)} × 100"
+        return f"{metric_words(self.column.score_name)}{self.scale.axis}"
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,8 @@ class Group:
     model: str
     runs: pd.DataFrame
     panels: tuple[Panel, ...]
+    training: str  # in words, as under a table
+    data: str
 
     def looks(self) -> dict[str, Look]:
         """By label: rows of the same label look the same on every task."""
@@ -68,9 +78,9 @@ class Group:
     def caption(self) -> dict[str, str]:
         """What was run."""
         told = {
-            "training": training_words(self.runs),
+            "training": self.training,
             "methods": method_words(self.runs),
-            "data": data_words([panel.column for panel in self.panels]),
+            "data": self.data,
             "ran on": machine_words(self.runs),
             "code": code_words(self.runs),
         }
@@ -78,11 +88,19 @@ class Group:
 
 
 def split_groups(done: pd.DataFrame) -> Iterator[Group]:
-    """A group for each table that `build_tables` makes of the same runs."""
-    for (model, kind, _, protocol, freeze_rest, *_), runs in split_tables(done):
+    """A group for each table that is made of the same runs."""
+    scored, chat = split_kinds(done)
+    for (model, kind, _, protocol, freeze_rest, *_), runs in split_tables(scored):
         columns = columns_of(runs)
-        panels = tuple(_panel(column, of_column(column, runs)) for column in columns)
-        yield Group(title(model, kind, columns, protocol, freeze_rest), kind, model, runs, panels)
+        words = title(model, kind, columns, protocol, freeze_rest)
+        yield Group(words, kind, model, runs, _panels(runs), training_words(runs), data_words(columns))
+    for runs in split_chat(chat):
+        model, told = runs["model"].iloc[0], (chat_training(runs), chat_data(runs))
+        yield Group(chat_title(runs), chat_kind(runs), model, runs, _panels(runs), *told)
+
+
+def _panels(runs: pd.DataFrame) -> tuple[Panel, ...]:
+    return tuple(_panel(column, of_column(column, runs)) for column in columns_of(runs))
 
 
 def _panel(column: Column, runs: pd.DataFrame) -> Panel:

@@ -22,7 +22,7 @@ from .style import DARK, Look, grid_height, heading, legend_below, panel_grid, p
 TABLES = (11, 12)
 PAPER = {"color": DARK, "linestyle": (0, (4, 2)), "marker": "x", "linewidth": 0.8, "markersize": 4}
 WIDE = 50  # the highest share over the lowest, from which on whole decades are ticks enough
-Points = dict[float, Spread]  # share kept -> score times 100, over the seeds
+Points = dict[float, Spread]  # share kept -> score as it is shown, over the seeds
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ def kept_figures(group: Group, into: Path, name: str) -> list[Figure]:
         return []
     path = into / f"{name}-kept.png"
     looks = looks_of(pair for lines in shown for pair in lines.ours)
-    _save(path, f"{group.title}: score against entries kept", shown, looks)
-    return [Figure(f"score against the share of entries kept, {group.title}", path)]
+    what = group.panels[0].scale.what
+    _save(path, f"{group.title}: {what} against entries kept", shown, looks)
+    return [Figure(f"{what} against the share of entries kept, {group.title}", path)]
 
 
 def mlp_entries(runs: pd.DataFrame) -> float | None:
@@ -67,7 +68,8 @@ def kept_lines(group: Group, panel: Panel, entries: float | None) -> Lines:
     ours = {}
     for row in split_rows(chosen):
         by_share = row.runs.groupby("share")["score"]
-        points = {float(share): Spread.over(100 * scores.astype(float)) for share, scores in by_share}
+        times = panel.scale.times
+        points = {float(share): Spread.over(times * scores.astype(float)) for share, scores in by_share}
         if len(points) > 1:
             ours[row.method, row_label(row)] = points
     family = paper_family(group.model) if group.kind == "GLUE" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 TINTS = ((0.0, 1.0), (0.45, 1.0), (0.45, 0.0), (0.7, 1.0))  # of a method's rows: how much of which grey
 COLUMNS = 3  # of panels, at most
 CHARACTERS = 125  # of a line of the legend
+TITLE = 84  # of a line of the title
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def plain(axes: Axes, title: str = "") -> None:
 
 
 def heading(canvas: Canvas, words: str) -> None:
-    canvas.suptitle(words, fontsize=10, fontweight="bold")
+    canvas.suptitle(textwrap.fill(words, TITLE), fontsize=10, fontweight="bold")
 
 
 def legend_below(canvas: Canvas, handles: Sequence[Artist]) -> None:

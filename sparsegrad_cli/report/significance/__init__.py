@@ -13,6 +13,7 @@ from ...tasks import get_task, task_names
 from ..build import TABLE, of_column, split_tables
 from ..reading import reading
 from ..rows import RowRuns, split_rows
+from ..scale import LOSS
 from ..table import Column, Table
 from .bootstrap import Difference, Scores, holm, mean_difference, paired_difference, resample_scores
 from .predictions import read_classes, read_predictions
@@ -74,7 +75,7 @@ def find_significance(tables: Sequence[Table], runs: pd.DataFrame) -> tuple[Sign
         runs: finished runs, as `read_runs` has them, each once.
     """
     parts = dict(split_tables(runs))
-    return tuple(_of_table(table, parts[_key(table)]) for table in tables)
+    return tuple(significance_of(table, parts[_key(table)]) for table in tables)
 
 
 def read_out(table: Table, found: Significance | None) -> Table:
@@ -89,7 +90,8 @@ def _key(table: Table) -> tuple[str, ...]:
     return tuple(getattr(table, "data" if name == "kind" else name) for name in TABLE)
 
 
-def _of_table(table: Table, runs: pd.DataFrame) -> Significance | None:
+def significance_of(table: Table, runs: pd.DataFrame) -> Significance | None:
+    """The same of one table and the runs that it is made of."""
     rows = {row.label: own for row, own in zip(table.rows, split_rows(runs), strict=True)}
     pairs = [
         (subject, other)
@@ -152,7 +154,7 @@ def _score(column: Column, rows: dict[str, RowRuns], resamples: int, rng: np.ran
         for label, row in rows.items()
         for run in of_column(column, row.runs).sort_values("seed").to_dict("records")
     }
-    read = read_predictions(runs.values())
+    read = read_predictions(runs.values(), is_loss=column.score_name == LOSS)
     place = {key: read.place[folder] for key, folder in runs.items() if folder in read.place}
     left_out = [
         LeftOut(row=label, task=_named(column), seed=seed, why=read.missing[folder])
@@ -173,6 +175,8 @@ def _score(column: Column, rows: dict[str, RowRuns], resamples: int, rng: np.ran
 
 def _metrics_of_split(column: Column) -> list[str]:
     """The metrics of the examples that the main one is of: of MNLI, those of the matched split."""
+    if column.score_name == LOSS:
+        return [LOSS]
     if column.task not in task_names():
         return list(column.metrics)
     task = get_task(column.task)

@@ -12,11 +12,12 @@ import pandas as pd
 import pyarrow
 
 FILE = "predictions.parquet"
+LABELLED, LOSSES = ("label", "prediction"), ("tokens", "loss")  # columns
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of several runs on the same examples."""
+    """Of several runs on the same examples; of a loss, each example's tokens that count and loss."""
 
     labels: np.ndarray  # examples
     predictions: np.ndarray  # examples x runs
@@ -24,13 +25,17 @@ class Predictions:
     missing: dict[Path, str]  # folder of a run that has no column -> why
 
 
-def read_predictions(folders: Iterable[Path]) -> Predictions:
-    """Of runs that stand in one column of a table; a run without them is told, not refused."""
+def read_predictions(folders: Iterable[Path], is_loss: bool = False) -> Predictions:
+    """Of runs that stand in one column of a table; a run without them is told, not refused.
+
+    Args:
+        is_loss: whether the runs are scored by the loss on their examples.
+    """
     found: dict[Path, pd.DataFrame] = {}
     missing: dict[Path, str] = {}
     for folder in folders:
         try:
-            found[folder] = _scored(folder)
+            found[folder] = _scored(folder, *(LOSSES if is_loss else LABELLED))
         except FileNotFoundError:
             missing[folder] = f"no {FILE}"
         except (OSError, pyarrow.ArrowInvalid):
@@ -54,8 +59,9 @@ def read_classes(folder: Path) -> int:
     return len(pd.read_parquet(folder / FILE, columns=["logits"])["logits"].iloc[0])
 
 
-def _scored(folder: Path) -> pd.DataFrame:
+def _scored(folder: Path, label: str, prediction: str) -> pd.DataFrame:
     """The examples of the first split, which gives the score, in the order of their `idx`."""
-    examples = pd.read_parquet(folder / FILE, columns=["split", "idx", "label", "prediction"])
+    examples = pd.read_parquet(folder / FILE, columns=["split", "idx", label, prediction])
     scored = examples[examples["split"] == examples["split"].iloc[0]]
+    scored = scored.rename(columns={label: "label", prediction: "prediction"})
     return scored.sort_values("idx", ignore_index=True)

@@ -1,4 +1,4 @@
-"""The metrics of `tasks.metrics` of many weighted samples at once, in numpy.
+"""The metrics of `tasks.metrics`, and the loss, of many weighted samples at once, in numpy.
 
 Shapes: weights `R x n` (how often each of R samples has each of n examples), labels `n`, predictions
 `n x M` of M runs; scores `R x M`. What is not defined is 0, as there.
@@ -78,9 +78,16 @@ def _spearman(weights: np.ndarray, labels: np.ndarray, predictions: np.ndarray) 
     return _each_run(predictions, lambda run: _correlation(weights, of_labels, _ranks(weights, run)))
 
 
+def _loss(weights: np.ndarray, tokens: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """The mean over tokens: labels are the numbers of tokens, predictions the mean losses over them."""
+    counted = weights * tokens
+    return _over(counted @ losses, _sizes(counted))
+
+
 METRICS: dict[str, Metric] = {
     "accuracy": _accuracy,
     "f1": _f1,
+    "loss": _loss,
     "matthews_correlation": _matthews,
     "pearson": _pearson,
     "spearman": _spearman,

@@ -10,6 +10,7 @@ import pandas as pd
 from ..bench.caption import counted
 from ..layout import Part
 from ..numbers import DASH
+from ..scale import POINTS, Scale
 from ..section import Section
 from ..table import Table
 from . import AVERAGE, Comparison, Significance, find_significance
@@ -23,47 +24,47 @@ def significance_sections(tables: Sequence[Table], runs: pd.DataFrame) -> list[S
     return [significance_section(found) for found in find_significance(tables, runs) if found]
 
 
-def significance_section(found: Significance) -> Section:
-    """A grid for each row of SparseGrad."""
+def significance_section(found: Significance, scale: Scale = POINTS) -> Section:
+    """A grid for each row of SparseGrad.
+
+    Args:
+        scale: of the scores.
+    """
     subjects = dict.fromkeys(each.subject for each in found.comparisons)
     return Section(
         title=f"Is the difference significant? {found.table}",
         grids=[
-            _parts(subject, [each for each in found.comparisons if each.subject == subject])
+            _parts(subject, [each for each in found.comparisons if each.subject == subject], scale)
             for subject in subjects
         ],
-        notes=_notes(found),
-        caption=_caption(found),
+        notes=_notes(found, scale),
+        caption=_caption(found, scale),
     )
 
 
-def _parts(subject: str, comparisons: Sequence[Comparison]) -> list[Part]:
+def _parts(subject: str, comparisons: Sequence[Comparison], scale: Scale) -> list[Part]:
     others = list(dict.fromkeys(each.other for each in comparisons))
     tasks = list(dict.fromkeys(each.task for each in comparisons))
     by_place = {(each.other, each.task): each for each in comparisons}
     labels = Part([f"{subject} less"], [[other] for other in others])
     return [
         labels,
-        *(Part([task], [[_cell(by_place.get((other, task)))] for other in others]) for task in tasks),
+        *(Part([task], [[_cell(by_place.get((other, task)), scale)] for other in others]) for task in tasks),
     ]
 
 
-def _cell(each: Comparison | None) -> str:
+def _cell(each: Comparison | None, scale: Scale) -> str:
     if each is None:
         return DASH
     mark = SIGNIFICANT if each.significant else ""
-    return f"{_points(each.difference):+.1f}{mark} [{_points(each.low):.1f}, {_points(each.high):.1f}]"
+    return f"{scale.number(each.difference, '+')}{mark} [{scale.number(each.low)}, {scale.number(each.high)}]"
 
 
-def _points(value: float) -> float:
-    return round(100 * value, 1) + 0.0  # + 0.0: no -0.0
-
-
-def _notes(found: Significance) -> list[str]:
+def _notes(found: Significance, scale: Scale) -> list[str]:
     """What is significant, in words; what is not there, and why."""
     count = sum(each.significant for each in found.comparisons)
     told = [
-        f"{each.subject} is {abs(_points(each.difference)):.1f} points "
+        f"{each.subject} is {scale.number(abs(each.difference))} {scale.unit} "
         f"{'above' if each.difference > 0 else 'below'} {each.other} on {each.task}"
         for each in found.comparisons
         if each.significant
@@ -90,12 +91,13 @@ def _left_out(found: Significance) -> list[str]:
     return [f"Left out, {'; '.join(told)}."] if told else []
 
 
-def _caption(found: Significance) -> dict[str, str]:
+def _caption(found: Significance, scale: Scale) -> dict[str, str]:
     if not found.comparisons:
         return {}
     total = counted(len(found.comparisons), "comparison")
     told = {
-        "cells": f"difference of the main metric in points, with its {100 * (1 - found.level):g}% interval; "
+        "cells": f"difference of the main metric in {scale.unit}, with its "
+        f"{100 * (1 - found.level):g}% interval; "
         f"{SIGNIFICANT} p < {found.level:g} after Holm's correction for the {total} of this section",
         "method": f"paired bootstrap of the examples, {found.resamples:,} samples, the same examples for all "
         "methods and seeds; between seeds, Student's t over the seeds' paired differences",
