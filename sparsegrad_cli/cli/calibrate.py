@@ -51,6 +51,7 @@ def calibrate(
     from ..training.libraries import quiet_libraries
     from ..training.plan import plan
     from ..training.run import load_model
+    from .left_out import tell_left_out
     from .progress import RunWatch
 
     quiet_libraries(downloads=not (quiet or as_json))
@@ -77,6 +78,7 @@ def calibrate(
             calibration_steps=calibration_steps,
         )
     )
+    tell_left_out(planned.data, quiet)
     if not dry_run:
         fetch_weights(planned.checkpoint)
     found = []
@@ -110,6 +112,8 @@ def _describe(basis: Basis, concentration: dict[str, dict[str, float]]) -> dict[
             "shape": list(b.shape),
             "top1_energy_before": concentration[kind]["before"],
             "top1_energy_after": concentration[kind]["after"],
+            "rank": list(b.rank),
+            "energy_kept": b.energy_kept._asdict(),
             "directions_for_90_percent": {"V": _directions(b.V_energy), "U": _directions(b.U_energy)},
             "spectrum": {"V": b.V_energy.tolist(), "U": b.U_energy.tolist()},
         }
@@ -117,9 +121,10 @@ def _describe(basis: Basis, concentration: dict[str, dict[str, float]]) -> dict[
     }
 
 
-def _directions(energy: Tensor, share: float = 0.9) -> int:
-    """How many leading directions carry `share` of the energy."""
-    return int((energy.cumsum(0) < share * energy.sum()).sum()) + 1
+def _directions(energy: Tensor, share: float = 0.9) -> int | None:
+    """How many leading directions carry `share` of the energy; None: more than a truncated basis has."""
+    count = int((energy.cumsum(0) < share).sum()) + 1
+    return count if count <= len(energy) else None
 
 
 def _print(console: object, found: list[dict]) -> None:
@@ -127,9 +132,11 @@ def _print(console: object, found: list[dict]) -> None:
     from rich.table import Table
 
     assert isinstance(console, Console)
+    truncated = any(kind["rank"] != kind["shape"] for entry in found for kind in entry["kinds"].values())
     for entry in found:
         table = Table(title=f"seed {entry['seed']}", title_justify="left", box=None, pad_edge=False)
-        for heading in ("MLP linear", "O x I", "top 1%, before", "top 1%, in the basis", "90%: V", "90%: U"):
+        headings = ["MLP linear", "O x I", "top 1%, before", "top 1%, in the basis", "90%: V", "90%: U"]
+        for heading in headings + truncated * ["kept: V", "U", "both, unseen"]:
             table.add_column(heading, justify="left" if heading == "MLP linear" else "right")
         for kind, numbers in entry["kinds"].items():
             O, I = numbers["shape"]
@@ -139,14 +146,17 @@ def _print(console: object, found: list[dict]) -> None:
                 f"{O} x {I}",
                 f"{100 * numbers['top1_energy_before']:.1f}%",
                 f"{100 * numbers['top1_energy_after']:.1f}%",
-                f"{directions['V']} of {O}",
-                f"{directions['U']} of {I}",
+                f"{directions['V'] or 'more'} of {O}",
+                f"{directions['U'] or 'more'} of {I}",
+                *(truncated * [f"{100 * share:.1f}%" for share in numbers["energy_kept"].values()]),
             )
         console.print(table)
         console.print(f"kept in {entry['basis']}", highlight=False, soft_wrap=True)
     console.print(
         "top 1%: share of an unseen gradient's energy (sum of squares) in its largest 1% of entries;\n"
-        "90%: how many directions carry nine tenths of the energy of the calibration's gradients.",
+        "90%: how many directions carry nine tenths of the energy of the calibration's gradients."
+        + truncated
+        * "\nkept: share of it in the leading directions; of an unseen gradient's in those of both.",
         style="dim",
         highlight=False,
     )

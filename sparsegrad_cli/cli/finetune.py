@@ -73,6 +73,7 @@ def finetune(
     """
     from ..training.choices import Choices
     from ..training.libraries import quiet_libraries
+    from .left_out import tell_left_out
     from .train_all import check_all_done, show, train_all
 
     quiet_libraries(downloads=not (quiet or as_json))
@@ -114,6 +115,7 @@ def finetune(
         rank=rank,
     )
     plans = _plans(choices, params, from_shapes=dry_run)
+    tell_left_out(plans[0].data, quiet)
     test = _test_splits(plans, output) if predict_test else None
     if dry_run:
         _show_plan(plans, output, save_model, as_json, test)

@@ -136,7 +136,11 @@ class ConfinedLinear(nn.Module):
         self.folded.copy_(self.values)
 
     def dense(self) -> nn.Linear:
-        """The plain linear that computes the same; it shares this layer's parameters."""
+        """The plain linear that computes the same; it shares this layer's parameters.
+
+        A weight below float32 becomes float32: what was trained is less than its last digit.
+        """
+        self.weight.data = self.weight.data.to(self.values.dtype)
         self.fold()
         linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
         linear.weight, linear.bias = self.weight.requires_grad_(), self.bias

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import ClassVar
 
+import torch
 from peft import LoraConfig, LoraModel
+from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch.optim import Optimizer
 
@@ -48,6 +50,10 @@ class LoRA:
         return sum(p.numel() for p in self.adapted)
 
     def merge(self) -> nn.Module:
+        for layer in self.model.modules():
+            if isinstance(layer, LoraLayer):  # in bfloat16 most of a small B A would be lost
+                weight = layer.get_base_layer().weight
+                weight.data = weight.data.to(torch.promote_types(weight.dtype, torch.float32))
         return self._tuner.merge_and_unload()
 
 

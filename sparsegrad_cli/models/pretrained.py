@@ -82,6 +82,13 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def remake_activations(model: PreTrainedModel) -> None:
+    """Has `model` make the activations of each block again in backward, rather than keep them."""
+    # the method's name up to transformers 5.x, and after
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 def check_complete(
     checkpoint: Checkpoint,
     model: PreTrainedModel,

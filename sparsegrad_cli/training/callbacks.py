@@ -173,7 +173,7 @@ def _log_line(entry: dict[str, float]) -> str | None:
     metrics = {
         key.removeprefix("eval_"): value
         for key, value in entry.items()
-        if key.startswith("eval_") and not key.endswith(("_runtime", "_per_second"))
+        if key.startswith("eval_") and not key.endswith(("_runtime", "_per_second", "_preparation_time"))
     }
     if metrics:
         return json.dumps({**where, "selection": metrics}) + "\n"

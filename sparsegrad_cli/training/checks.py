@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
+from ..core import kept_entries
 from ..errors import InputError
 from ..models.skeleton import longest_input
 from ..store.names import Precision
@@ -65,3 +66,22 @@ def check_sizes(name: str, shapes: Sequence[tuple[int, int]], kept: int | None, 
     narrowest = min(min(shape) for shape in shapes)
     if rank is not None and rank > narrowest:
         raise InputError(f"--rank {rank}: the MLP matrices of {name} have rank {narrowest}")
+
+
+def check_basis_rank(
+    shapes: Sequence[tuple[int, int]], basis_rank: int, kept: int | None, density: float | None
+) -> None:
+    """Refuses a basis too small for the entries that are to be trained in it.
+
+    Args:
+        shapes: `O x I` of each MLP linear.
+
+    Raises:
+        InputError: so it is.
+    """
+    for O, I in dict.fromkeys(shapes):
+        rank = (min(O, basis_rank), min(I, basis_rank))
+        try:
+            kept_entries((O, I), kept, density, rank=rank)
+        except ValueError as error:
+            raise InputError(f"--basis-rank {basis_rank}: {error}") from None

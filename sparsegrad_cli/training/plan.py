@@ -33,7 +33,7 @@ from ..tasks.data import TaskData, load_data
 from ..tasks.task import Task
 from .callbacks import Watch
 from .cell import Cell
-from .checks import check_density, check_length, check_sizes, choose_device
+from .checks import check_basis_rank, check_density, check_length, check_sizes, choose_device
 from .choices import METHOD_OPTIONS, Choices
 from .hyperparameters import Hyperparameters, choose_hyperparameters
 from .inputs import Inputs, read_inputs
@@ -41,6 +41,7 @@ from .objectives import Objective, objective_of
 from .recipe import Recipe
 
 DEFAULT_CALIBRATION_STEPS = 30
+HOLDS_ROTATED = ("regular", "sparse-by-dense")
 PAPER_KEPT = {"llama-2-7b": 100_000}  # entries of each MLP matrix, in table 6
 LORA_RANK, LORA_RANK_LARGE, LARGE_HIDDEN_SIZE = 7, 10, 1024
 
@@ -153,6 +154,9 @@ def plan_on(ground: Ground, choices: Choices, source: str | None = None) -> Plan
     blocks = _blocks(ground.model, choices.blocks or recipe.blocks)
     shapes = [tuple(place.linear.weight.shape) for place in find_mlp_linears(ground.model, blocks)]
     check_sizes(choices.model, shapes, choices.kept, choices.rank)
+    if choices.basis_rank is not None:
+        density, kept = _share(choices, ground)
+        check_basis_rank(shapes, choices.basis_rank, kept, density)
     hyperparameters = choose_hyperparameters(
         choices.model, ground.data.task.name, choices.learning_rate, choices.batch_size, recipe
     )
@@ -221,6 +225,11 @@ def check_options(choices: Choices) -> None:
             raise InputError(f"{flag} is not used by --method {', '.join(choices.methods)}: leave it out")
     if choices.form is not None and choices.support not in (None, "dynamic"):
         raise InputError(f"--form goes with --support dynamic; --support {choices.support} has no other form")
+    if choices.form in HOLDS_ROTATED and choices.basis_rank is not None:
+        raise InputError(
+            f"--form {choices.form} holds the matrices in the basis, so --basis-rank would cut them: take "
+            "--form folded, streamed or deferred"
+        )
     for option in ("calibration_steps", "basis_rank"):
         if choices.basis is not None and getattr(choices, option) is not None:
             flag = "--" + option.replace("_", "-")

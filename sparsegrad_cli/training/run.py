@@ -15,7 +15,7 @@ from ..core import touched_entries
 from ..errors import WorkError
 from ..methods import get_method
 from ..methods.base import Method, count_parameters
-from ..models.pretrained import LoadedModel
+from ..models.pretrained import LoadedModel, remake_activations
 from ..store.atomic import write_atomically
 from ..store.environment import describe_environment
 from ..store.schema import DataRecord, Result, RunConfig, Status
@@ -123,7 +123,7 @@ def load_model(config: RunConfig, inputs: Inputs) -> LoadedModel:
     set_seed(config.seed)
     loaded = inputs.objective.load(config, inputs.checkpoint)
     if config.gradient_checkpointing:
-        loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
+        remake_activations(loaded.model)
     return loaded
 
 
@@ -156,9 +156,8 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
     touched = touched_entries(optimizer, method.adapted)
     parameters = count_parameters(method, loaded.head, total, touched)
 
-    plain = method.merge()  # the model that is scored is the one that is saved
-    if config.precision == "bf16-weights":
-        plain.to(torch.bfloat16)
+    # the model that is scored is the one that is saved; but bf16 arithmetic would round what is merged away
+    plain = None if config.precision == "bf16-weights" else method.merge()
     metrics: dict[str, float] = {}
     examples = []
     trainer.compute_metrics = None
@@ -175,6 +174,7 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
     if cell.test is not None:
         write_test_predictions(trainer, cell)
     if cell.keep_model:
+        plain = plain or method.merge()
         plain.save_pretrained(folder.model)
         inputs.tokenizer.save_pretrained(folder.model)
 

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import flop_registry
 from transformers import PreTrainedModel
 
 from .kernels import kernels_of
+from .unpadded import leave_out_mask
 
 Phase = Literal["forward", "backward", "optimizer"]
 Batch = Mapping[str, tuple[tuple[int, ...], torch.dtype]]  # input -> shape and type
@@ -55,12 +56,14 @@ def rehearse(
 
     Args:
         model: ready for training, on the meta device; it is spoilt.
-        batch: the model's inputs; some of its tokens are taken for padding.
+        batch: the model's inputs; where they have an `attention_mask`, some tokens are taken for padding.
         device: "cpu" or "cuda", whose kernels are stood in for.
         optimize: what the optimizer does to the matrices that it treats one by one; called when all have
             their gradients.
     """
     peaks: dict[Phase, int] = {}
+    if "attention_mask" not in batch:
+        leave_out_mask(model)
     with FakeTensorMode(allow_non_fake_inputs=True), kernels_of(device):
         # as if on a CPU: the meta device knows no autocast
         model.to_empty(device="cpu").train()

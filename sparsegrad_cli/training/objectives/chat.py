@@ -96,7 +96,7 @@ class Chat:
         return default_data_collator
 
     def shapes(self, model: PreTrainedModel, rows: int, tokens: int) -> BatchShapes:
-        names = ("input_ids", "attention_mask", "labels")
+        names = ("input_ids", "labels")  # sequences are packed: no padding
         return dict.fromkeys(names, ((rows, tokens), torch.int64))
 
     def loss_share(self) -> None:

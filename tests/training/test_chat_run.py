@@ -1,0 +1,295 @@
+"""Runs on conversations: a tiny LLaMA on the synthetic ones, from options to the folder on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from sparsegrad_cli.errors import InputError
+from sparsegrad_cli.store.schema import Result
+from sparsegrad_cli.training.choices import Choices
+from sparsegrad_cli.training.loop import make_trainer
+from sparsegrad_cli.training.plan import plan
+from sparsegrad_cli.training.run import load_model, run
+from tests.cells import PowerCutError, RecordingWatch, make_cell
+from tests.checkpoints import tiny_checkpoint
+
+METHODS = {
+    "ft": {},
+    "lora": {"rank": 4},
+    "meprop": {"density": 0.05},
+    "sparsegrad": {"density": 0.05, "calibration_steps": 2},
+    "sparsegrad block": {"density": 0.05, "calibration_steps": 2, "support": "block"},
+    "sparsegrad of few directions": {"density": 0.02, "calibration_steps": 2, "basis_rank": 16},
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_checkpoint(tmp_path_factory.mktemp("llama"), "llama", layers=4)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def choices(model):
+    return Choices(
+        model=str(model),
+        task="oasst1",
+        data="demo",
+        methods=["ft"],
+        length=64,
+        batch_size=4,
+        max_train_examples=32,
+        learning_rate=5e-3,
+        eval_steps=3,
+    )
+
+
+def of_method(choices, variant, **changes):
+    return dataclasses.replace(choices, methods=[variant.split()[0]], **METHODS[variant] | changes)
+
+
+def outcome(cell, result: Result):
+    assert result.status == "done", result.error
+    return (
+        result.score,
+        result.steps,
+        pd.read_parquet(cell.folder.path / "predictions.parquet").to_dict("list"),
+    )
+
+
+@pytest.mark.parametrize("variant", METHODS)
+def test_training_lowers_the_loss_and_moves_only_the_chosen_blocks(variant, choices, model, tmp_path):
+    cell = make_cell(tmp_path, RecordingWatch(), of_method(choices, variant))
+    result = run(cell)
+    assert result.status == "done", result.error
+    assert result.score == result.metrics["loss"] < result.metrics["loss_before"]
+    assert result.metrics["perplexity"] == pytest.approx(math.exp(result.score))
+    assert result.parameters.head == 0
+    assert result.parameters.trainable == result.parameters.adapted
+    assert result.parameters.touched > 0
+
+    before = AutoModelForCausalLM.from_pretrained(model).state_dict()
+    after = AutoModelForCausalLM.from_pretrained(cell.folder.model).state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    chosen = {f"model.layers.{block}.mlp.{kind}_proj.weight" for block in (0, 3) for kind in ("up", "down")}
+    assert moved == chosen  # every:3 of four blocks, as by default
+
+
+def test_the_score_is_the_mean_loss_of_the_tokens_that_count(choices, tmp_path):
+    cell = make_cell(tmp_path, RecordingWatch(), choices)
+    result = run(cell)
+    plain = AutoModelForCausalLM.from_pretrained(cell.folder.model)
+    (split,) = cell.inputs.reported
+    total, tokens, each = 0.0, 0, []
+    for row in split.rows:
+        with torch.no_grad():
+            logits = plain(torch.tensor([row["input_ids"]])).logits[0, :-1]
+        labels = torch.tensor(row["labels"][1:])
+        losses = functional.cross_entropy(logits, labels, ignore_index=-100, reduction="none")
+        counting = losses[labels != -100]
+        total, tokens = total + counting.double().sum().item(), tokens + len(counting)
+        each.append(counting.mean().item())
+    assert result.score == pytest.approx(total / tokens, rel=1e-6)
+    predictions = pd.read_parquet(cell.folder.path / "predictions.parquet")
+    assert predictions["tokens"].sum() == tokens
+    assert predictions["loss"].tolist() == pytest.approx(each, rel=1e-5)
+
+
+def test_parts_of_a_batch_count_by_their_tokens_not_equally(choices, tmp_path):
+    """The gradient of a batch is the same whole or in parts, however the tokens that count lie in it."""
+    gradients = []
+    for parts in (1, 2, 4):
+        cell = make_cell(tmp_path, RecordingWatch(), choices)
+        cell.folder.path.mkdir(parents=True, exist_ok=True)
+        loaded = load_model(cell.config, cell.inputs)
+        loaded.model.double()
+        trainer = make_trainer(loaded.model, torch.optim.SGD(loaded.model.parameters(), lr=1.0), cell, parts)
+        trainer.args.max_steps, trainer.args.eval_strategy, trainer.args.save_strategy = 1, "no", "no"
+        trainer.args.load_best_model_at_end = False
+        trainer.args.warmup_steps = 0
+        before = {name: p.detach().clone() for name, p in loaded.model.named_parameters()}
+        trainer.train()
+        gradients.append({name: before[name] - p.detach() for name, p in loaded.model.named_parameters()})
+    for others in gradients[1:]:
+        for name, gradient in gradients[0].items():
+            torch.testing.assert_close(others[name], gradient, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("cut_at", [("score", 1), ("train", 5)])
+@pytest.mark.parametrize("variant", ["lora", "meprop", "sparsegrad"])
+def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(variant, cut_at, choices, tmp_path):
+    asked = of_method(choices, variant)
+    often = {"checkpoint_seconds": 0.0, "keep_model": False}
+    whole = make_cell(tmp_path / "whole", RecordingWatch(), asked, **often)
+    expected = outcome(whole, run(whole))
+    with pytest.raises(PowerCutError):
+        run(make_cell(tmp_path, RecordingWatch(cut_at), asked, **often))
+    cell = make_cell(tmp_path, RecordingWatch(), asked, **often)
+    result = run(cell)
+    assert outcome(cell, result) == expected
+    assert "loss_before" in result.metrics
+
+
+@pytest.mark.parametrize("variant", METHODS)
+def test_bf16_weights_hold_in_float32_what_is_trained_and_nothing_else(variant, choices, tmp_path):
+    asked = of_method(choices, variant, precision="bf16-weights", gradient_checkpointing=True)
+    cell = make_cell(tmp_path, RecordingWatch(), asked)
+    result = run(cell)
+    assert result.status == "done", result.error
+    assert result.score < result.metrics["loss_before"]
+    saved = AutoModelForCausalLM.from_pretrained(cell.folder.model, dtype="auto")
+    exact = AutoModelForCausalLM.from_pretrained(cell.folder.model, dtype=torch.float32)
+    assert next(saved.parameters()).dtype == torch.bfloat16
+    fine = {
+        name
+        for name, weight in exact.named_parameters()
+        if not torch.equal(weight, weight.bfloat16().float())
+    }
+    assert fine == {
+        f"model.layers.{block}.mlp.{kind}_proj.weight" for block in (0, 3) for kind in ("up", "down")
+    }
+
+
+def test_activations_made_again_change_no_number(choices, tmp_path):
+    scores = [
+        run(make_cell(tmp_path, RecordingWatch(), of_method(choices, "sparsegrad", **change))).score
+        for change in ({}, {"gradient_checkpointing": True})
+    ]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-6)
+
+
+def test_the_learning_rate_rises_then_falls_as_a_cosine(choices, tmp_path):
+    cell = make_cell(tmp_path, RecordingWatch(), dataclasses.replace(choices, max_steps=12, warmup_steps=3))
+    cell.folder.path.mkdir(parents=True)
+    model = load_model(cell.config, cell.inputs).model
+    trainer = make_trainer(model, torch.optim.SGD(model.parameters(), lr=5e-3), cell)
+    trainer.create_scheduler(12)
+    rates = []
+    for _ in range(12):
+        rates.append(trainer.lr_scheduler.get_last_lr()[0])
+        trainer.optimizer.step()
+        trainer.lr_scheduler.step()
+    rising = [5e-3 * step / 3 for step in range(3)]
+    falling = [5e-3 * (1 + math.cos(math.pi * step / 9)) / 2 for step in range(9)]
+    assert rates == pytest.approx(rising + falling)
+
+
+def test_a_warm_up_takes_no_more_than_a_third_of_a_short_run(choices, tmp_path):
+    cell = make_cell(tmp_path, RecordingWatch(), choices)
+    cell.folder.path.mkdir(parents=True)
+    assert cell.config.warmup_steps == 50
+    trainer = make_trainer(load_model(cell.config, cell.inputs).model, None, cell)
+    assert trainer.args.warmup_steps == 8 // 3  # 32 sequences in batches of 4
+
+
+def test_the_saved_tokenizer_writes_the_format_that_was_trained(choices, tmp_path):
+    cell = make_cell(tmp_path, RecordingWatch(), choices)
+    run(cell)
+    tokenizer = AutoTokenizer.from_pretrained(cell.folder.model)
+    asked = tokenizer.apply_chat_template([{"role": "user", "content": "Why?"}], tokenize=False)
+    assert asked == "<s>[INST] Why? [/INST]"
+
+
+def test_the_recipe_is_the_papers_and_every_part_of_it_can_be_changed(model):
+    given = {"model": str(model), "task": "oasst1", "data": "demo", "length": 64}
+    (config,) = plan(Choices(**given, methods=["lora"])).configs
+    recipe = {
+        "learning_rate": 9e-4,
+        "batch_size": 64,
+        "accumulation_steps": 32,
+        "epochs": 1.0,
+        "rank": 32,
+        "blocks": "every:3",
+        "schedule": "cosine",
+        "warmup_steps": 50,
+        "eval_steps": 75,
+        "patience": 0,
+        "freeze_rest": True,
+        "loss_on": "assistant",
+        "chat_format": "llama-2",
+        "precision": "fp32",
+    }
+    assert {name: getattr(config, name) for name in recipe} == recipe
+    changed = Choices(
+        **given,
+        methods=["lora"],
+        batch_size=6,
+        blocks="all",
+        schedule="constant",
+        warmup_steps=0,
+        freeze_rest=False,
+        loss_on="all",
+    )
+    (config,) = plan(changed).configs
+    assert (config.accumulation_steps, config.blocks, config.schedule, config.warmup_steps) == (
+        3,
+        *[None] * 3,
+    )
+    assert (config.freeze_rest, config.loss_on) == (False, "all")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"length": 131}, "--length 131: .* has positions for 130 tokens"),
+        ({"blocks": "every:0"}, "--blocks every:0: "),
+        ({"blocks": "4"}, "--blocks 4: there is no block 4"),
+        ({"chat_format": "own"}, "--chat-format own: "),
+        ({"pad_to_max": True}, "--pad-to-max: "),
+        ({"methods": ["sparsegrad"], "form": "streamed"}, "--form streamed steps in backward"),
+        ({"methods": ["sparsegrad"], "basis_rank": 4, "kept": 17}, "--basis-rank 4: "),
+        (
+            {"methods": ["sparsegrad"], "basis_rank": 4, "form": "regular", "accumulation_steps": 1},
+            "--form regular holds the matrices in the basis",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_made(change, message, choices):
+    with pytest.raises(InputError, match=message):
+        plan(dataclasses.replace(choices, **change))
+
+
+@pytest.mark.parametrize("change", [{"loss_on": "all"}, {"chat_format": "own"}, {"languages": ("de",)}])
+def test_options_of_conversations_are_refused_for_other_tasks(change, choices):
+    with pytest.raises(InputError, match="is for chat tasks such as oasst1"):
+        plan(dataclasses.replace(choices, task="cola", **change))
+
+
+def test_malformed_trees_are_counted_in_the_result(choices, tmp_path):
+    messages = [
+        {"message_id": "a", "parent_id": None, "text": "Why?", "role": "prompter"},
+        {"message_id": "b", "parent_id": "a", "text": "Because it is so.", "role": "assistant"},
+    ]
+    trees = []
+    for number in range(12):
+        tree = [
+            {k: f"{v}{number}" if k.endswith("_id") and v else v for k, v in message.items()}
+            | {
+                "message_tree_id": f"a{number}",
+                "lang": "en",
+                "deleted": False,
+                "tree_state": "ready_for_export",
+            }
+            for message in messages
+        ]
+        trees.append(tree)
+    trees[3][1]["text"] = " "
+    trees[5][1]["parent_id"] = "nobody"
+    path = tmp_path / "messages.jsonl"
+    path.write_text("".join(json.dumps(message) + "\n" for tree in trees for message in tree))
+    asked = dataclasses.replace(choices, data=str(path), max_train_examples=None, length=16)
+    result = run(make_cell(tmp_path, RecordingWatch(), asked, keep_model=False))
+    assert result.data.left_out == {"empty text": 1, "missing parent": 1}
+    assert sum(result.data.rows.values()) == 10
