@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..store.score_words import greater_is_better
 from .table import Spread
 
-LOSS = "loss"  # the score of chat tasks
 DASH = "–"
 
 
@@ -44,4 +44,4 @@ NATS = Scale(1, 3, "validation loss", "nats", ", nats  (lower is better)", less_
 
 def scale_of(score_name: str) -> Scale:
     """That of a main metric: of a loss as it is, of GLUE's metrics times 100."""
-    return NATS if score_name == LOSS else POINTS
+    return POINTS if greater_is_better(score_name) else NATS

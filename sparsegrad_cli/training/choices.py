@@ -46,7 +46,7 @@ class Choices:
     schedule: ScheduleChoice | None = None
     warmup_steps: NonNegativeInt | None = None
     gradient_checkpointing: bool = False
-    languages: Sequence[str] = ("en",)  # chat tasks
+    languages: tuple[str, ...] = ("en",)  # chat tasks
     loss_on: LossOn | None = None  # chat tasks
     chat_format: ChatFormat | None = None  # chat tasks
     density: float | None = None

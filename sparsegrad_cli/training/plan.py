@@ -119,6 +119,7 @@ def find_ground(choices: Choices, from_shapes: bool = False) -> Ground:
     check_task_options(choices, task)
     checkpoint = find_checkpoint(choices.model, needs_weights=not from_shapes)
     model = objective.skeleton(checkpoint)
+    check_length(model, choices.model, choices.length or objective.recipe.length)
     chat_format = None
     if isinstance(task, ChatTask):
         chat_format = chat_format_of(load_chat_tokenizer(checkpoint, choices.chat_format))

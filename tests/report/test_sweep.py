@@ -71,6 +71,27 @@ def test_methods_are_rows_and_tasks_columns_in_glues_order():
     assert section.caption["maximised"] == "cola: Matthews; rte: accuracy, at a trial's best evaluation"
 
 
+def test_of_losses_the_lowest_is_the_best_and_stands_in_nats(tmp_path):
+    made = study(task="oasst1", data_revision="c" * 64, score_name="loss", completeness="custom")
+    best, trials = sections(made, trials=True)
+    assert rows(best)["lora"][0].endswith(" 0.600")
+    assert "maximised" not in best.caption
+    assert best.caption["minimised"] == "loss, at a trial's best evaluation"
+    heads = [" ".join(part.head) for part in trials.grids[0]]
+    assert [cell[0] for cell in trials.grids[0][heads.index("score")].cells] == ["0.600", "0.700", "0.650"]
+    save_plot(ReadSweep(made, None, ENVIRONMENT), tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_losses_over_other_tokens_or_beside_scores_of_glue_are_in_other_tables():
+    chat = {"task": "oasst1", "score_name": "loss", "loss_on": "assistant", "length": 512}
+    found = sections(study(), study(**chat), study("ft", **chat), study(**{**chat, "loss_on": "all"}))
+    assert sorted(len(rows(section)) for section in found) == [1, 1, 2]
+    assert ["maximised" in section.caption for section in found].count(True) == 1
+    (told,) = [section.caption for section in found if len(rows(section)) == 2]
+    assert told["tokens"].startswith("the loss is over the assistant's turns, in nats a token")
+
+
 def test_the_papers_row_is_there_for_its_models_on_its_data_only():
     (section,) = sections(study(model="FacebookAI/roberta-base"))
     assert rows(section)["paper (table 14)"] == ["lr 3.05e-05 batch 32"]
@@ -150,7 +171,7 @@ def test_the_trials_are_listed_with_what_became_of_each():
     sweep = study(
         "lora",
         make_trial(0, 0.7),
-        make_trial(1, evaluations={1: 0.4, 2: 0.52, 3: 0.5}, reason="below the median of the others"),
+        make_trial(1, evaluations={1: 0.4, 2: 0.52, 3: 0.5}, reason="worse than the median of the others"),
         make_trial(2, state="out-of-memory", reason=long),
         make_trial(3, 0.7, same_as=0, evaluations={}),
         make_trial(4, state="running"),
@@ -161,7 +182,7 @@ def test_the_trials_are_listed_with_what_became_of_each():
     listed = rows(section)
     assert listed["0"] == ["complete", "1.00e-04", "16", "70.0", "2", "30", ""]
     assert listed["1"][0] == "pruned"
-    assert listed["1"][3:] == ["(52.0)", "3", "30", "below the median of the others"]
+    assert listed["1"][3:] == ["(52.0)", "3", "30", "worse than the median of the others"]
     assert listed["2"][-1].endswith("…")
     assert section.notes == [f"trial 2: {long.strip()}"]
     assert listed["3"][-1] == "same parameters as trial 0"
@@ -279,6 +300,11 @@ ODD = {
     ),
     "many batch sizes": study("lora", *(make_trial(slot, 0.5, batch=4 + slot) for slot in range(30))),
     "nothing in the space": study("lora", make_trial(0, 0.7, params={}), space={}),
+    "losses": study("lora", *(make_trial(slot, 2.0 + slot) for slot in range(3)), score_name="loss"),
+    "losses far apart": study(
+        "lora", make_trial(0, 2.0), make_trial(1, 900.0), make_trial(2, state="diverged"), score_name="loss"
+    ),
+    "no loss yet": study("lora", make_trial(0), score_name="loss"),
     "times not known": study("lora", make_trial(0, 0.7, ended=None), make_trial(1, 0.6)),
 }
 

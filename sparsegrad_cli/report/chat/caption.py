@@ -65,7 +65,7 @@ def chat_training(runs: pd.DataFrame) -> str:
     """What all runs share, with the blocks, the schedule and what is frozen."""
     first = runs.iloc[0]
     blocks = "all blocks" if first["blocks"] in (None, "all") else f"blocks {first['blocks']}"
-    frozen = ", all else frozen" if (runs["trainable"] == runs["adapted"]).all() else ""
+    frozen = ", all else frozen" if runs["freeze_rest"].all() else ""
     words = [f"MLP linears of {blocks}{frozen}", training_words(runs.assign(freeze_rest=False, length=None))]
     if len(runs[["schedule", "warmup_steps"]].drop_duplicates()) == 1:
         words.append(f"{first['schedule'] or 'constant'} learning rate")

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ...store.score_words import LOSS
 from ..layout import Part
 from ..numbers import DASH, amount_and_share, megabytes, speed
-from ..scale import LOSS, NATS, RATINGS
+from ..scale import NATS, RATINGS
 from ..section import Section
 from ..significance.words import significance_section
 from ..table import Row, Spread

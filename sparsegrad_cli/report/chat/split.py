@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ...store.score_words import LOSS
 from ..build import KINDS
-from ..scale import LOSS
 
 # losses over other tokens do not compare: other conversations, turns, formats, lengths of a sequence
 TABLE = [

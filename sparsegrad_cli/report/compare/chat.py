@@ -10,11 +10,11 @@ import pandas as pd
 
 from ...judge.folder import Judgement
 from ...paper import paper_cells, same_model
+from ...store.score_words import LOSS
 from ..chat import build_chat_tables
 from ..chat.split import split_chat
 from ..chat.table import ChatTable
 from ..rows import METHODS, Setting
-from ..scale import LOSS
 from ..table import Spread
 from .setting import kept_share, method_reason
 from .table import Compared, ComparedColumn, ComparedGrid, ComparedTable, OurRow, printed

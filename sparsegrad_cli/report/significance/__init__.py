@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ...store.schema import Record
+from ...store.score_words import LOSS
 from ...tasks import get_task, task_names
 from ..build import TABLE, of_column, split_tables
 from ..reading import reading
 from ..rows import RowRuns, split_rows
-from ..scale import LOSS
 from ..table import Column, Table
 from .bootstrap import Difference, Scores, holm, mean_difference, paired_difference, resample_scores
 from .predictions import read_classes, read_predictions

@@ -11,6 +11,7 @@ from ...store.read_record import read_record
 from ...store.schema import RunConfig
 from ...tasks.leaderboard import HiddenSplit
 from ...training.choices import Choices
+from ...training.recipe import GLUE
 from ..read import TAKE_AWAY
 from .runs import Candidate
 
@@ -53,6 +54,8 @@ def _command(chosen: Candidate, task: str) -> str:
 def _options(folder: Path, leave_out: set[str]) -> str:
     config = read_record(RunConfig, folder / "config.json", TAKE_AWAY)
     defaults = {field.name: field.default for field in dataclasses.fields(Choices)}
+    named = ("length", "patience", "freeze_rest", "density")
+    defaults |= {name: getattr(GLUE, name) for name in named} | {"precision": GLUE.precision[config.device]}
     given = {"basis": "FILE" if config.basis else None, "epochs": None if config.max_steps else config.epochs}
     words = []
     for name, value in {**config.model_dump(exclude=leave_out), **given}.items():

@@ -5,8 +5,9 @@ from __future__ import annotations
 from ...sweep.folder import ReadSweep
 from ...training.hyperparameters import Hyperparameters, paper_hyperparameters
 from ..layout import Part
-from ..numbers import DASH, metric_words, spread_words
-from ..table import Column, Spread
+from ..numbers import DASH, metric_words
+from ..scale import scale_of
+from ..table import Column
 from .group import Group
 from .params import fixed, parameter_lines
 
@@ -35,11 +36,6 @@ def paper_best(kind: str, model: str, task: str) -> Hyperparameters | None:
     return paper_hyperparameters(model, task) if kind == "GLUE" else None
 
 
-def hundredfold(score: float) -> str:
-    """A score as tables show it."""
-    return spread_words(Spread(mean=score, std=None, n=1))
-
-
 def _part(column: Column, cells: list[list[str]]) -> Part:
     notes = [] if column.completeness == "complete" else [column.completeness]
     notes += [column.mark] if column.mark else []
@@ -50,7 +46,11 @@ def _cell(study: ReadSweep | None) -> list[str]:
     best = study and study.sweep.result.best
     if not best or best.score is None:
         return [DASH]
-    return [*parameter_lines({**fixed(study.sweep.config), **best.params}), hundredfold(best.score)]
+    config = study.sweep.config
+    return [
+        *parameter_lines({**fixed(config), **best.params}),
+        scale_of(config.score_name).number(best.score),
+    ]
 
 
 def _paper(group: Group, column: Column) -> tuple[str, list[str]] | None:

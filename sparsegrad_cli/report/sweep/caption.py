@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...store.schema import RunConfig
 from ...sweep.schema import SweepConfig
 from ..bench.caption import counted
 from ..caption import (
@@ -15,6 +16,7 @@ from ..caption import (
     subject,
     training_words,
 )
+from ..chat.caption import FORMATS, TURNS, chat_training
 from ..numbers import metric_words
 from .best import has_paper
 from .group import Group
@@ -36,14 +38,16 @@ def sweep_caption(group: Group) -> dict[str, str]:
     """Named texts; what differs between studies is told of each."""
     known = group.frame[group.frame["known"]]
     first = group.config.template
+    aim = "maximised" if group.config.greater_is_better else "minimised"
     told = {
-        "maximised": f"{_told(group, _metric)}, at a trial's best evaluation",
+        aim: f"{_told(group, _metric)}, at a trial's best evaluation",
         "selected on": _selected(group),
         "space": _told(group, _space),
         "search": _told(group, search_words),
         "paper": "tables 13-15: one learning rate and batch size for all methods" if has_paper(group) else "",
-        "training": training_words(group.frame),
+        "training": training_words(group.frame) if first.loss_on is None else chat_training(group.frame),
         "methods": method_words(group.frame),
+        "tokens": "" if first.loss_on is None else token_words(first),
         "data": data_words(group.columns),
         "checkpoint": f"{first.model}, {short_identity(group.config.checkpoint)}",
         "ran on": f"{first.device}, {first.precision}" if known.empty else machine_words(known),
@@ -62,6 +66,12 @@ def search_words(config: SweepConfig) -> str:
     """Sampler and pruner."""
     pruner = "no pruner" if config.pruner == "none" else f"{config.pruner} pruner"
     return f"TPE, seed {config.template.seed}, {pruner}"
+
+
+def token_words(run: RunConfig) -> str:
+    """What the loss of a chat task is over."""
+    turns, form = TURNS[run.loss_on or "all"], FORMATS[run.chat_format or "own"]
+    return f"the loss is over {turns}, in nats a token; {form}, packed to {run.length}"
 
 
 def _metric(config: SweepConfig) -> str:

@@ -37,10 +37,10 @@ class StudyRow:
 @dataclass(frozen=True)
 class Group:
     """Studies of one model and checkpoint, one kind of data, protocol, device and precision, that select on
-    the same examples.
+    the same examples; of chat tasks, by the loss over the same tokens.
     """
 
-    kind: str  # "GLUE", "own" or "synthetic"
+    kind: str  # "GLUE", "chat", "own" or "synthetic"
     frame: pd.DataFrame  # a row a study, as `read_runs` has runs
     columns: tuple[Column, ...]
     rows: tuple[StudyRow, ...]
@@ -71,7 +71,11 @@ def group_studies(sweeps: Sequence[ReadSweep]) -> list[Group]:
 
 def _key(config: SweepConfig) -> tuple[str, ...]:
     run, kind = config.template, KINDS[config.data.completeness]
-    return (run.model, kind, config.select_on, config.checkpoint, run.protocol, run.device, run.precision)
+    tokens = [] if config.greater_is_better else [run.loss_on, run.chat_format, run.length]
+    if tokens and kind == "GLUE":
+        kind = "chat"
+    shared = (run.model, kind, config.select_on, config.checkpoint, run.protocol, run.device, run.precision)
+    return (*shared, *map(str, tokens))
 
 
 def _group(kind: str, studies: list[ReadSweep]) -> Group:

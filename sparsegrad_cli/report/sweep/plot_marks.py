@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from ...sweep.schema import FAILED, Sweep, TrialRecord
 from ..numbers import metric_words
+from ..scale import Scale, scale_of
 from .caption import examples
 
 BLUE, GREY, RED, DARK = "#1f6fb2", "#888888", "#c0392b", "#222222"
 DOT, CROSS = 26, 22  # sizes of marks
-SPAN = 2.0  # of the axis of scores, at least, in points
-FLOOR = 0.03  # where failed trials stand, as a share of the panel's height
+SPAN = 20  # of the axis of scores, at least, in units of the last digit that is shown
+FLOOR = 0.03  # of the panel's height, between its edge and failed trials
+WIDE = 3.0  # the highest loss over the lowest, from which their axis is logarithmic
 ABOVE = {
     "loc": "lower left",
     "bbox_to_anchor": (0, 1.01),
@@ -36,43 +39,62 @@ def pruned(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 def draw_crosses(
-    axes: Axes, x: Sequence[float], scores: Sequence[float], colours: str | list[str], label: str
+    axes: Axes, x: Sequence[float], y: Sequence[float], colours: str | list[str], label: str
 ) -> None:
     """Trials that were pruned."""
     if x:
-        y = [100 * score for score in scores]
         axes.scatter(x, y, s=CROSS, marker="x", c=colours, linewidth=1, label=label, zorder=3)
 
 
-def draw_failed(axes: Axes, x: Sequence[float], trials: Sequence[TrialRecord]) -> None:
-    """Trials without a score, at the bottom edge."""
+def failed_mark(scale: Scale) -> str:
+    """Points to the end of the axis where the worst scores are."""
+    return "^" if scale.less_is_better else "v"
+
+
+def draw_failed(axes: Axes, x: Sequence[float], trials: Sequence[TrialRecord], scale: Scale) -> None:
+    """Trials without a score, at the edge where the worst scores are."""
     if x:
         words = ", ".join(state for state in FAILED if any(trial.state == state for trial in trials))
         place = axes.get_xaxis_transform()
-        y = [FLOOR] * len(x)
-        axes.scatter(x, y, s=DOT, marker="v", color=RED, transform=place, label=words, zorder=3)
+        y = [1 - FLOOR if scale.less_is_better else FLOOR] * len(x)
+        mark = failed_mark(scale)
+        axes.scatter(x, y, s=DOT, marker=mark, color=RED, transform=place, label=words, zorder=3)
 
 
-def draw_ring(axes: Axes, x: float, score: float) -> None:
+def draw_ring(axes: Axes, x: float, y: float) -> None:
     """Round the best trial."""
-    axes.scatter(x, 100 * score, s=95, facecolor="none", edgecolor=DARK, linewidth=1.1, zorder=4)
+    axes.scatter(x, y, s=95, facecolor="none", edgecolor=DARK, linewidth=1.1, zorder=4)
 
 
 def score_axis(axes: Axes, sweep: Sweep, any_score: bool) -> None:
-    """The axis of scores, with room below them for trials that failed."""
-    config = sweep.config
-    axes.set_ylabel(f"{metric_words(config.score_name)} × 100, {examples(config)}")
+    """The axis of scores, with room beside the worst of them for trials that failed."""
+    config, scale = sweep.config, scale_of(sweep.config.score_name)
+    axes.set_ylabel(f"{metric_words(config.score_name)}{scale.axis}, {examples(config)}")
     axes.ticklabel_format(axis="y", useOffset=False, style="plain")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#eeeeee", linewidth=0.6)
     axes.set_axisbelow(True)
     if not any_score:
-        axes.set_ylim(0, 100)
+        axes.set_ylim(0, scale.times)
         box = {"color": "white", "linewidth": 0}
         axes.text(0.5, 0.5, "no score yet", transform=axes.transAxes, ha="center", color=GREY, bbox=box)
         return
-    low, high = axes.get_ylim()
-    lacking = max(0.0, SPAN - (high - low)) / 2
-    low, high = low - lacking, high + lacking
     room = 0.1 if sweep.result.count(*FAILED) else 0.03
-    axes.set_ylim(low - room * (high - low), high + 0.03 * (high - low))
+    lowest, highest = axes.dataLim.intervaly
+    if scale.less_is_better and highest > WIDE * lowest > 0:
+        _stretch(axes, room)
+        return
+    low, high = axes.get_ylim()
+    lacking = max(0.0, SPAN / 10**scale.digits - (high - low)) / 2
+    low, high = low - lacking, high + lacking
+    below, above = (0.03, room) if scale.less_is_better else (room, 0.03)
+    axes.set_ylim(low - below * (high - low), high + above * (high - low))
+
+
+def _stretch(axes: Axes, room: float) -> None:
+    """For losses many times the lowest, as at too high a rate: beside them the others would lie in a line."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.margins(y=room)

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from ...sweep.schema import FAILED, Sweep, TrialRecord
 from ...sweep.space import Range
 from ..build import KINDS
+from ..scale import scale_of
 from .best import paper_best
 from .params import value_words
 from .plot_marks import (
@@ -21,6 +22,7 @@ from .plot_marks import (
     draw_crosses,
     draw_failed,
     draw_ring,
+    failed_mark,
     pruned,
     score_axis,
     scored,
@@ -43,18 +45,19 @@ def draw_rates(axes: Axes, sweep: Sweep) -> None:
     trials = [trial for trial in sweep.result.trials if "learning_rate" in trial.params]
     complete, cut = scored(trials), pruned(trials)
     failed = [trial for trial in trials if trial.state in FAILED]
+    scale = scale_of(sweep.config.score_name)
     colours = _colours(sweep, [*complete, *cut])
     axes.set_xscale("log")
     if complete:
-        y = [100 * trial.score for trial in complete]
+        y = [scale.times * trial.score for trial in complete]
         of_trials = [colours[_batch_size(sweep, trial)] for trial in complete]
         axes.scatter(_rates(complete), y, s=DOT, c=of_trials, zorder=3)
-    best_of_cut = [max(trial.evaluations.values()) for trial in cut]
+    best_of_cut = [scale.times * sweep.result.better(trial.evaluations.values()) for trial in cut]
     draw_crosses(axes, _rates(cut), best_of_cut, [colours[_batch_size(sweep, trial)] for trial in cut], "")
-    draw_failed(axes, _rates(failed), failed)
+    draw_failed(axes, _rates(failed), failed, scale)
     best = sweep.result.best
     if best and best.score is not None and "learning_rate" in best.params:
-        draw_ring(axes, _rates([best])[0], best.score)
+        draw_ring(axes, _rates([best])[0], scale.times * best.score)
     axes.set_xlabel("learning rate")
     lines = _paper_line(axes, sweep)
     shown = [*_searched(sweep), *_rates(trials), *(line.get_xdata()[0] for line in lines)]
@@ -62,7 +65,7 @@ def draw_rates(axes: Axes, sweep: Sweep) -> None:
     score_axis(axes, sweep, bool(complete or cut))
     marks = [_mark("o", colours[size], f"batch {size}") for size in _some(list(colours))]
     marks += [_mark("x", GREY, "pruned (at best)")] if cut else []
-    marks += [_mark("v", RED, "failed")] if failed else []
+    marks += [_mark(failed_mark(scale), RED, "failed")] if failed else []
     entries = [*marks, *lines]
     by_rows = [entry for column in range(COLUMNS) for entry in entries[column::COLUMNS]]
     if entries:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ...sweep.schema import Sweep, SweepResult, TrialRecord
 from ..layout import Part
 from ..numbers import DASH
-from .best import hundredfold
+from ..scale import scale_of
 from .group import Group
 from .params import SHORT, value_words
 
@@ -28,6 +28,8 @@ def summary_parts(group: Group) -> list[Part]:
     labels = list(group.labelled)
     results = [study.sweep.result for study in group.labelled.values()]
     bests = [result.best for result in results]
+    scales = [scale_of(study.sweep.config.score_name) for study in group.labelled.values()]
+    scores = [best.score if best else None for best in bests]
     return [
         _part("study", labels),
         _part("asked", [str(result.asked) for result in results]),
@@ -38,7 +40,13 @@ def summary_parts(group: Group) -> list[Part]:
         _part("failed", [str(result.count("failed")) for result in results]),
         _part("to do", [str(max(0, result.asked - result.finished)) for result in results]),
         _part("seconds", [_seconds(result.trials) for result in results]),
-        _part("best", [hundredfold(best.score) if best else DASH for best in bests]),
+        _part(
+            "best",
+            [
+                DASH if score is None else scale.number(score)
+                for score, scale in zip(scores, scales, strict=True)
+            ],
+        ),
         _part("of\ntrial", [str(best.number) if best else DASH for best in bests]),
     ]
 
@@ -52,7 +60,7 @@ def trial_parts(sweep: Sweep) -> list[Part]:
         _part("trial", [str(trial.number) for trial in trials]),
         _part("state", [trial.state for trial in trials], left=True),
         *(_part(name.replace("_", "\n"), [_value(trial, name) for trial in trials]) for name in names),
-        _part("score", [_score(trial) for trial in trials]),
+        _part("score", [_score(trial, sweep) for trial in trials]),
         _part("evals", [str(len(trial.evaluations)) for trial in trials]),
         _part("seconds", [_seconds([trial]) for trial in trials]),
         _part("reason", [textwrap.shorten(_reason(t), REASON, placeholder=" …") for t in trials], left=True),
@@ -83,10 +91,12 @@ def _value(trial: TrialRecord, name: str) -> str:
     return value_words(name, trial.params[name]) if name in trial.params else DASH
 
 
-def _score(trial: TrialRecord) -> str:
+def _score(trial: TrialRecord, sweep: Sweep) -> str:
+    scale = scale_of(sweep.config.score_name)
     if trial.score is not None:
-        return hundredfold(trial.score)
-    return f"({hundredfold(max(trial.evaluations.values()))})" if trial.evaluations else DASH
+        return scale.number(trial.score)
+    best = sweep.result.better(trial.evaluations.values()) if trial.evaluations else None
+    return DASH if best is None else f"({scale.number(best)})"
 
 
 def _reason(trial: TrialRecord) -> str:

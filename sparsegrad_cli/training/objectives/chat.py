@@ -29,26 +29,8 @@ from ...store.schema import RunConfig
 from ...tasks.chat.task import ChatTask
 from ...tasks.data import TaskData
 from ..pack import IGNORED, encode_threads
-from ..recipe import Recipe
+from ..recipe import OASST, Recipe
 from .base import BatchShapes
-
-OASST = Recipe(
-    learning_rate=9e-4,
-    batch_size=64,
-    part_size=2,
-    epochs=1.0,
-    length=512,
-    patience=0,
-    eval_steps=75,
-    freeze_rest=True,
-    density=0.002,
-    precision={"cpu": "fp32", "cuda": "bf16-weights"},
-    rank=32,
-    blocks="every:3",
-    schedule="cosine",
-    warmup_steps=50,
-    loss_on="assistant",
-)
 
 
 class Chat:

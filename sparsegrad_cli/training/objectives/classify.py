@@ -28,21 +28,9 @@ from ...store.schema import RunConfig
 from ...tasks.data import TaskData
 from ...tasks.task import Task
 from ..encode import encode_pairs
-from ..recipe import Recipe
+from ..recipe import GLUE, Recipe
 from ..scoring import score_classes, selection_scorer
 from .base import BatchShapes, LossShare
-
-GLUE = Recipe(
-    learning_rate=5e-5,
-    batch_size=16,
-    epochs=20.0,
-    length=128,
-    patience=5,
-    eval_steps=None,
-    freeze_rest=False,
-    density=0.01,
-    precision={"cpu": "fp32", "cuda": "fp32"},
-)
 
 
 class Classify:
