@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -132,8 +133,11 @@ def test_dry_run_says_what_would_be_done_and_makes_nothing(call, model, glue, tm
     assert code == 0, err
     assert "cola ft seed 0  to do" in out
     assert "train 64, validation 24" in out
-    cells = json.loads(call(*command, "--json")[1])["cells"]
-    assert [cell["status"] for cell in cells] == ["to do"]
+    assert re.search(r"^ft +\S+ .B +- .* (forward|backward|optimizer)$", out, re.MULTILINE)
+    document = json.loads(call(*command, "--json")[1])
+    assert [cell["status"] for cell in document["cells"]] == ["to do"]
+    memory = document["estimate"]["runs"][0]["memory"]
+    assert memory["peak"] >= memory["weights"] + memory["moments"] + memory["gradients"] > 0
     assert not (tmp_path / "results").exists()
 
 

@@ -11,13 +11,16 @@ from sparsegrad_cli.core import FORMS, calibrate
 from sparsegrad_cli.methods import get_method
 from sparsegrad_cli.models.random import random_classifier
 from sparsegrad_cli.store.schema import RunConfig
+from sparsegrad_cli.tasks import get_task
 from sparsegrad_cli.training.footprint import costs, footprint
-from sparsegrad_cli.training.memory import CPUPeak, live_bytes
+from sparsegrad_cli.training.objectives import objective_of
 from sparsegrad_cli.training.plan import settings_of
 
 from ..report.runs import CONFIG
+from .third_step import third_step
 
 BATCH, LENGTH = 8, 48
+COLA = objective_of(get_task("cola"))
 BERT = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 256}
 BERT |= {"vocab_size": 200, "max_position_embeddings": 64}
 ARCHITECTURES: dict[str, PreTrainedConfig] = {
@@ -68,33 +71,12 @@ def measured(architecture: PreTrainedConfig, config: RunConfig) -> tuple[int, in
     basis = calibrate(model, batches(1) * 3, 2, 1).basis if method_class.needs_basis else None
     method = method_class(model, loaded.head, settings_of(config, parts), basis)
     del basis
-    optimizer = method.optimizer(1e-4)
-
-    def step() -> None:
-        for batch in batches(parts):
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.precision == "bf16"):
-                loss = model(**batch).loss
-            loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    for _ in range(2):
-        step()
-    moments = sum(
-        value.nbytes
-        for state in optimizer.state.values()
-        for value in state.values()
-        if isinstance(value, Tensor)
-    )
-    meter = CPUPeak()
-    meter.start(live_bytes(model, optimizer))
-    step()
-    return meter.stop(), moments
+    return third_step(model, method.optimizer(1e-4), batches(parts), config.precision == "bf16")
 
 
 def check(architecture: PreTrainedConfig, config: RunConfig, drops_tokens: bool) -> None:
     peak, moments = measured(architecture, config)
-    told = footprint(on_meta(architecture), config, steps=2)
+    told = footprint(on_meta(architecture), COLA, config, steps=2)
     ratio = (told.peak - told.moments) / (peak - moments)
     assert 0.97 < ratio < (1.2 if drops_tokens else 1.05)
 
@@ -123,22 +105,24 @@ def test_half_precision_and_parts_of_a_batch(variant, how):
 
 def test_more_in_a_batch_is_more_for_backward():
     model = on_meta(ARCHITECTURES["bert"])
-    small, large = (footprint(model, config_of("ft", batch_size=size)) for size in (4, 8))
+    small, large = (footprint(model, COLA, config_of("ft", batch_size=size)) for size in (4, 8))
     assert 1.9 < large.activations / small.activations < 2.1
     assert (large.weights, large.gradients, large.moments) == (small.weights, small.gradients, small.moments)
-    parts = footprint(model, config_of("ft", batch_size=8, accumulation_steps=2))
+    parts = footprint(model, COLA, config_of("ft", batch_size=8, accumulation_steps=2))
     assert parts.activations == small.activations
 
 
 def test_longer_batches_are_more_than_in_proportion():
     model = on_meta(ARCHITECTURES["bert"])
-    half, whole = (footprint(model, config_of("ft"), tokens=tokens).activations for tokens in (24, 48))
+    half, whole = (footprint(model, COLA, config_of("ft"), tokens=tokens).activations for tokens in (24, 48))
     assert whole > 2 * half
 
 
 def test_the_streamed_form_has_no_gradient_of_the_matrices_and_lean_keeps_less_for_backward():
     model = on_meta(ARCHITECTURES["bert"])
-    folded, streamed, lean = (footprint(model, config_of(form)) for form in ("folded", "streamed", "lean"))
+    folded, streamed, lean = (
+        footprint(model, COLA, config_of(form)) for form in ("folded", "streamed", "lean")
+    )
     assert folded.gradients - streamed.gradients == 4 * 6 * 64 * 256
     assert folded.activations > streamed.activations > lean.activations
     assert folded.peak > streamed.peak > lean.peak
@@ -146,31 +130,33 @@ def test_the_streamed_form_has_no_gradient_of_the_matrices_and_lean_keeps_less_f
 
 def test_moments_of_a_masked_adam_grow_with_the_steps_up_to_all():
     model = on_meta(ARCHITECTURES["bert"])
-    grown = [footprint(model, config_of("streamed"), steps=steps).moments for steps in (1, 10, 1000, None)]
+    grown = [
+        footprint(model, COLA, config_of("streamed"), steps=steps).moments for steps in (1, 10, 1000, None)
+    ]
     assert grown == sorted(set(grown))
-    rest = footprint(model, config_of("ft")).moments - 2 * 4 * 6 * 64 * 256
+    rest = footprint(model, COLA, config_of("ft")).moments - 2 * 4 * 6 * 64 * 256
     assert grown[-1] == rest + 6 * 64 * 256 * (2 * 4 + 4 / 8)
 
 
 def test_on_cuda_attention_and_dropout_keep_less():
     model = on_meta(ARCHITECTURES["bert"])
-    cpu, cuda = (footprint(model, config_of("ft", device=device)) for device in ("cpu", "cuda"))
+    cpu, cuda = (footprint(model, COLA, config_of("ft", device=device)) for device in ("cpu", "cuda"))
     scores = 4 * 3 * BATCH * 4 * LENGTH**2  # bytes of one number for each pair of tokens
     assert cpu.activations - cuda.activations > 2 * scores
     assert cpu.gradients == cuda.gradients
-    half = footprint(model, config_of("ft", device="cuda", precision="bf16"))
+    half = footprint(model, COLA, config_of("ft", device="cuda", precision="bf16"))
     assert 0.5 * cuda.activations < half.activations < cuda.activations
 
 
 def test_operations_are_those_of_the_products():
-    found = costs(on_meta(ARCHITECTURES["bert"]), config_of("ft")).rehearsal
+    found = costs(on_meta(ARCHITECTURES["bert"]), COLA, config_of("ft")).rehearsal
     tokens = BATCH * LENGTH
     blocks = 2 * tokens * 3 * (4 * 64 * 64 + 2 * 64 * 256)
     head = 2 * BATCH * (64 * 64 + 64 * 2)
     attention = 3 * 4 * BATCH * LENGTH**2 * 64
     assert found.forward == blocks + head + attention
     assert found.step == 3 * found.forward
-    parts = costs(on_meta(ARCHITECTURES["bert"]), config_of("ft", accumulation_steps=4)).rehearsal
+    parts = costs(on_meta(ARCHITECTURES["bert"]), COLA, config_of("ft", accumulation_steps=4)).rehearsal
     assert parts.forward == found.forward / 4
     assert parts.step == found.step
 
@@ -178,6 +164,6 @@ def test_operations_are_those_of_the_products():
 def test_the_model_is_left_as_it_was():
     model = on_meta(ARCHITECTURES["bert"])
     before = {name: (p.shape, p.requires_grad) for name, p in model.named_parameters()}
-    costs(model, config_of("block", freeze_rest=True))
+    costs(model, COLA, config_of("block", freeze_rest=True))
     assert before == {name: (p.shape, p.requires_grad) for name, p in model.named_parameters()}
     assert all(p.is_meta for p in model.parameters())

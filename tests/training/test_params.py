@@ -87,6 +87,14 @@ def test_a_file_that_does_not_fit_is_refused_by_name(choices, write, text, says)
     assert "\n" not in str(refused.value)
 
 
+def test_an_option_that_says_no_goes_before_the_file_too(choices, write):
+    params = read_params(write("freeze_rest: true\n"))
+    asked = dataclasses.replace(choices, methods=["lora"])
+    for given, frozen in ((None, True), (False, False)):
+        (plan,) = params.plans(dataclasses.replace(asked, freeze_rest=given))
+        assert plan.configs[0].freeze_rest is frozen
+
+
 def test_two_sets_for_one_cell_are_refused(choices, write):
     entry = ENTRY.format(model=choices.model, method="lora", params="{learning_rate: 1.0e-3}")
     with pytest.raises(InputError, match=r"2 sets of parameters .*; name the best\.yaml of one study"):

@@ -50,5 +50,5 @@ def _gpu_lines(held: Mapping[str, Footprint]) -> Iterator[str]:
     yield f"GPU            {torch.cuda.get_device_name()}: {size_words(free)} free of {size_words(total)}"
     above = [method for method, footprint in held.items() if footprint.peak > free]
     if above:
-        yield f"warning        more than is free: {', '.join(above)}; to take less: more --accumulation-steps,"
-        yield "               --gradient-checkpointing, --precision bf16-weights"
+        yield f"warning        more than is free: {', '.join(above)}"
+        yield "               less take: smaller parts, --gradient-checkpointing, --precision bf16-weights"

@@ -36,6 +36,7 @@ from ...core import (
 )
 from ...methods import get_method
 from ...methods.base import chosen_blocks
+from ...models.pretrained import remake_activations
 from ...store.schema import Record, RunConfig
 from ..objectives import Objective
 from ..plan import settings_of
@@ -135,7 +136,7 @@ def _prepare(model: PreTrainedModel, config: RunConfig) -> None:
     if config.precision == "bf16-weights":
         model.to(torch.bfloat16)
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        remake_activations(model)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = 0  # a head on a decoder looks for it
 
