@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import set_seed
 
-from ..core import Basis, KindBasis, calibrate, find_mlp_linears
+from ..core import Basis, KindBasis, Rotation, calibrate, find_mlp_linears
 from ..store.basis_file import save_basis
 from .batches import Batch, load_batches
 from .build import build_model
@@ -23,27 +23,38 @@ from .memory import forget_resident_peak, resident_bytes
 def find_basis(job: CalibrateJob) -> Calibrated:
     """Finds a basis of the model in training mode, writes it, and tells what that took.
 
-    The peak is what is held beyond the model: passes, sums or stack, and decomposition.
+    The peak is what is held beyond the model: passes, sums or stack, and decomposition. What a truncated
+    basis keeps of unseen gradients is measured after, on one more batch.
     """
     subject = job.setup.subject
     model = build_model(job.setup).model
-    batches = load_batches(job.setup.batches, 0, job.steps + job.probe_steps, subject.device)
+    batches = load_batches(job.setup.batches, 0, job.steps + max(1, job.probe_steps), subject.device)
     set_seed(subject.seed)  # the same dropout for both ways
     before = _begin_peak(subject.device)
     began = time.perf_counter()
-    gathered = None
+    gathered = began
+
+    def tell_time(done: int) -> None:
+        nonlocal gathered
+        if done == job.steps:
+            synchronize(subject.device)
+            gathered = time.perf_counter()
+
     if job.by == "svd":
-        basis, gathered = svd_basis(model, batches)
+        basis, gathered = svd_basis(model, batches[: job.steps])
     else:
-        basis = calibrate(model, batches, job.steps, job.probe_steps).basis
+        basis = calibrate(
+            model, batches, job.steps, job.probe_steps, on_step=tell_time, basis_rank=job.basis_rank
+        ).basis
     synchronize(subject.device)
     ended = time.perf_counter()
     after = _end_peak(subject.device)
     save_basis(basis, Path(job.basis))
     return Calibrated(
         seconds=ended - began,
-        gradient_seconds=None if gathered is None else gathered - began,
+        gradient_seconds=gathered - began,
         added_bytes=None if before is None or after is None else after - before,
+        unseen_energy=None if job.basis_rank is None else energy_kept(model, batches[job.steps], basis),
     )
 
 
@@ -80,6 +91,19 @@ def svd_basis(model: nn.Module, batches: Iterable[Batch]) -> tuple[Basis, float]
     return Basis(kinds, {"source": "svd of the stack"}), gathered
 
 
+def energy_kept(model: nn.Module, batch: Batch, basis: Basis) -> dict[str, float]:
+    """For each kind, the share of the energy of the gradients of `batch` that `V G~ U^T` keeps."""
+    places = find_mlp_linears(model)
+    weights = [place.linear.weight.requires_grad_() for place in places]
+    gradients = torch.autograd.grad(model(**batch).loss, weights)
+    kept, whole = dict.fromkeys(basis.kinds, 0.0), dict.fromkeys(basis.kinds, 0.0)
+    for place, G in zip(places, gradients, strict=True):
+        b = basis.kinds[place.kind]
+        kept[place.kind] += Rotation(b.U, b.V).to_basis(G).norm().square().item()
+        whole[place.kind] += G.norm().square().item()
+    return {kind: kept[kind] / whole[kind] for kind in kept}
+
+
 def stack_bytes(shapes: Iterable[tuple[int, int]], gradients: int) -> int:
     """What `svd_basis` holds at its peak, about: every stack, and of the largest one an unfolding, LAPACK's
     copy of it, and its right singular vectors.
@@ -88,8 +112,14 @@ def stack_bytes(shapes: Iterable[tuple[int, int]], gradients: int) -> int:
         shapes: `O x I` of each kind.
         gradients: of each kind, over blocks and batches.
     """
-    stacks = [4 * O * I * gradients for O, I in shapes]
+    stacks = [one_stack_bytes(shape, gradients) for shape in shapes]
     return sum(stacks) + 3 * max(stacks)
+
+
+def one_stack_bytes(shape: tuple[int, int], gradients: int) -> int:
+    """Of so many float32 gradients, `O x I`."""
+    O, I = shape
+    return 4 * O * I * gradients
 
 
 def _left_singular_vectors(unfolding: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from transformers import set_seed
 
 from ..models.checkpoint import Checkpoint
-from ..models.load import LoadedModel, load_classifier
+from ..models.load import load_classifier
+from ..models.pretrained import LoadedModel
 from ..models.random import architecture, cut_blocks, random_classifier
 from .jobs import Setup
 from .machine import set_precision

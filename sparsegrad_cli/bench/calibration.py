@@ -1,4 +1,7 @@
-"""`bench calibrate`: running sums against the paper's stack and SVD, each in a process of its own."""
+"""`bench calibrate`: running sums against the paper's stack and SVD, each in a process of its own.
+
+Where the stack would not fit, `stack: false` leaves the paper's way out; its size is told all the same.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ import torch
 from ..core import Basis
 from ..errors import InputError
 from ..store.basis_file import load_basis
-from .basis import stack_bytes
+from .basis import one_stack_bytes, stack_bytes
 from .batches import save_batches
 from .jobs import Calibrated, CalibrateJob, Failure
 from .process import ask
 from .run import Tell
-from .schema import Agreement, CalibrationConfig, CalibrationResult, CalibrationRow, hash_of
+from .schema import Agreement, CalibrationConfig, CalibrationResult, CalibrationRow, KindSize, hash_of
 from .subject import Found
 
 ENERGY = 0.9  # carried by the leading directions that are compared
@@ -31,19 +34,48 @@ def run_calibration(config: CalibrationConfig, found: Found, tell: Tell) -> Cali
     check_stack_fits(config, found, available_bytes(config.device))
     found.fetch()
     third = max(1, config.steps // 3)
-    plans = [("sums", config.steps), ("svd", config.steps), ("sums", third), ("sums", config.steps + third)]
-    rows = []
+    stack = [("svd", config.steps)] if config.stack else []
+    plans = [("sums", config.steps), *stack, ("sums", third), ("sums", config.steps + third)]
+    rows, sizes = [], ()
     with tempfile.TemporaryDirectory() as name:
         setup = found.setup(str(Path(name) / "batches.safetensors"))
-        save_batches(found.batches(), config.steps + third, Path(setup.batches))
+        save_batches(found.batches(), config.steps + third + 1, Path(setup.batches))
         paths = [Path(name) / f"{by}-{steps}.safetensors" for by, steps in plans]
         for (by, steps), path in zip(plans, paths, strict=True):
-            job = CalibrateJob(setup=setup, by=by, steps=steps, probe_steps=0, basis=str(path))
-            rows.append(_row(job, ask(job, Calibrated)))
+            rank = config.basis_rank if by == "sums" else None
+            job = CalibrateJob(
+                setup=setup, by=by, steps=steps, probe_steps=0, basis_rank=rank, basis=str(path)
+            )
+            answer = ask(job, Calibrated)
+            rows.append(_row(job, answer))
+            if not sizes and isinstance(answer, Calibrated):
+                sizes = _sizes(load_basis(path), answer, gradients_of_a_kind(config, found))
             tell(f"{by}, batches {steps}: " + (rows[-1].error or f"{rows[-1].seconds:.3g} s"))
-        both = all(row.status == "done" for row in rows[:2])
+        both = config.stack and all(row.status == "done" for row in rows[:2])
         agreement = compare(load_basis(paths[0]), load_basis(paths[1])) if both else ()
-    return CalibrationResult(id=hash_of(config), rows=tuple(rows), agreement=tuple(agreement))
+    return CalibrationResult(
+        id=hash_of(config), rows=tuple(rows), agreement=tuple(agreement), kinds=tuple(sizes)
+    )
+
+
+def gradients_of_a_kind(config: CalibrationConfig, found: Found) -> int:
+    """Over blocks and batches."""
+    return config.steps * found.skeleton.config.num_hidden_layers
+
+
+def _sizes(basis: Basis, answer: Calibrated, gradients: int) -> tuple[KindSize, ...]:
+    return tuple(
+        KindSize(
+            kind=kind,
+            shape=b.shape,
+            stack_bytes=one_stack_bytes(b.shape, gradients),
+            rank=b.rank,
+            v_keeps=b.energy_kept.V,
+            u_keeps=b.energy_kept.U,
+            both_keep=(answer.unseen_energy or {}).get(kind),
+        )
+        for kind, b in basis.kinds.items()
+    )
 
 
 def compare(one: Basis, other: Basis) -> list[Agreement]:
@@ -78,13 +110,16 @@ def check_stack_fits(config: CalibrationConfig, found: Found, available: int | N
     Raises:
         InputError: the stack and its SVD need more than is available; says what to lower.
     """
+    if not config.stack:
+        return
     kinds = list(dict.fromkeys(found.shapes))
-    gradients = config.steps * found.skeleton.config.num_hidden_layers
+    gradients = gradients_of_a_kind(config, found)
     needed = stack_bytes(kinds, gradients)
     if available is not None and needed > available:
         raise InputError(
             f"the stack of {gradients} gradients of each kind and its SVD need about {needed / 1e9:,.1f} GB, "
-            f"{available / 1e9:,.1f} GB are free: lower --calibration-steps or --layers"
+            f"{available / 1e9:,.1f} GB are free: lower --calibration-steps or --layers, "
+            "or leave them out by --no-stack"
         )
 
 
@@ -103,4 +138,5 @@ def available_bytes(device: str) -> int | None:
 def _row(job: CalibrateJob, answer: Calibrated | Failure) -> CalibrationRow:
     if isinstance(answer, Failure):
         return CalibrationRow(by=job.by, steps=job.steps, **answer.model_dump())
-    return CalibrationRow(by=job.by, steps=job.steps, status="done", **answer.model_dump())
+    cost = answer.model_dump(exclude={"unseen_energy"})
+    return CalibrationRow(by=job.by, steps=job.steps, status="done", **cost)

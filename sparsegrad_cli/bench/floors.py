@@ -14,6 +14,7 @@ and for the MLP linears in place of the weight's
     meprop                      2 L O I
     streamed, lean, folded      2 (min(L, I) O^2 + min(L, O) I^2 + L O I) to project, the cheapest order, and
                                 2 (k max(O, I) + O I min(O, I)) to apply V dS U^T with k entries
+    deferred                    the same, but that it projects after the sum: 2 (O I (O + I) + L O I)
     lean                        2 L O I more for the wide one, that is made again
     regular, sparse-by-dense    2 L O I, and 2 (O^2 + I^2) more for each of T and of L: three factors for one
     lora, rank r                4 L r (O + I), and 2 T r (O + I) more in forward
@@ -28,6 +29,7 @@ and read. Elementwise operations are not counted.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -40,7 +42,7 @@ from .schema import RowSpec, Work
 
 IN_BLOCK = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 AFTER_ATTENTION = re.compile(r"attention\.output\.dense$|out_lin$|o_proj$|gate_proj$")
-ORIGINAL_SPACE = ("streamed", "lean", "folded")  # forms whose update is `V dS U^T`
+ORIGINAL_SPACE = ("streamed", "lean", "folded", "deferred")  # forms whose update is `V dS U^T`
 FLOAT, ADAMW, ENTRY = 4, 32, 28  # bytes
 
 
@@ -139,7 +141,8 @@ def _mlp(linear: Linear, trained: Trained, kept: float) -> float:
         r, c = corner.V.shape[1], corner.U.shape[1]
         return 2 * (T * I * c + L * O * c + r * O * c + O * c * (r + I))
     if row.form in ORIGINAL_SPACE:
-        project = min(L, I) * O**2 + min(L, O) * I**2 + L * O * I
+        rows = math.inf if row.form == "deferred" else L  # it projects after the sum over them
+        project = min(rows, I) * O**2 + min(rows, O) * I**2 + L * O * I
         apply = kept * max(O, I) + O * I * min(O, I)
         again = L * O * I if row.form == "lean" and O > I else 0
         return 2 * (project + apply + again)

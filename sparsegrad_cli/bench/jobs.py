@@ -53,6 +53,7 @@ class CalibrateJob(Record):
     by: Literal["sums", "svd"]
     steps: int
     probe_steps: int
+    basis_rank: int | None = None
     basis: str  # file to write
 
 
@@ -73,6 +74,7 @@ class Calibrated(Record):
     seconds: float
     gradient_seconds: float | None
     added_bytes: int | None
+    unseen_energy: dict[str, float] | None = None  # kind -> share that a truncated basis keeps
 
 
 class Failure(Record):

@@ -9,7 +9,7 @@ from ..core import Corner
 from ..methods import get_method
 from ..methods.base import Method, Settings, count_parameters
 from ..store.basis_file import load_basis
-from ..training.hyperparameters import DEFAULT_LEARNING_RATE
+from ..training.recipe import GLUE
 from .batches import load_batches, tokens_of
 from .build import build_model
 from .floors import Trained, count_work, read_architecture
@@ -40,7 +40,7 @@ def measure(job: MeasureJob) -> Measured:
     basis = None if job.basis is None else load_basis(Path(job.basis))
     method = get_method(job.row.method)(loaded.model, loaded.head, settings, basis)
     del basis  # on a CPU the method holds what it needs of it
-    optimizer = method.optimizer(DEFAULT_LEARNING_RATE)
+    optimizer = method.optimizer(GLUE.learning_rate)
     step = TrainingStep(loaded.model, optimizer, subject.device, subject.precision)
     for batch in batches[: job.burn_in]:
         step(batch)

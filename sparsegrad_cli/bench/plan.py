@@ -11,7 +11,8 @@ from ..core import FORMS, SUPPORTS
 from ..errors import InputError, unknown
 from ..methods import get_method, method_names
 from ..training.checks import check_density, check_sizes
-from ..training.plan import DEFAULT_DENSITY, LARGE_HIDDEN_SIZE, LORA_RANK, LORA_RANK_LARGE
+from ..training.plan import LARGE_HIDDEN_SIZE, LORA_RANK, LORA_RANK_LARGE
+from ..training.recipe import GLUE
 from .schema import BenchConfig, CalibrationConfig, RowSpec
 from .subject import Found, SubjectChoices, find
 
@@ -27,7 +28,7 @@ class Choices(SubjectChoices):
     methods: Sequence[str] = ()
     forms: Sequence[str] = ()
     supports: Sequence[str] = ()
-    freeze_rest: bool = False
+    freeze_rest: bool | None = None
     density: float | None = None
     kept: PositiveInt | None = None
     rank: PositiveInt | None = None
@@ -51,8 +52,8 @@ def plan(choices: Choices) -> tuple[BenchConfig, Found]:
     config = BenchConfig(
         **found.subject.model_dump(),
         rows=tuple(rows),
-        freeze_rest=choices.freeze_rest,
-        density=choices.density if choices.density or choices.kept else DEFAULT_DENSITY,
+        freeze_rest=GLUE.freeze_rest if choices.freeze_rest is None else choices.freeze_rest,
+        density=choices.density if choices.density or choices.kept else GLUE.density,
         kept=choices.kept,
         rank=choices.rank or (LORA_RANK_LARGE if large else LORA_RANK),
         calibration_steps=choices.calibration_steps,
@@ -63,10 +64,13 @@ def plan(choices: Choices) -> tuple[BenchConfig, Found]:
     return config, found
 
 
-def plan_calibration(choices: SubjectChoices, steps: int) -> tuple[CalibrationConfig, Found]:
+def plan_calibration(
+    choices: SubjectChoices, steps: int, basis_rank: int | None = None, stack: bool = True
+) -> tuple[CalibrationConfig, Found]:
     """The same for a comparison of calibrations by `steps` batches."""
     found = find(choices)
-    return CalibrationConfig(**found.subject.model_dump(), steps=steps), found
+    config = CalibrationConfig(**found.subject.model_dump(), steps=steps, basis_rank=basis_rank, stack=stack)
+    return config, found
 
 
 def choose_rows(methods: Sequence[str], forms: Sequence[str], supports: Sequence[str]) -> list[RowSpec]:

@@ -30,6 +30,7 @@ from .machine import set_precision, synchronize
 from .run import Tell
 from .schema import RunnerConfig, RunnerResult, RunnerRow, Subject, hash_of
 from .step import TrainingStep
+from .subject import check_precision, find_task
 
 BURN_IN = 5  # first steps of a turn, which do not count
 
@@ -38,8 +39,10 @@ def plan_runner(choices: Choices, steps: int, rounds: int) -> tuple[RunnerConfig
     """The runs whose steps are compared: a turn has `steps` that count, and no evaluation.
 
     Raises:
-        InputError: see `training.plan.plan`.
+        InputError: see `training.plan.plan`; or the task is a chat task.
     """
+    find_task(choices.task)
+    check_precision(choices.precision)
     total = BURN_IN + steps
     planned = plan(replace(choices, max_steps=total, eval_steps=total + 1, pad_to_max=True))
     first = planned.configs[0]

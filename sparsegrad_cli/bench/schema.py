@@ -25,9 +25,18 @@ Init = Literal["pretrained", "random"]
 Phase = Literal["forward", "backward", "optimizer"]
 
 
+YOUNGER = ("basis_rank", "stack")  # keys that came later: left out at their default, so that ids last
+
+
 def hash_of(config: Record) -> str:
     """Sixteen hexadecimal digits that name the folder."""
-    canonical = json.dumps(config.model_dump(), sort_keys=True, separators=(",", ":"))
+    fields = type(config).model_fields
+    decides = {
+        name: value
+        for name, value in config.model_dump().items()
+        if name not in YOUNGER or value != fields[name].default
+    }
+    canonical = json.dumps(decides, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
@@ -155,6 +164,8 @@ class CalibrationConfig(Subject):
 
     bench: Literal["calibration"] = "calibration"
     steps: int  # batches whose gradients make the basis
+    basis_rank: int | None = None  # leading directions that ours finds, a side; None: all
+    stack: bool = True  # whether the paper's way is measured too
 
 
 class RunnerConfig(Subject):
@@ -190,7 +201,7 @@ class CalibrationRow(Record):
     status: Status
     error: str | None = None
     seconds: float | None = None  # passes over the batches and decomposition
-    gradient_seconds: float | None = None  # svd: of them, until the stack is whole
+    gradient_seconds: float | None = None  # of them, until the sums or the stack are whole
     added_bytes: int | None = None  # peak above the model: CUDA's allocator, or the resident set
 
 
@@ -205,9 +216,22 @@ class Agreement(Record):
     degrees: float  # that angle
 
 
+class KindSize(Record):
+    """What one kind of MLP linear takes, and what a truncated basis keeps of its gradients' energy."""
+
+    kind: str
+    shape: tuple[int, int]  # O x I
+    stack_bytes: int  # of the gradients that the paper's way holds at once
+    rank: tuple[int, int]  # r x c of the basis
+    v_keeps: float  # of the energy in the gradients that the basis is made from, by each side alone
+    u_keeps: float
+    both_keep: float | None = None  # of gradients that it is not made from, by both; None: not truncated
+
+
 class CalibrationResult(Record):
     """`result.json` of `bench calibrate`."""
 
     id: str
     rows: tuple[CalibrationRow, ...]
     agreement: tuple[Agreement, ...]
+    kinds: tuple[KindSize, ...] = ()

@@ -10,7 +10,7 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from ..errors import InputError
 from ..tasks.data import TaskData
-from ..training.encode import encode
+from ..training.encode import encode_pairs
 from .batches import Batch
 from .schema import Subject
 
@@ -40,7 +40,7 @@ def real_batches(subject: Subject, tokenizer: PreTrainedTokenizerBase, data: Tas
     Raises:
         InputError: there are fewer than a batch.
     """
-    rows = encode(data, tokenizer, subject.length)[data.task.train]
+    rows = encode_pairs(data, tokenizer, subject.length)[data.task.train]
     if len(rows) < subject.batch_size:
         raise InputError(
             f"--batch-size {subject.batch_size}: {data.task.name} has {len(rows)} training examples"

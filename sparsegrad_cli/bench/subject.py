@@ -13,13 +13,16 @@ from transformers import PreTrainedModel
 from ..core import UnsupportedModelError, find_mlp_linears
 from ..errors import InputError
 from ..models.checkpoint import Checkpoint, fetch_weights, find_checkpoint
-from ..models.load import load_tokenizer
+from ..models.pretrained import load_tokenizer
 from ..models.random import architecture, check_depth, find_architecture, random_classifier
 from ..store.names import Precision
 from ..tasks import get_task
+from ..tasks.chat.task import ChatTask
 from ..tasks.data import TaskData, load_data
+from ..tasks.task import Task
 from ..training.checks import check_length, choose_device
-from ..training.hyperparameters import DEFAULT_BATCH_SIZE, choose_hyperparameters
+from ..training.hyperparameters import choose_hyperparameters
+from ..training.recipe import GLUE
 from .batches import Batch
 from .jobs import Setup
 from .schema import Init, Subject
@@ -36,9 +39,9 @@ class SubjectChoices:
     task: str | None = None
     data: str = "hub"
     device: str = "auto"
-    precision: Precision = "fp32"
+    precision: Precision | None = None
     batch_size: PositiveInt | None = None
-    length: int = 128
+    length: int | None = None
     pad_to_max: bool = False
     seed: int = 0
 
@@ -77,14 +80,42 @@ class Found:
             fetch_weights(self.checkpoint)
 
 
+def find_task(name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        InputError: there is none, or it is a chat task.
+    """
+    task = get_task(name)
+    if isinstance(task, ChatTask):
+        raise InputError(
+            f"--task {name}: bench times classifiers, and {name} is a chat task: name a GLUE task "
+            "(see sparsegrad ls tasks)"
+        )
+    return task
+
+
+def check_precision(precision: Precision | None) -> None:
+    """Refuses what is for language models.
+
+    Raises:
+        InputError: so it is.
+    """
+    if precision == "bf16-weights":
+        raise InputError("--precision bf16-weights is for chat tasks; bench times classifiers: take bf16")
+
+
 def find(choices: SubjectChoices) -> Found:
     """Finds model and data, and checks them against each other.
 
     Raises:
         InputError: anything that is wrong with them.
     """
+    check_precision(choices.precision)
     device = choose_device(choices.device, choices.precision)
-    data = load_data(get_task(choices.task), choices.data) if choices.task is not None else None
+    precision = choices.precision or GLUE.precision[device]
+    length = choices.length or GLUE.length
+    data = load_data(find_task(choices.task), choices.data) if choices.task is not None else None
     random = choices.init == "random"
     checkpoint = find_architecture(choices.model) if random else find_checkpoint(choices.model)
     if data and not checkpoint.location:  # texts need the tokenizer
@@ -97,22 +128,19 @@ def find(choices: SubjectChoices) -> Found:
         shapes = [tuple(place.linear.weight.shape) for place in find_mlp_linears(skeleton)]
     except UnsupportedModelError as error:
         raise InputError(f"--model: {error}") from None
-    check_length(skeleton, choices.model, choices.length)
-    batch_size = choices.batch_size or DEFAULT_BATCH_SIZE
-    if data:
-        batch_size = choose_hyperparameters(
-            choices.model, data.task.name, None, choices.batch_size
-        ).batch_size
+    check_length(skeleton, choices.model, length)
+    task = data.task.name if data else None
+    chosen = choose_hyperparameters(choices.model, task, None, choices.batch_size, GLUE)
     subject = Subject(
         model=choices.model,
         checkpoint=f"random:{checkpoint.identity}" if random else checkpoint.identity,
         init=choices.init,
         layers=choices.layers,
         device=device,
-        precision=choices.precision,
-        batch_size=batch_size,
-        length=choices.length,
-        task=data.task.name if data else None,
+        precision=precision,
+        batch_size=chosen.batch_size,
+        length=length,
+        task=task,
         data=choices.data if data else None,
         data_revision=data.sha256 if data else None,
         pad_to_max=choices.pad_to_max,

@@ -51,10 +51,10 @@ def measure(
     seed: common.Seed = 0,
     device: opt.DeviceOption = opt.Device.auto,
     batch_size: opt.BatchSize = None,
-    length: opt.Length = 128,
+    length: opt.Length = None,
     pad_to_max: opt.PadToMax = False,
-    precision: opt.PrecisionOption = opt.Precision.fp32,
-    freeze_rest: opt.FreezeRest = False,
+    precision: opt.PrecisionOption = None,
+    freeze_rest: opt.FreezeRest = None,
     density: opt.Density = None,
     kept: opt.Kept = None,
     rank: opt.Rank = None,
@@ -103,7 +103,7 @@ def measure(
         task=task,
         data=data,
         device=device.value,
-        precision=precision.value,
+        precision=precision.value if precision else None,
         batch_size=batch_size,
         length=length,
         pad_to_max=pad_to_max,
@@ -146,11 +146,27 @@ def calibrate(
     seed: common.Seed = 0,
     device: opt.DeviceOption = opt.Device.auto,
     batch_size: opt.BatchSize = None,
-    length: opt.Length = 128,
+    length: opt.Length = None,
     pad_to_max: opt.PadToMax = False,
     calibration_steps: Annotated[
         int, typer.Option(min=1, help="Batches that make the basis.", rich_help_panel=opt.METHOD)
     ] = 30,
+    basis_rank: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Ours: find so many leading directions a side. Default: all.",
+            rich_help_panel=opt.METHOD,
+        ),
+    ] = None,
+    stack: Annotated[
+        bool,
+        typer.Option(
+            "--stack/--no-stack",
+            help="Measure the paper's way too; without, only its size is told.",
+            rich_help_panel=opt.METHOD,
+        ),
+    ] = True,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
@@ -177,10 +193,14 @@ def calibrate(
         seed=seed,
     )
     common.quiet(quiet or as_json)
-    config, found = plan_calibration(choices, calibration_steps)
+    config, found = plan_calibration(choices, calibration_steps, basis_rank, stack)
     if dry_run:
         check_stack_fits(config, found, available_bytes(config.device))
-        print(config.model_dump_json(indent=2) if as_json else f"{config.steps} batches, both ways")
+        print(
+            config.model_dump_json(indent=2)
+            if as_json
+            else f"{config.steps} batches, {'both ways' if stack else 'ours'}"
+        )
         return 0
     result = run_calibration(config, found, common.teller(quiet))
     common.show(common.keep(output, config, result), as_json, quiet)

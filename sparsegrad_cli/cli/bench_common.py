@@ -30,7 +30,7 @@ Layers = Annotated[
 MaybeTask = Annotated[
     str | None,
     typer.Option(
-        help="Batches of a task (see sparsegrad ls tasks). Default: random tokens, all of --length.",
+        help="Batches of a GLUE task (see sparsegrad ls tasks). Default: random tokens, all of --length.",
         rich_help_panel=opt.WHAT,
     ),
 ]

@@ -12,7 +12,9 @@ from . import options as opt
 
 
 def runner(
-    task: opt.Task,
+    task: Annotated[
+        str, typer.Option(help="A GLUE task (see sparsegrad ls tasks).", rich_help_panel=opt.WHAT)
+    ],
     model: opt.Model = "demo",
     data: opt.Data = "hub",
     method: Annotated[
@@ -22,8 +24,8 @@ def runner(
     seed: common.Seed = 0,
     device: opt.DeviceOption = opt.Device.auto,
     batch_size: opt.BatchSize = None,
-    length: opt.Length = 128,
-    precision: opt.PrecisionOption = opt.Precision.fp32,
+    length: opt.Length = None,
+    precision: opt.PrecisionOption = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each.", rich_help_panel="Measuring")] = 3,
     steps: Annotated[
         int, typer.Option(min=1, help="Timed steps of a turn.", rich_help_panel="Measuring")
@@ -49,7 +51,7 @@ def runner(
         methods=method or ["ft"],
         seeds=[seed],
         device=device.value,
-        precision=precision.value,
+        precision=precision.value if precision else None,
         batch_size=batch_size,
         length=length,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 
 from sparsegrad_cli.bench import calibration, run
 from sparsegrad_cli.bench.jobs import Failure, MeasureJob
+from sparsegrad_cli.bench.plan import plan_calibration
+from sparsegrad_cli.bench.schema import hash_of
+from sparsegrad_cli.bench.subject import SubjectChoices
 
 from ..bench.workers import answer_here
 from ..cells import write_cola
@@ -142,3 +146,54 @@ def test_bench_calibrate_compares_both_ways(call, model, tmp_path):
     code, out, err = call("report", "--json")
     assert code == 0, err
     assert json.loads(out)["benches"][0]["config"]["bench"] == "calibration"
+
+
+def test_bench_calibrate_without_the_stack_tells_its_size_and_what_a_truncated_basis_keeps(
+    call, model, tmp_path, monkeypatch
+):
+    command = ["bench", "calibrate", "--model", model, "--batch-size", "2", "--length", "16"]
+    command += ["--calibration-steps", "3", "--basis-rank", "4"]
+    monkeypatch.setattr(calibration, "available_bytes", lambda device: 1000)
+    code, _, err = call(*command)
+    assert code == 2
+    assert "--no-stack" in err
+    code, out, err = call(*command, "--no-stack", "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert [(row["by"], row["steps"]) for row in result["rows"]] == [("sums", 3), ("sums", 1), ("sums", 4)]
+    assert all(0 < row["gradient_seconds"] < row["seconds"] for row in result["rows"])
+    assert result["agreement"] == []
+    for kind in result["kinds"]:
+        O, I = kind["shape"]
+        assert kind["stack_bytes"] == 4 * O * I * 3 * 2  # float32, batches, blocks
+        assert kind["rank"] == [4, 4]
+        assert 0 < kind["both_keep"] <= 1
+        assert 0 < kind["v_keeps"] < 1
+    code, out, err = call(*command, "--no-stack")
+    assert code == 0, err
+    assert "4 × 4" in out
+    assert "stack and SVD" not in out
+
+
+def test_options_that_came_later_leave_the_names_of_earlier_benchmarks(model):
+    config, _ = plan_calibration(SubjectChoices(model=model), 3)
+    before = {key: value for key, value in config.model_dump().items() if key not in ("basis_rank", "stack")}
+    canonical = json.dumps(before, sort_keys=True, separators=(",", ":"))
+    assert hash_of(config) == hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    assert hash_of(config.model_copy(update={"basis_rank": 4})) != hash_of(config)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["bench", "--task", "oasst1"], "bench times classifiers, and oasst1 is a chat task"),
+        (["bench", "calibrate", "--task", "oasst1"], "oasst1 is a chat task"),
+        (["bench", "runner", "--task", "oasst1"], "oasst1 is a chat task"),
+        (["bench", "--precision", "bf16-weights"], "--precision bf16-weights is for chat tasks"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_of_language_models_is_refused(call, model, command, says):
+    code, out, err = call(*command, "--model", model)
+    assert (code, out) == (2, "")
+    assert says in err
