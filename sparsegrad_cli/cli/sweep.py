@@ -3,140 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from . import options as opt
+from . import sweep_options as own
 
 sweep = typer.Typer(invoke_without_command=True, no_args_is_help=False)
-
-SEARCH, MACHINE = "The search", "Machines"
-DEFAULT_TRIALS = 20
-
-Storage = Annotated[
-    str | None,
-    typer.Option(
-        help="A database's URL (postgresql://...) or a journal file, for several machines. "
-        "Default: sweeps/journal.log in the results folder.",
-        show_default=False,
-        rich_help_panel=MACHINE,
-    ),
-]
 
 
 @sweep.callback()
 def search(
     context: typer.Context,
     model: opt.Model = "demo",
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--task",
-            help="A GLUE task, or a YAML of yours; repeatable.",
-            show_default=False,
-            rich_help_panel=opt.WHAT,
-        ),
-    ] = None,
-    all_tasks: Annotated[
-        bool,
-        typer.Option("--all-tasks", help="GLUE without wnli, as the paper.", rich_help_panel=opt.WHAT),
-    ] = False,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--method",
-            help="ft, lora, meprop or sparsegrad; repeatable.",
-            show_default=False,
-            rich_help_panel=opt.WHAT,
-        ),
-    ] = None,
-    all_methods: Annotated[
-        bool, typer.Option("--all-methods", help="Every method.", rich_help_panel=opt.WHAT)
-    ] = False,
+    task: own.Tasks = None,
+    all_tasks: own.AllTasks = False,
+    method: own.Methods = None,
+    all_methods: own.AllMethods = False,
     data: opt.Data = "hub",
-    seed: Annotated[
-        int, typer.Option(min=0, help="Of the sampler and of every trial's run.", rich_help_panel=opt.WHAT)
-    ] = 0,
+    seed: own.Seed = 0,
     protocol: opt.ProtocolOption = opt.Protocol.paper,
     device: opt.DeviceOption = opt.Device.auto,
-    trials: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help=f"Trials of each study in all, those done before included. Default: {DEFAULT_TRIALS}.",
-            show_default=False,
-            rich_help_panel=SEARCH,
-        ),
-    ] = None,
-    space: Annotated[
-        Path | None,
-        typer.Option(
-            help="A YAML of what else to search, or of other ranges: `density: {low: 0.002, high: 0.05, "
-            "log: true}`, `batch_size: [16, 32]`. Default: the paper's learning rates and batch sizes.",
-            show_default=False,
-            rich_help_panel=SEARCH,
-        ),
-    ] = None,
-    select_on: Annotated[
-        opt.SelectOn,
-        typer.Option(
-            help="dev, as the paper; or holdout, a part of train that no trial trains on: dev stays unseen.",
-            rich_help_panel=SEARCH,
-        ),
-    ] = opt.SelectOn.dev,
-    pruner: Annotated[
-        opt.Pruner,
-        typer.Option(
-            help="What ends a trial early, at an evaluation: median (worse than half of the complete ones).",
-            rich_help_panel=SEARCH,
-        ),
-    ] = opt.Pruner.median,
-    then_finetune: Annotated[
-        bool,
-        typer.Option(
-            "--then-finetune",
-            help="Train with the best of each study on three seeds.",
-            rich_help_panel=SEARCH,
-        ),
-    ] = False,
-    storage: Storage = None,
-    workers: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Processes here: a GPU each, or sharing the cores. Other machines: the same command.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = 1,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Go on with every study of the storage; needs no other option.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = False,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(help="A fixed one. Default: searched.", show_default=False, rich_help_panel=opt.RECIPE),
-    ] = None,
+    trials: own.Trials = None,
+    space: own.SpaceFile = None,
+    select_on: own.SelectOnOption = opt.SelectOn.dev,
+    pruner: own.PrunerOption = opt.Pruner.median,
+    then_finetune: own.ThenFinetune = False,
+    storage: own.Storage = None,
+    workers: own.Workers = 1,
+    resume: own.Resume = False,
+    learning_rate: own.LearningRate = None,
     sparse_learning_rate: opt.SparseLearningRate = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="A fixed one. Default: searched.", show_default=False, rich_help_panel=opt.RECIPE
-        ),
-    ] = None,
+    batch_size: own.BatchSize = None,
+    accumulation_steps: opt.AccumulationSteps = None,
     epochs: opt.Epochs = None,
     max_steps: opt.MaxSteps = None,
     max_train_examples: opt.MaxTrainExamples = None,
-    patience: opt.Patience = 5,
+    patience: opt.Patience = None,
     eval_steps: opt.EvalSteps = None,
-    length: opt.Length = 128,
+    length: opt.Length = None,
     pad_to_max: opt.PadToMax = False,
-    precision: opt.PrecisionOption = opt.Precision.fp32,
-    freeze_rest: opt.FreezeRest = False,
+    precision: opt.PrecisionOption = None,
+    schedule: opt.ScheduleOption = None,
+    warmup_steps: opt.WarmupSteps = None,
+    gradient_checkpointing: opt.GradientCheckpointing = False,
+    freeze_rest: opt.FreezeRest = None,
+    language: opt.Languages = ["en"],  # noqa: B006
+    loss_on: opt.LossOnOption = None,
+    chat_format: opt.ChatFormatOption = None,
+    blocks: opt.Blocks = None,
     density: opt.Density = None,
     kept: opt.Kept = None,
     rank: opt.Rank = None,
@@ -144,6 +59,7 @@ def search(
     form: opt.FormOption = None,
     calibration_steps: opt.CalibrationSteps = None,
     basis: opt.BasisOption = None,
+    basis_rank: opt.BasisRank = None,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
@@ -174,7 +90,7 @@ def search(
         configs = common.stored(storage, output)
     else:
         common.check_named(tasks, methods)
-        trials = trials or DEFAULT_TRIALS
+        trials = trials or own.DEFAULT_TRIALS
         choices = Choices(
             model=model,
             task="",
@@ -183,10 +99,11 @@ def search(
             seeds=[seed],
             protocol=protocol.value,
             device=device.value,
-            precision=precision.value,
+            precision=precision.value if precision else None,
             learning_rate=learning_rate,
             sparse_learning_rate=sparse_learning_rate,
             batch_size=batch_size,
+            accumulation_steps=accumulation_steps,
             epochs=epochs,
             max_steps=max_steps,
             max_train_examples=max_train_examples,
@@ -195,12 +112,20 @@ def search(
             length=length,
             pad_to_max=pad_to_max,
             freeze_rest=freeze_rest,
+            blocks=blocks,
+            schedule=schedule.value if schedule else None,
+            warmup_steps=warmup_steps,
+            gradient_checkpointing=gradient_checkpointing,
+            languages=tuple(language),
+            loss_on=loss_on.value if loss_on else None,
+            chat_format=chat_format.value if chat_format else None,
             density=density,
             kept=kept,
             support=support.value if support else None,
             form=form.value if form else None,
             calibration_steps=calibration_steps,
             basis=basis,
+            basis_rank=basis_rank,
             rank=rank,
         )
         configs = plan_studies(choices, tasks, select_on.value, pruner.value, space)
@@ -220,7 +145,7 @@ def search(
 
 @sweep.command("show")
 def show(
-    storage: Storage = None,
+    storage: own.Storage = None,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
 ) -> int:

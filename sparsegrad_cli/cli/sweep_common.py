@@ -134,7 +134,9 @@ def finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[Re
     plans: list[Plan] = []
     for sweep in sweeps:
         if sweep.result.best is not None:
-            plans += read_params(best_path(output, sweep)).plans(replace(sweep.config.choices, seeds=SEEDS))
+            searched = dict.fromkeys(sweep.config.space.parameters)  # the file says what they are
+            choices = replace(sweep.config.choices, seeds=SEEDS, **searched)
+            plans += read_params(best_path(output, sweep)).plans(choices)
     return train_all(plans, output, quiet)
 
 

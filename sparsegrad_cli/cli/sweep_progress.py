@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..store.score_words import score_words
 from ..sweep.schema import FAILED, Sweep, TrialRecord
 from ..sweep.space import Value
 
@@ -67,11 +68,11 @@ class SweepWatch:
 
 def trial_line(sweep: Sweep, trial: TrialRecord) -> str:
     """How a trial ended, with its values, and the best so far."""
-    best = sweep.result.best
-    how = f"{100 * trial.score:.1f}" if trial.score is not None else f"{trial.state} ({trial.reason})"
+    best, metric = sweep.result.best, sweep.config.score_name
+    how = score_words(metric, trial.score) if trial.score is not None else f"{trial.state} ({trial.reason})"
     again = f", as trial {trial.same_as}" if trial.same_as is not None and trial.score is not None else ""
     took = f", {trial.seconds:.0f} s" if trial.seconds is not None else ""
-    so_far = f"; best {100 * best.score:.1f}" if best and best.score is not None else ""
+    so_far = f"; best {score_words(metric, best.score)}" if best and best.score is not None else ""
     count = f"trial {trial.number}, {sweep.result.finished} of {sweep.result.asked} done"
     return f"{count}: {how}{again} ({values_words(trial.params)}{took}){so_far}"
 
@@ -131,11 +132,11 @@ def _drawn(sweeps: Sequence[Sweep], workers: int) -> Group:
             str(result.count("running")),
             str(result.count("pruned")),
             str(result.count(*FAILED)),
-            f"{100 * best.score:.1f}" if best and best.score is not None else "–",
+            score_words(sweep.config.score_name, best.score) if best and best.score is not None else "–",
             values_words(best.params) if best else "",
         )
     running = [
-        Text(f"  {_name(sweep)} trial {trial.number}: {_running_words(trial)}", style="dim")
+        Text(f"  {_name(sweep)} trial {trial.number}: {_running_words(sweep, trial)}", style="dim")
         for sweep in order
         for trial in sweep.result.trials
         if trial.state == "running"
@@ -146,7 +147,9 @@ def _drawn(sweeps: Sequence[Sweep], workers: int) -> Group:
     return Group(table, *more, *running[:SHOWN], Text(f"{foot}   {time.strftime('%H:%M:%S')}", style="dim"))
 
 
-def _running_words(trial: TrialRecord) -> str:
-    made = len(trial.evaluations)
-    best = f", best {100 * max(trial.evaluations.values()):.1f} of {made} evaluations" if made else ""
-    return f"{values_words(trial.params)}{best}"
+def _running_words(sweep: Sweep, trial: TrialRecord) -> str:
+    words, scores = values_words(trial.params), trial.evaluations.values()
+    if not scores:
+        return words
+    best = score_words(sweep.config.score_name, sweep.result.better(scores))
+    return f"{words}, best {best} of {len(scores)} evaluations"

@@ -21,13 +21,19 @@ def finetune_command(config: SweepConfig, best: Path, results: Path) -> str:
     for field in dataclasses.fields(Choices):
         value = getattr(choices, field.name)
         if field.name not in (*SAID_ELSEWHERE, *config.space.parameters) and value != field.default:
-            flag = "--" + field.name.replace("_", "-")
-            words += (
-                [flag] if value is True else [flag, f"{value:g}" if isinstance(value, float) else str(value)]
-            )
+            words += _option(field.name, value)
     words += ["--params", str(best)]
     for seed in SEEDS:
         words += ["--seed", str(seed)]
     if results != Path("results"):
         words += ["--output", str(results)]
     return shlex.join(["sparsegrad", "finetune", *words])
+
+
+def _option(name: str, value: bool | float | str | Path | tuple[str, ...]) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, tuple):  # languages
+        return [word for code in value for word in (flag.removesuffix("s"), code)]
+    if isinstance(value, bool):
+        return [flag if value else "--train-rest"]  # the only one that has a name for its opposite
+    return [flag, f"{value:g}" if isinstance(value, float) else str(value)]

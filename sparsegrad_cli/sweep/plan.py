@@ -105,7 +105,7 @@ def _searched(choices: Choices, space: Space, path: Path | None) -> Space:
         if name not in ALWAYS and not any(name in get_method(method).options for method in choices.methods):
             methods = ", ".join(choices.methods)
             raise InputError(f"--space {path}: {name} is not used by --method {methods}: leave it out")
-        if getattr(choices, name) not in (None, False):
+        if getattr(choices, name) is not None:
             if space.parameters[name] != PAPER.get(name):
                 raise InputError(f"{flag} fixes what --space {path} searches: leave one of them out")
             del parameters[name]

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from pydantic import Field
 
 from ..store.names import Pruner, SelectOn
 from ..store.schema import DataRecord, Record, RunConfig
+from ..store.score_words import greater_is_better
 from ..training.choices import Choices
 from .space import Space, Value
 
@@ -35,7 +37,7 @@ class SweepConfig(Record):
     space: Space
     template: RunConfig  # what `choices` come to
     checkpoint: str  # identity of the starting weights, as in `Environment`
-    score_name: str  # what is maximised: the main metric at a trial's best evaluation
+    score_name: str  # what is searched for: the main metric at a trial's best evaluation
     data: DataRecord
 
     @property
@@ -49,6 +51,11 @@ class SweepConfig(Record):
     @property
     def model(self) -> str:
         return self.template.model
+
+    @property
+    def greater_is_better(self) -> bool:
+        """Whether the score is maximised; a loss is minimised."""
+        return greater_is_better(self.score_name)
 
     def study_id(self) -> str:
         """Sixteen hexadecimal digits: equal on machines that keep the same things in other places."""
@@ -91,6 +98,7 @@ class SweepResult(Record):
     study: str
     asked: int  # the budget: trials in all
     trials: tuple[TrialRecord, ...]  # in the order of their slots
+    greater_is_better: bool = True  # of two scores; False of a loss
     importances: dict[str, float] = Field(
         default_factory=dict
     )  # of the complete trials (PED-ANOVA); empty of too few
@@ -106,9 +114,17 @@ class SweepResult(Record):
 
     @property
     def best(self) -> TrialRecord | None:
-        """The complete trial of the highest score; of equal ones the first."""
+        """The complete trial of the best score; of equal ones the first."""
         complete = [trial for trial in self.trials if trial.state == "complete" and trial.score is not None]
-        return max(complete, key=lambda trial: (trial.score, -trial.slot), default=None)
+        if not complete:
+            return None
+        score = self.better(trial.score for trial in complete)
+        return next(trial for trial in complete if trial.score == score)
+
+    @property
+    def better(self) -> Callable[[Iterable[float]], float]:
+        """The best of several scores: their maximum, of losses their minimum."""
+        return max if self.greater_is_better else min
 
 
 class Sweep(Record):

@@ -40,6 +40,7 @@ def snapshot(study: Study) -> Sweep:
         study=study.study_name,
         asked=max(asked(study), len(records)),
         trials=tuple(records),
+        greater_is_better=config.greater_is_better,
         importances=_importances(study),
     )
     return Sweep(config=config, result=result)

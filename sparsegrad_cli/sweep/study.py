@@ -44,8 +44,9 @@ def open_study(storage: BaseStorage, config: SweepConfig) -> Study:
     """The study of a configuration; it is made where there is none."""
     name = config.study_name()
     if name not in study_names(storage):
+        direction = "maximize" if config.greater_is_better else "minimize"
         study = optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", load_if_exists=True
+            storage=storage, study_name=name, direction=direction, load_if_exists=True
         )
         study.set_user_attr(CONFIG, config.model_dump_json())
     return load_study(storage, name)

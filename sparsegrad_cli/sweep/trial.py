@@ -17,6 +17,7 @@ from ..errors import WorkError
 from ..store.hold import BusyError
 from ..store.run_folder import RunFolder
 from ..store.schema import Result
+from ..store.score_words import score_words
 from ..training.callbacks import PrunedError
 from ..training.cell import Cell
 from ..training.plan import Ground
@@ -29,7 +30,7 @@ from .suggest import suggest
 
 TWIN_SECONDS = 2.0  # between two looks at a running trial with the same parameters
 BUSY_SECONDS = 2.0  # between two tries at a run that another process holds
-WHY = {"median": "below the median of the others", "hyperband": "not among the best of its bracket"}
+WHY = {"median": "worse than the median of the others", "hyperband": "not among the best of its bracket"}
 
 
 class SpareError(Exception):
@@ -98,7 +99,7 @@ class TrialWatch:
         self._report(value)
         if self._trial.should_prune():
             why = WHY[self._config.pruner]
-            raise PrunedError(f"evaluation {self._evaluations}: {100 * best:.1f} at best, {why}")
+            raise PrunedError(f"evaluation {self._evaluations}: {score_words(metric, best)} at best, {why}")
 
     def _report(self, score: float) -> None:
         self._evaluations += 1

@@ -131,6 +131,7 @@ def make_sweep(
         study=config.study_name(),
         asked=len(trials) if asked is None else asked,
         trials=trials,
+        greater_is_better=config.greater_is_better,
         importances=importances,
     )
     return Sweep(config=config, result=result)
@@ -145,7 +146,7 @@ def typical_trials(count: int = 24, seed: int = 0, **params: Value) -> list[Tria
         score = 0.53 + 0.25 * math.exp(-((math.log10(rate) + 4.2) ** 2)) + chosen.uniform(-0.02, 0.02)
         given = {"learning_rate": rate, "batch_size": batch, **params}
         if slot > 4 and score < 0.57:
-            reason = f"evaluation 2: {100 * score:.1f} at best, below the median of the others"
+            reason = f"evaluation 2: {100 * score:.1f} at best, worse than the median of the others"
             trials.append(
                 make_trial(slot, evaluations={1: score - 0.02, 2: score}, params=given, reason=reason)
             )

@@ -125,7 +125,7 @@ def test_the_median_pruner_ends_what_is_worse_than_half(choices, tmp_path, monke
     pruned = work(study, tmp_path).trials[4]
     assert pruned.state == "pruned"
     assert pruned.evaluations == {1: 0.1, 2: 0.1}  # of three; a first one never prunes
-    assert "below the median" in str(pruned.reason)
+    assert "worse than the median" in str(pruned.reason)
     folder = sweep_folder(tmp_path, config) / "runs" / str(pruned.run)
     assert Result.model_validate_json((folder / "result.json").read_bytes()).status == "pruned"
     assert not (folder / "checkpoints").exists()

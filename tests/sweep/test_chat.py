@@ -1,0 +1,122 @@
+"""Searches on a chat task, whose score is a loss: the lowest is the best."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from optuna.study import StudyDirection
+
+from sparsegrad_cli.errors import InputError
+from sparsegrad_cli.store.schema import Result, RunConfig
+from sparsegrad_cli.sweep.best import best_of, best_path
+from sparsegrad_cli.sweep.command import finetune_command
+from sparsegrad_cli.sweep.folder import sweep_folder
+from sparsegrad_cli.sweep.plan import plan_studies
+from sparsegrad_cli.sweep.schema import SweepConfig, SweepResult
+from sparsegrad_cli.sweep.snapshot import snapshot
+from sparsegrad_cli.sweep.study import SLOT
+from sparsegrad_cli.tasks import get_task
+from sparsegrad_cli.training.callbacks import TellWatch
+from sparsegrad_cli.training.choices import Choices
+from sparsegrad_cli.training.objectives import objective_of
+
+from ..checkpoints import tiny_checkpoint
+from ..tasks.chat.oasst import chain, in_tree, write
+from .fabricate import make_config
+from .studies import begin, tiny_config, work
+
+
+@pytest.fixture(scope="module")
+def choices(tmp_path_factory: pytest.TempPathFactory) -> Choices:
+    folder = tmp_path_factory.mktemp("inputs")
+    trees = [in_tree(chain(f"question {place}", f"answer {place}")) for place in range(40)]
+    return Choices(
+        model=str(tiny_checkpoint(folder / "model", "llama")),
+        task="oasst1",
+        data=str(write(folder / "trees.jsonl", trees)),
+        methods=["lora"],
+        max_steps=6,
+        eval_steps=2,
+        length=32,
+        rank=2,
+    )
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.mark.parametrize("task", ["oasst1", "rte"])
+def test_a_study_goes_where_the_training_of_its_task_goes(task):
+    known = get_task(task)
+    config = make_config(task=task, score_name=known.score_name)
+    assert config.greater_is_better is objective_of(known).greater_is_better
+
+
+def test_the_lowest_loss_is_the_best(choices, tmp_path):
+    config = tiny_config(choices)
+    study = begin(config, tmp_path, trials=3)
+    assert study.direction == StudyDirection.MINIMIZE
+    result = work(study, tmp_path)
+    for record in result.trials:
+        folder = sweep_folder(tmp_path, config) / "runs" / str(record.run)
+        kept = Result.model_validate_json((folder / "result.json").read_bytes())
+        lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+        losses = [line["selection"]["loss"] for line in lines if "selection" in line]
+        assert len(losses) == 3
+        assert record.score == kept.selection_score == min(losses)
+        run = RunConfig.model_validate_json((folder / "config.json").read_bytes())
+        assert run.accumulation_steps == run.batch_size // 2  # parts of two sequences, whatever is drawn
+    best = result.best
+    assert best is not None
+    assert best.score == min(record.score for record in result.trials) == study.best_value
+    assert len({record.score for record in result.trials}) == 3
+    assert best_of(snapshot(study)).score == best.score
+    assert SweepResult.model_validate_json(result.model_dump_json()).best == best
+
+
+def test_the_median_pruner_ends_the_higher_losses(choices, tmp_path, monkeypatch):
+    tell = TellWatch.on_evaluate
+    losses = iter([2.0] * 12 + [1.5] * 3 + [7.25] * 12)
+
+    def evaluate(self, args, state, control, metrics, **kwargs):
+        metrics["eval_loss"] = next(losses)
+        tell(self, args, state, control, metrics, **kwargs)
+
+    monkeypatch.setattr(TellWatch, "on_evaluate", evaluate)
+    study = begin(tiny_config(choices, pruner="median"), tmp_path, trials=4)
+    assert work(study, tmp_path).count("complete") == 4
+    for slot, rate in ((4, 8e-3), (5, 9e-3)):
+        study.enqueue_trial({"learning_rate": rate, "batch_size": 4}, user_attrs={SLOT: slot})
+    lower, higher = work(study, tmp_path).trials[4:]
+    assert lower.state == "complete"
+    assert (higher.state, higher.evaluations) == ("pruned", {1: 7.25, 2: 7.25})
+    assert "7.250 at best, worse than the median" in str(higher.reason)
+
+
+def test_the_command_that_trains_with_the_best_has_the_options_of_chat(choices, tmp_path):
+    given = {"languages": ("en", "all"), "loss_on": "all", "blocks": "0", "freeze_rest": False}
+    config = tiny_config(choices, **given)
+    sweep = snapshot(begin(SweepConfig.model_validate_json(config.model_dump_json()), tmp_path, trials=1))
+    command = finetune_command(sweep.config, best_path(tmp_path, sweep), tmp_path)
+    for words in ("--language en --language all", "--loss-on all", "--blocks 0", "--train-rest", "--rank 2"):
+        assert f" {words} " in command
+    plain = SweepConfig.model_validate_json(tiny_config(choices).model_dump_json())
+    assert "--language" not in finetune_command(plain, Path("best.yaml"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "given", [{"loss_on": "all"}, {"chat_format": "own"}, {"languages": ("de",)}], ids=str
+)
+def test_options_of_chat_are_refused_for_another_task(choices, given):
+    asked = Choices(model=choices.model, task="", data="demo", methods=["lora"], **given)
+    with pytest.raises(InputError, match="is for chat tasks such as oasst1, rte is none"):
+        plan_studies(asked, ["rte"], "dev", "median", None)
+
+
+def test_parts_that_do_not_divide_every_batch_are_refused_before_anything_trains(choices):
+    with pytest.raises(InputError, match=r"batch_size 4: --accumulation-steps 8 does not divide"):
+        tiny_config(choices, accumulation_steps=8)
