@@ -151,7 +151,7 @@ PrecisionOption = Annotated[
     Precision | None,
     typer.Option(
         help="tf32: CUDA only; bf16: autocast over float32 weights; bf16-weights: what is frozen is held in "
-        "bf16 too. Default: fp32 (oasst1 on CUDA: bf16-weights).",
+        "bf16 too (chat tasks). Default: fp32 (oasst1 on CUDA: bf16-weights).",
         rich_help_panel=RECIPE,
     ),
 ]

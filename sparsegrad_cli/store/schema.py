@@ -130,9 +130,7 @@ class Result(Record):
     error: str | None  # one line; None when done
     score_name: str  # the task's main metric, e.g. "matthews_correlation"
     score: float | None = None  # of the best checkpoint on the reported split
-    metrics: dict[str, float] = Field(
-        default_factory=dict
-    )  # "..._before": of the start
+    metrics: dict[str, float] = Field(default_factory=dict)  # "..._before": of the start
     selection_score: float | None = None  # the main metric, best evaluation, on the split that selects
     best_step: int | None = None
     steps: int = 0  # optimizer steps taken

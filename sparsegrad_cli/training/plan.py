@@ -252,6 +252,8 @@ def check_task_options(choices: Choices, task: Task | ChatTask) -> None:
     for flag, is_given in given.items():
         if is_given and not is_chat:
             raise InputError(f"{flag} is for chat tasks such as oasst1, {task.name} is none: leave it out")
+    if choices.precision == "bf16-weights" and not is_chat:
+        raise InputError("--precision bf16-weights is for chat tasks such as oasst1: take bf16")
     if choices.pad_to_max and is_chat:
         raise InputError(f"--pad-to-max: the sequences of {task.name} are packed full: leave it out")
 

@@ -261,7 +261,10 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(change, message, c
         plan(dataclasses.replace(choices, **change))
 
 
-@pytest.mark.parametrize("change", [{"loss_on": "all"}, {"chat_format": "own"}, {"languages": ("de",)}])
+@pytest.mark.parametrize(
+    "change",
+    [{"loss_on": "all"}, {"chat_format": "own"}, {"languages": ("de",)}, {"precision": "bf16-weights"}],
+)
 def test_options_of_conversations_are_refused_for_other_tasks(change, choices):
     with pytest.raises(InputError, match="is for chat tasks such as oasst1"):
         plan(dataclasses.replace(choices, task="cola", **change))
