@@ -11,7 +11,7 @@ from ..core import FORMS, SUPPORTS
 from ..errors import InputError, unknown
 from ..methods import get_method, method_names
 from ..training.checks import check_density, check_sizes
-from ..training.plan import LARGE_HIDDEN_SIZE, LORA_RANK, LORA_RANK_LARGE
+from ..training.configure import LARGE_HIDDEN_SIZE, LORA_RANK, LORA_RANK_LARGE
 from ..training.recipe import GLUE
 from .schema import BenchConfig, CalibrationConfig, RowSpec
 from .subject import Found, SubjectChoices, find

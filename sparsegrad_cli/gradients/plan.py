@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from ..errors import InputError
 from ..methods import get_method
 from ..training import choices as training
-from ..training.plan import DEFAULT_CALIBRATION_STEPS, Plan
+from ..training.configure import DEFAULT_CALIBRATION_STEPS
+from ..training.plan import Plan
 from ..training.plan import plan as plan_training
 from .schema import GradientsConfig
 

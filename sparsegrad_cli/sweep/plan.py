@@ -11,7 +11,9 @@ from ..methods import get_method
 from ..store.names import Pruner, SelectOn
 from ..tasks.holdout import hold_out
 from ..training.choices import Choices
-from ..training.plan import Ground, Plan, check_options, find_ground, of_method, plan_on
+from ..training.ground import Ground, find_ground
+from ..training.option_checks import check_options
+from ..training.plan import Plan, of_method, plan_on
 from .schema import SweepConfig
 from .space import ALWAYS, PAPER, Space, Value, read_space
 

@@ -20,7 +20,7 @@ from ..store.schema import Result
 from ..store.score_words import score_words
 from ..training.callbacks import PrunedError
 from ..training.cell import Cell
-from ..training.plan import Ground
+from ..training.ground import Ground
 from ..training.run import run
 from .plan import plan_trial
 from .schema import SweepConfig

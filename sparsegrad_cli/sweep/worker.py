@@ -18,8 +18,8 @@ from optuna.trial import TrialState
 
 from ..errors import InputError, WorkError
 from ..store.redact import redact
+from ..training.ground import Ground
 from ..training.libraries import quiet_libraries
-from ..training.plan import Ground
 from .folder import sweep_folder
 from .jobs import Job, worker_name
 from .plan import ground_of

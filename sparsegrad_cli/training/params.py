@@ -14,7 +14,9 @@ from ..errors import InputError
 from ..store.names import SelectOn, Support
 from ..store.schema import Record
 from .choices import Choices
-from .plan import Ground, Plan, check_options, find_ground, of_method, plan_on
+from .ground import Ground, find_ground
+from .option_checks import check_options
+from .plan import Plan, of_method, plan_on
 
 
 class Params(Record):

@@ -22,9 +22,10 @@ from ..store.schema import DataRecord, Result, RunConfig, Status
 from .calibration import find_or_calibrate
 from .callbacks import DivergedError, NoWatch, PrunedError
 from .cell import Cell
+from .configure import settings_of
 from .inputs import Inputs
 from .loop import make_trainer, train
-from .plan import Plan, settings_of
+from .plan import Plan
 from .predict_test import predict_again, write_test_predictions
 from .start import score_start
 

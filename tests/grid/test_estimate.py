@@ -18,7 +18,8 @@ from sparsegrad_cli.grid.estimate.words import duration_words, estimate_words
 from sparsegrad_cli.store.environment import describe_environment, hardware
 from sparsegrad_cli.store.schema import Result, RunConfig
 from sparsegrad_cli.training.choices import Choices
-from sparsegrad_cli.training.plan import find_ground, plan_on
+from sparsegrad_cli.training.ground import find_ground
+from sparsegrad_cli.training.plan import plan_on
 from sparsegrad_cli.training.run import run
 
 from ..bench.workers import answer_here, small

@@ -13,7 +13,8 @@ from sparsegrad_cli.grid.estimate import Planned, estimate
 from sparsegrad_cli.grid.estimate.memory import memory_lines
 from sparsegrad_cli.models.checkpoint import WEIGHTS
 from sparsegrad_cli.training.choices import Choices
-from sparsegrad_cli.training.plan import find_ground, plan, plan_on
+from sparsegrad_cli.training.ground import find_ground
+from sparsegrad_cli.training.plan import plan, plan_on
 from sparsegrad_cli.training.run import run
 
 from ..cells import RecordingWatch, make_cell

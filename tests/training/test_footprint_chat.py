@@ -12,9 +12,9 @@ from sparsegrad_cli.methods import get_method
 from sparsegrad_cli.methods.base import chosen_blocks
 from sparsegrad_cli.store.schema import RunConfig
 from sparsegrad_cli.tasks import get_task
+from sparsegrad_cli.training.configure import settings_of
 from sparsegrad_cli.training.footprint import Footprint, costs
 from sparsegrad_cli.training.objectives import objective_of
-from sparsegrad_cli.training.plan import settings_of
 
 from ..report.runs import CONFIG
 from .third_step import third_step

@@ -13,8 +13,9 @@ from ...store.schema import Result
 from ...tasks.unlabelled import load_test
 from ...training.callbacks import Watch
 from ...training.choices import Choices
+from ...training.ground import Ground, find_ground
 from ...training.params import read_params
-from ...training.plan import Ground, Plan, find_ground, of_method, plan_on
+from ...training.plan import Plan, of_method, plan_on
 from ...training.run import record_failure, run
 from ..estimate.planned import Planned
 from ..point import Point

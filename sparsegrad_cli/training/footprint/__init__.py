@@ -38,8 +38,8 @@ from ...methods import get_method
 from ...methods.base import chosen_blocks
 from ...models.pretrained import remake_activations
 from ...store.schema import Record, RunConfig
+from ..configure import settings_of
 from ..objectives import Objective
-from ..plan import settings_of
 from .moment_growth import MomentGrowth, moment_growth
 from .rehearsal import Phase, Rehearsal, rehearse
 
