@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WorkError
 from ..store.atomic import write_text
+from ..store.find_results import finished_in, told
 from ..store.read_record import read_record
 from ..store.schema import Environment
 from .schema import (
@@ -68,7 +68,7 @@ def write_bench(
 
 def is_bench(folder: Path) -> bool:
     """Whether `folder` holds a benchmark, finished or not, rather than a run."""
-    return _kind(folder) in KINDS
+    return told(folder, "bench") in KINDS
 
 
 def read_benches(folders: Sequence[Path]) -> tuple[Bench, ...]:
@@ -77,27 +77,11 @@ def read_benches(folders: Sequence[Path]) -> tuple[Bench, ...]:
     Raises:
         InputError: a file is not what it should be.
     """
-    inside = [found for folder in folders for found in _candidates(folder)]
-    finished = [folder for folder in dict.fromkeys(inside) if (folder / "result.json").is_file()]
-    return tuple(_read(folder) for folder in finished)
-
-
-def _candidates(folder: Path) -> Iterator[Path]:
-    for place in (folder, *sorted(folder.glob("*")), *sorted(folder.glob("bench/*"))):
-        if is_bench(place):
-            yield place.resolve()
-
-
-def _kind(folder: Path) -> str | None:
-    try:
-        read = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return read.get("bench") if isinstance(read, dict) else None
+    return tuple(_read(folder) for folder in finished_in(folders, "bench", is_bench))
 
 
 def _read(folder: Path) -> Bench:
-    config, result = KINDS[str(_kind(folder))]
+    config, result = KINDS[str(told(folder, "bench"))]
     files = {"config": config, "result": result, "environment": Environment}
     read = [read_record(kind, folder / f"{name}.json", "measure anew") for name, kind in files.items()]
     return Bench(folder, *read)

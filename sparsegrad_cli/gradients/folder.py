@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from ..errors import InputError, WorkError
 from ..store.atomic import write_atomically, write_text
+from ..store.find_results import finished_in, told
 from ..store.read_record import read_record
 from ..store.schema import Environment
 from .schema import GradientsConfig, GradientsResult
@@ -83,11 +83,7 @@ def write_gradients(
 
 def is_gradients(folder: Path) -> bool:
     """Whether `folder` holds a recording, finished or not, rather than a run."""
-    try:
-        read = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(read, dict) and read.get("kind") == "gradients"
+    return told(folder, "kind") == "gradients"
 
 
 def read_gradients(folders: Sequence[Path]) -> tuple[Gradients, ...]:
@@ -96,14 +92,7 @@ def read_gradients(folders: Sequence[Path]) -> tuple[Gradients, ...]:
     Raises:
         InputError: a file is not what it should be.
     """
-    inside = [found for folder in folders for found in _candidates(folder)]
-    return tuple(_read(folder) for folder in dict.fromkeys(inside) if (folder / "result.json").is_file())
-
-
-def _candidates(folder: Path) -> Iterator[Path]:
-    for place in (folder, *sorted(folder.glob("*")), *sorted(folder.glob("gradients/*"))):
-        if is_gradients(place):
-            yield place.resolve()
+    return tuple(_read(folder) for folder in finished_in(folders, "gradients", is_gradients))
 
 
 def _read(folder: Path) -> Gradients:

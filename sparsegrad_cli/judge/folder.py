@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WorkError
 from ..store.atomic import write_text
+from ..store.find_results import finished_in, told
 from ..store.read_record import read_record
 from ..store.schema import Environment, Record
 from .log import Log
@@ -79,11 +79,7 @@ def write_file(path: Path, text: str) -> None:
 
 def is_judge(folder: Path) -> bool:
     """Whether `folder` holds a judgement, finished or not, rather than a run."""
-    try:
-        read = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(read, dict) and read.get("kind") == "judge"
+    return told(folder, "kind") == "judge"
 
 
 def read_judgements(folders: Sequence[Path]) -> tuple[Judgement, ...]:
@@ -92,14 +88,7 @@ def read_judgements(folders: Sequence[Path]) -> tuple[Judgement, ...]:
     Raises:
         InputError: a file is not what it should be.
     """
-    inside = [found for folder in folders for found in _candidates(folder)]
-    return tuple(_read(folder) for folder in dict.fromkeys(inside) if (folder / "result.json").is_file())
-
-
-def _candidates(folder: Path) -> Iterator[Path]:
-    for place in (folder, *sorted(folder.glob("*")), *sorted(folder.glob("judge/*"))):
-        if is_judge(place):
-            yield place.resolve()
+    return tuple(_read(folder) for folder in finished_in(folders, "judge", is_judge))
 
 
 def _read(folder: Path) -> Judgement:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..errors import WorkError
 from .atomic import write_text
+from .find_results import finished_in, told
 from .read_record import read_record
 from .schema import Record
 
@@ -75,11 +76,7 @@ def write_parts(results: Path, config: PartsConfig, result: PartsResult) -> Path
 
 def is_parts(folder: Path) -> bool:
     """Whether `folder` holds such a count rather than a run."""
-    try:
-        read = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(read, dict) and "parameters" in read
+    return told(folder, "parameters") is not None
 
 
 def read_parts(folders: Sequence[Path]) -> tuple[ReadParts, ...]:
@@ -88,15 +85,7 @@ def read_parts(folders: Sequence[Path]) -> tuple[ReadParts, ...]:
     Raises:
         InputError: a file is not what it should be.
     """
-    inside = [found for folder in folders for found in _candidates(folder)]
-    finished = [folder for folder in dict.fromkeys(inside) if (folder / "result.json").is_file()]
-    return tuple(_read(folder) for folder in finished)
-
-
-def _candidates(folder: Path) -> Iterator[Path]:
-    for place in (folder, *sorted(folder.glob("*")), *sorted(folder.glob("parameters/*"))):
-        if is_parts(place):
-            yield place.resolve()
+    return tuple(_read(folder) for folder in finished_in(folders, "parameters", is_parts))
 
 
 def _read(folder: Path) -> ReadParts:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, WorkError
 from ..store.atomic import write_text
+from ..store.find_results import finished_in, told
 from ..store.read_record import read_record
 from ..store.schema import Environment
 from .schema import Sweep, SweepConfig, SweepResult
@@ -57,11 +57,7 @@ def written_result(results: Path, config: SweepConfig) -> SweepResult | None:
 
 def is_sweep(folder: Path) -> bool:
     """Whether `folder` holds a sweep, begun or finished, rather than a run."""
-    try:
-        read = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(read, dict) and "sweep" in read
+    return told(folder, "sweep") is not None
 
 
 def read_sweeps(folders: Sequence[Path]) -> tuple[ReadSweep, ...]:
@@ -72,20 +68,12 @@ def read_sweeps(folders: Sequence[Path]) -> tuple[ReadSweep, ...]:
     Raises:
         InputError: a file is not what it should be.
     """
-    inside = [found for folder in folders for found in _candidates(folder)]
-    written = [folder for folder in dict.fromkeys(inside) if (folder / "result.json").is_file()]
     furthest: dict[str, ReadSweep] = {}
-    for found in map(_read, written):
+    for found in map(_read, finished_in(folders, "sweeps", is_sweep)):
         known = furthest.setdefault(found.sweep.result.id, found)
         if found.sweep.result.finished > known.sweep.result.finished:
             furthest[found.sweep.result.id] = found
     return tuple(furthest.values())
-
-
-def _candidates(folder: Path) -> Iterator[Path]:
-    for place in (folder, *sorted(folder.glob("*")), *sorted(folder.glob("sweeps/*"))):
-        if is_sweep(place):
-            yield place.resolve()
 
 
 def _read(folder: Path) -> ReadSweep:
