@@ -69,7 +69,8 @@ def chat_training(runs: pd.DataFrame) -> str:
     words = [f"MLP linears of {blocks}{frozen}", training_words(runs.assign(freeze_rest=False, length=None))]
     if len(runs[["schedule", "warmup_steps"]].drop_duplicates()) == 1:
         words.append(f"{first['schedule'] or 'constant'} learning rate")
-        words.append(f"{first['warmup_steps']} warm-up steps" if first["warmup_steps"] else "")
+        warmup = f"{first['warmup_steps']} warm-up steps (a third of the run at most)"
+        words.append(warmup if first["warmup_steps"] else "")
     if runs["gradient_checkpointing"].eq(True).all():
         words.append("gradient checkpointing")
     return ", ".join(filter(None, words))

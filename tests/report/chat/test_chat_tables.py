@@ -136,8 +136,8 @@ def test_the_caption_says_what_counts_and_what_was_left_out(tmp_path):
     assert said["tokens"] == "the tokenizer's own chat format, packed to 512"
     assert said["training"] == (
         "MLP linears of blocks every:3, all else frozen, 1 epoch at most, evaluated every 75 steps, stops "
-        "after 5 evaluations without improvement, cosine learning rate, 50 warm-up steps, "
-        "gradient checkpointing"
+        "after 5 evaluations without improvement, cosine learning rate, 50 warm-up steps (a third of the run "
+        "at most), gradient checkpointing"
     )
 
 
