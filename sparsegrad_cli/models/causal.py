@@ -7,16 +7,8 @@ import transformers
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from ..errors import InputError
-from .checkpoint import Checkpoint, fetch_weights
-from .pretrained import (
-    LoadedModel,
-    check_complete,
-    check_depth,
-    check_vocabulary,
-    load_tokenizer,
-    read_config,
-    readable,
-)
+from .checkpoint import Checkpoint
+from .pretrained import LoadedModel, load_pretrained, load_tokenizer, read_config
 
 
 def load_causal_config(checkpoint: Checkpoint) -> PreTrainedConfig:
@@ -57,19 +49,4 @@ def load_causal(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> L
     """
     config = load_causal_config(checkpoint)
     tokenizer = load_tokenizer(checkpoint)
-    fetch_weights(checkpoint)
-    with readable(checkpoint, "its weights"):
-        model, report = AutoModelForCausalLM.from_pretrained(
-            checkpoint.location,
-            config=config,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            ignore_mismatched_sizes=True,  # looked at below
-            output_loading_info=True,
-        )
-    fresh = {name for name, _ in model.named_parameters()} & set(report["missing_keys"])
-    check_complete(checkpoint, model, fresh, set(), report["mismatched_keys"])
-    check_depth(checkpoint, report["unexpected_keys"])
-    check_vocabulary(checkpoint, model, tokenizer)
-    return LoadedModel(model, frozenset())
+    return load_pretrained(AutoModelForCausalLM, checkpoint, config, tokenizer, dtype, has_head=False)

@@ -8,16 +8,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig
 from transformers.modeling_layers import GenericForSequenceClassification
 
 from ..errors import InputError
-from .checkpoint import Checkpoint, fetch_weights
-from .pretrained import (
-    LoadedModel,
-    check_complete,
-    check_depth,
-    check_vocabulary,
-    load_tokenizer,
-    read_config,
-    readable,
-)
+from .checkpoint import Checkpoint
+from .pretrained import LoadedModel, load_pretrained, load_tokenizer, read_config
 
 
 def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
@@ -54,24 +46,11 @@ def load_classifier(checkpoint: Checkpoint, num_labels: int, regression: bool) -
     config.num_labels = num_labels
     config.problem_type = "regression" if regression else "single_label_classification"
     tokenizer = load_tokenizer(checkpoint)
-    fetch_weights(checkpoint)
-    with readable(checkpoint, "its weights"):
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            checkpoint.location,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            ignore_mismatched_sizes=True,  # looked at below
-            output_loading_info=True,
-        )
-    parameters = {name for name, _ in model.named_parameters()}
-    outside = {name for name in parameters if not name.startswith(f"{model.base_model_prefix}.")}
-    fresh = parameters & set(report["missing_keys"])
-    check_complete(checkpoint, model, fresh - outside, outside, report["mismatched_keys"])
-    check_depth(checkpoint, report["unexpected_keys"])
-    check_vocabulary(checkpoint, model, tokenizer)
+    loaded = load_pretrained(
+        AutoModelForSequenceClassification, checkpoint, config, tokenizer, torch.float32, has_head=True
+    )
+    model = loaded.model
     if model.config.pad_token_id is None or isinstance(model, GenericForSequenceClassification):
         # a head on a decoder reads the last token that is not padding
         model.config.pad_token_id = tokenizer.pad_token_id
-    return LoadedModel(model, frozenset(outside | fresh))
+    return loaded

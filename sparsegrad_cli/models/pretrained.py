@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -21,7 +24,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ..errors import InputError
-from .checkpoint import TOKENIZER_FILES, Checkpoint
+from .checkpoint import TOKENIZER_FILES, Checkpoint, fetch_weights
 
 # what transformers raises for a file that is damaged or does not fit; each has its reason as message
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
@@ -82,6 +85,45 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_pretrained(
+    auto_class: type[AutoModelForCausalLM] | type[AutoModelForSequenceClassification],
+    checkpoint: Checkpoint,
+    config: PreTrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    dtype: torch.dtype,
+    has_head: bool,
+) -> LoadedModel:
+    """Load pretrained weights, and see that they are whole.
+
+    Args:
+        dtype: of the weights.
+        has_head: whether what is outside the base model may be new.
+
+    Raises:
+        InputError: the weights are not there, are damaged or incomplete, or do not fit the configuration.
+        WorkError: the hub's cache cannot be written.
+    """
+    fetch_weights(checkpoint)
+    with readable(checkpoint, "its weights"):
+        model, report = auto_class.from_pretrained(
+            checkpoint.location,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # looked at below
+            output_loading_info=True,
+        )
+    parameters = {name for name, _ in model.named_parameters()}
+    base = f"{model.base_model_prefix}."
+    head = {name for name in parameters if not name.startswith(base)} if has_head else set()
+    fresh = parameters & set(report["missing_keys"])
+    _check_complete(checkpoint, model, fresh - head, head, report["mismatched_keys"])
+    _check_depth(checkpoint, report["unexpected_keys"])
+    _check_vocabulary(checkpoint, model, tokenizer)
+    return LoadedModel(model, frozenset(head | fresh))
+
+
 def remake_activations(model: PreTrainedModel) -> None:
     """Has `model` make the activations of each block again in backward, rather than keep them."""
     # the method's name up to transformers 5.x, and after
@@ -89,7 +131,7 @@ def remake_activations(model: PreTrainedModel) -> None:
     enable({"use_reentrant": False})
 
 
-def check_complete(
+def _check_complete(
     checkpoint: Checkpoint,
     model: PreTrainedModel,
     fresh: set[str],
@@ -111,7 +153,7 @@ def check_complete(
         )
 
 
-def check_depth(checkpoint: Checkpoint, unexpected: set[str]) -> None:
+def _check_depth(checkpoint: Checkpoint, unexpected: set[str]) -> None:
     """Refuse weights with more blocks than the configuration has: the rest would be dropped in silence."""
     surplus = sorted(name for name in unexpected if re.search(r"\blayers?\.\d+\.", name))
     if surplus:
@@ -121,7 +163,7 @@ def check_depth(checkpoint: Checkpoint, unexpected: set[str]) -> None:
         )
 
 
-def check_vocabulary(
+def _check_vocabulary(
     checkpoint: Checkpoint, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Refuse a tokenizer whose tokens the model has no embedding for."""

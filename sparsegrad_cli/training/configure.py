@@ -28,6 +28,7 @@ def configure(
     ground: Ground,
     hyperparameters: Hyperparameters,
 ) -> RunConfig:
+    """The configuration of one run; what its method does not use is None."""
     used = get_method(method).options
     recipe, is_chat = ground.objective.recipe, isinstance(ground.data.task, ChatTask)
     density, kept = share_of(choices, ground)
