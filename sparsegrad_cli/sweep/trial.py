@@ -25,6 +25,7 @@ from ..training.run import run
 from .plan import plan_trial
 from .schema import SweepConfig
 from .space import Value
+from .stop import Stop
 from .study import OUTCOME, REASON, RUN, SAME_AS, SLOT, WORKER, fail_stale, is_needed
 from .suggest import suggest
 
@@ -50,6 +51,7 @@ class Objective:
     ground: Ground
     results: Path  # the study's folder; the trial's run goes into `runs/` there
     worker: str  # who does it, in words
+    stop: Stop  # where it may be stopped
 
     def __call__(self, trial: Trial) -> float:
         """Trains the trial's run, or finds that its score is known.
@@ -63,15 +65,16 @@ class Objective:
             raise SpareError(f"trial {trial.number} is not needed")
         trial.set_user_attr(WORKER, self.worker)
         values = suggest(trial, self.config.space)
-        twin = _twin(self.study, trial, values)
+        twin = _twin(self.study, trial, values, self.stop)
         if twin is not None:
             return _same_as(trial, twin)
         planned = plan_trial(self.ground, self.config, values)
         (run_config,) = planned.configs
         trial.set_user_attr(RUN, run_config.run_id())
-        watch = TrialWatch(trial, self.config, RunFolder(self.results, run_config))
+        watch = TrialWatch(trial, self.config, RunFolder(self.results, run_config), self.stop)
         try:
-            result = _run(planned.cell(run_config, self.results, watch, keep_model=False))
+            with self.stop.heeded():
+                result = _run(planned.cell(run_config, self.results, watch, keep_model=False))
         except WorkError as error:
             trial.set_user_attr(REASON, str(error))
             raise
@@ -83,21 +86,24 @@ class Objective:
 class TrialWatch:
     """Tells the study each evaluation of a run, and ends the run when the pruner says so."""
 
-    def __init__(self, trial: Trial, config: SweepConfig, folder: RunFolder) -> None:
-        self._trial, self._config, self.folder = trial, config, folder
+    def __init__(self, trial: Trial, config: SweepConfig, folder: RunFolder, stop: Stop) -> None:
+        self._trial, self._config, self.folder, self._stop = trial, config, folder, stop
         self._evaluations = 0
 
     def phase(self, name: str, total: int) -> None:
         if name == "train":
-            for score in self._earlier():
-                self._report(score)
+            with self._stop.put_off():
+                for score in self._earlier():
+                    self._report(score)
 
     def step(self, done: int, loss: float | None = None) -> None:
         """Nothing that a study wants to know."""
 
     def evaluated(self, metric: str, value: float, best: float) -> None:
-        self._report(value)
-        if self._trial.should_prune():
+        with self._stop.put_off():
+            self._report(value)
+            pruned = self._trial.should_prune()
+        if pruned:
             why = WHY[self._config.pruner]
             raise PrunedError(f"evaluation {self._evaluations}: {score_words(metric, best)} at best, {why}")
 
@@ -141,7 +147,7 @@ def _score(trial: Trial, result: Result) -> float:
     raise TrialPruned(reason)
 
 
-def _twin(study: Study, trial: Trial, values: dict[str, Value]) -> FrozenTrial | None:
+def _twin(study: Study, trial: Trial, values: dict[str, Value], stop: Stop) -> FrozenTrial | None:
     """A finished trial with the same values; waits for one that another worker has begun."""
     while True:
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
@@ -153,7 +159,8 @@ def _twin(study: Study, trial: Trial, values: dict[str, Value]) -> FrozenTrial |
         finished = next((other for other in others if other.state != TrialState.RUNNING), None)
         if finished or not any(other.number < trial.number for other in others):
             return finished
-        time.sleep(TWIN_SECONDS)
+        with stop.heeded():
+            time.sleep(TWIN_SECONDS)
         fail_stale(study)
 
 

@@ -24,6 +24,7 @@ from .folder import sweep_folder
 from .jobs import Job, worker_name
 from .plan import ground_of
 from .schema import SweepConfig
+from .stop import Stop
 from .storage import open_storage, storage_errors
 from .study import (
     OUTCOME,
@@ -51,14 +52,14 @@ STOPPED = 130
 def main() -> None:
     """Do the job that is asked for; the exit code is 0, 1 for work that failed, 130 when stopped."""
     job = Job.model_validate_json(sys.stdin.readline())
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
+    stop = Stop()
+    stop.listen()
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     quiet_libraries(downloads=False)
     try:
         with storage_errors():
             storage = open_storage(job.storage, Path(job.results))
-            Worker(Path(job.results)).work([load_study(storage, name) for name in job.studies])
+            Worker(Path(job.results), stop).work([load_study(storage, name) for name in job.studies])
     except KeyboardInterrupt:
         sys.exit(STOPPED)
     except (InputError, WorkError) as error:
@@ -71,10 +72,11 @@ class Worker:
 
     Args:
         results: the results folder.
+        stop: where it may be stopped.
     """
 
-    def __init__(self, results: Path) -> None:
-        self._results = results
+    def __init__(self, results: Path, stop: Stop) -> None:
+        self._results, self._stop = results, stop
         self._name = worker_name(os.getpid())
         self._ground: tuple[str, Ground] | None = None  # of the study that was worked on last
 
@@ -85,7 +87,8 @@ class Worker:
             WorkError: several trials in a row failed, for reasons that are not their values'.
         """
         while studies := [study for study in studies if not self._work_on(study)]:
-            time.sleep(IDLE_SECONDS)
+            with self._stop.heeded():
+                time.sleep(IDLE_SECONDS)
 
     def _work_on(self, study: Study) -> bool:
         """Does the waiting trials of a study; whether none is left, here or elsewhere."""
@@ -93,11 +96,12 @@ class Worker:
         while is_waiting(study):
             config = config_of(study)
             folder = sweep_folder(self._results, config)
-            objective = Objective(study, config, self._ground_of(study, config), folder, self._name)
+            with self._stop.heeded():
+                ground = self._ground_of(study, config)
+            objective = Objective(study, config, ground, folder, self._name, self._stop)
             try:
                 study.optimize(objective, n_trials=1, catch=(FailedError, SpareError))
             except KeyboardInterrupt:
-                _ignore_signals()
                 self._queue_again(study)
                 raise
             except ValueError as error:
@@ -130,15 +134,6 @@ class Worker:
         if len(last) == FAILURES and all(trial.state == TrialState.FAIL for trial in last):
             reason = last[-1].user_attrs.get(REASON)
             raise WorkError(f"{FAILURES} trials in a row failed in {study.study_name}: {reason}")
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _stop_with_parent() -> None:

@@ -11,6 +11,7 @@ from sparsegrad_cli.sweep.plan import ground_of, plan_study
 from sparsegrad_cli.sweep.schema import SweepConfig, SweepResult
 from sparsegrad_cli.sweep.snapshot import snapshot
 from sparsegrad_cli.sweep.space import Range, Space
+from sparsegrad_cli.sweep.stop import Stop
 from sparsegrad_cli.sweep.storage import open_storage
 from sparsegrad_cli.sweep.study import load_study, open_study, top_up
 from sparsegrad_cli.sweep.worker import Worker
@@ -52,8 +53,8 @@ def begin(config: SweepConfig, results: Path, trials: int) -> Study:
     return study
 
 
-def work(study: Study, results: Path) -> SweepResult:
+def work(study: Study, results: Path, stop: Stop | None = None) -> SweepResult:
     """Does every trial that is queued, as a worker process would that opens the storage anew."""
     storage = open_storage(None, results)
-    Worker(results).work([load_study(storage, study.study_name)])
+    Worker(results, stop or Stop()).work([load_study(storage, study.study_name)])
     return snapshot(load_study(storage, study.study_name)).result

@@ -5,17 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 from optuna.trial import TrialState
 
 from sparsegrad_cli.errors import WorkError
 from sparsegrad_cli.store.schema import Result
-from sparsegrad_cli.sweep import liveness, trial, worker
+from sparsegrad_cli.sweep import liveness, trial
 from sparsegrad_cli.sweep.best import best_path, write_best
 from sparsegrad_cli.sweep.folder import sweep_folder
+from sparsegrad_cli.sweep.journal import LiveJournal
 from sparsegrad_cli.sweep.snapshot import snapshot
 from sparsegrad_cli.sweep.space import Range, Space
+from sparsegrad_cli.sweep.stop import Stop
 from sparsegrad_cli.sweep.study import SLOT, WORKER, attempts, release, top_up
 from sparsegrad_cli.training.callbacks import TellWatch
 from sparsegrad_cli.training.cell import Cell
@@ -50,6 +55,16 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(trial, "run", run)
     return ids
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """Gives the signals back to who had them."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 def grid(*rates: float, batch_sizes: tuple[int, ...] = (4,)) -> Space:
@@ -218,7 +233,6 @@ def test_a_stopped_trial_is_queued_again_and_goes_on_from_its_checkpoint(choices
             raise KeyboardInterrupt
 
     monkeypatch.setattr(TellWatch, "on_evaluate", evaluate)
-    monkeypatch.setattr(worker, "_ignore_signals", lambda: None)
     study = begin(config, tmp_path / "stopped", trials=3)
     with pytest.raises(KeyboardInterrupt):
         work(study, tmp_path / "stopped")
@@ -230,6 +244,41 @@ def test_a_stopped_trial_is_queued_again_and_goes_on_from_its_checkpoint(choices
         (t.params, t.score, t.evaluations) for t in expected.trials
     ]
     assert [t.attempts for t in result.trials] == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("write", "times", "finished"),
+    [
+        ("set_trial_state_values", 1, 0),  # taken from the queue
+        ("set_trial_user_attr", 1, 0),
+        ("set_trial_param", 1, 0),
+        ("set_trial_intermediate_value", 1, 0),
+        ("set_trial_state_values", 2, 1),  # its score is handed in
+    ],
+)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_between_a_trial_and_its_study_loses_no_trial(
+    choices, tmp_path, monkeypatch, own_signals, write, times, finished, number
+):
+    study = begin(tiny_config(choices), tmp_path, trials=2)
+    left = {"writes": times}
+    really_write = getattr(LiveJournal, write)
+
+    def interrupted(*args, **kwargs):
+        left["writes"] -= 1
+        if left["writes"] == 0:
+            os.kill(os.getpid(), number)
+        return really_write(*args, **kwargs)
+
+    stop = Stop()
+    stop.listen()
+    with monkeypatch.context() as signalled:
+        signalled.setattr(LiveJournal, write, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            work(study, tmp_path, stop)
+    standing = snapshot(study).result
+    assert (standing.count("complete"), standing.count("waiting")) == (finished, 2 - finished)
+    assert work(study, tmp_path).count("complete") == 2
 
 
 def test_a_killed_workers_trial_is_found_by_its_heartbeat(choices, tmp_path, monkeypatch):
