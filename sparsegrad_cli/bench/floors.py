@@ -12,13 +12,18 @@ zero (in the last block only the one of each sequence that the head reads), oper
 and for the MLP linears in place of the weight's
 
     meprop                      2 L O I
-    streamed, lean, folded      2 (min(L, I) O^2 + min(L, O) I^2 + L O I) to project, the cheapest order, and
-                                2 (k max(O, I) + O I min(O, I)) to apply V dS U^T with k entries
-    deferred                    the same, but that it projects after the sum: 2 (O I (O + I) + L O I)
+    streamed, lean, folded      2 p to project, in the cheapest of four orders, and to apply V dS U^T with k
+                                entries the lower of 2 (k O + O c I) and 2 (k I + O r I)
+    deferred                    the same, but that it projects after the sum: 2 (L O I + O I c + O r c)
     lean                        2 L O I more for the wide one, that is made again
+    corner                      2 T I c + 2 v(T) + 2 v(L) for the path beside W and its weight's gradient, and
+                                2 L c I and the lower of 2 L r c and 2 O c (L + r) for its input's
     regular, sparse-by-dense    2 L O I, and 2 (O^2 + I^2) more for each of T and of L: three factors for one
     lora, rank r                4 L r (O + I), and 2 T r (O + I) more in forward
-    fixed, block (r x c)        2 T I c + 2 L O c + 2 r O c + 2 O c (r + I)
+    fixed, block                2 T I c + 2 v(L) + 2 O c (r + I)
+
+where the basis, or what is trained of it, is r x c; p is the least of L O I + O I c + O r c, L r (O + I) +
+r I c, L c (I + O) + O r c and L (O r + I c + r c); v(T) is the lower of T r (O + c) and O c (T + r).
 
 Bytes are, in float32: each weight of a linear read in forward and for its input's gradient; 32 for each
 scalar that AdamW trains (gradient written and read, weight and two moments read and written); of a masked
@@ -29,7 +34,6 @@ and read. Elementwise operations are not counted.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -37,13 +41,14 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..core import Corner, find_mlp_linears
+from ..core import find_mlp_linears
 from .schema import RowSpec, Work
 
 IN_BLOCK = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 AFTER_ATTENTION = re.compile(r"attention\.output\.dense$|out_lin$|o_proj$|gate_proj$")
 ORIGINAL_SPACE = ("streamed", "lean", "folded", "deferred")  # forms whose update is `V dS U^T`
 FLOAT, ADAMW, ENTRY = 4, 32, 28  # bytes
+Ranks = dict[tuple[int, int], tuple[int, int]]  # O x I -> r x c
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Trained:
     masked: int  # scalars of masked matrices
     kept: int  # entries of them that a step moves, over all matrices
     rank: int
-    corners: dict[tuple[int, int], Corner]  # of a confined support, by O x I
+    corners: Ranks  # of a confined support, or of the whole basis
     basis_bytes: int
     saved_bytes: int  # for backward, as measured
 
@@ -130,20 +135,37 @@ def count_work(architecture: Architecture, trained: Trained) -> Work:
     )
 
 
+def _orders(L: float, O: int, I: int, r: int, c: int) -> tuple[float, ...]:
+    """Multiplications of `V^T dY^T X U`: neither rotation before the sum over L tokens, V, U, both."""
+    return (
+        L * O * I + O * I * c + O * r * c,
+        L * r * (O + I) + r * I * c,
+        L * c * (I + O) + O * r * c,
+        L * (O * r + I * c + r * c),
+    )
+
+
+def _through_v(T: float, O: int, r: int, c: int) -> float:
+    """Of T tokens' way between `x U_c` and y, by S and V, in the cheaper order."""
+    return min(T * r * (O + c), O * c * (T + r))
+
+
 def _mlp(linear: Linear, trained: Trained, kept: float) -> float:
     """Operations of an MLP linear beyond its forward and its input's gradient."""
     O, I, T, L = linear.O, linear.I, linear.T, linear.L
     row = trained.row
     if row.method == "lora":
         return (4 * L + 2 * T) * trained.rank * (O + I)
+    r, c = trained.corners.get((O, I), (O, I))
     if row.support in ("fixed", "block"):
-        corner = trained.corners[O, I]
-        r, c = corner.V.shape[1], corner.U.shape[1]
-        return 2 * (T * I * c + L * O * c + r * O * c + O * c * (r + I))
+        return 2 * (T * I * c + _through_v(L, O, r, c) + O * c * (r + I))
+    if row.form == "corner":
+        again = min(L * r * c, O * r * c + L * O * c) + L * c * I  # the input's gradient beside W
+        return 2 * (T * I * c + _through_v(T, O, r, c) + _through_v(L, O, r, c) + again)
     if row.form in ORIGINAL_SPACE:
-        rows = math.inf if row.form == "deferred" else L  # it projects after the sum over them
-        project = min(rows, I) * O**2 + min(rows, O) * I**2 + L * O * I
-        apply = kept * max(O, I) + O * I * min(O, I)
+        orders = _orders(L, O, I, r, c)
+        project = orders[0] if row.form == "deferred" else min(orders)
+        apply = min(kept * O + O * c * I, kept * I + O * r * I)
         again = L * O * I if row.form == "lean" and O > I else 0
         return 2 * (project + apply + again)
     factors = 2 * (T + L) * (O**2 + I**2) if row.form else 0

@@ -12,7 +12,7 @@ from ..store.basis_file import load_basis
 from ..training.recipe import GLUE
 from .batches import load_batches, tokens_of
 from .build import build_model
-from .floors import Trained, count_work, read_architecture
+from .floors import Ranks, Trained, count_work, read_architecture
 from .jobs import Measured, MeasureJob
 from .memory import forget_resident_peak, measure_memory, resident_bytes
 from .schema import Memory, Work
@@ -39,6 +39,7 @@ def measure(job: MeasureJob) -> Measured:
     )
     basis = None if job.basis is None else load_basis(Path(job.basis))
     method = get_method(job.row.method)(loaded.model, loaded.head, settings, basis)
+    ranks = {} if basis is None else {kind.shape: kind.rank for kind in basis.kinds.values()}
     del basis  # on a CPU the method holds what it needs of it
     optimizer = method.optimizer(GLUE.learning_rate)
     step = TrainingStep(loaded.model, optimizer, subject.device, subject.precision)
@@ -54,7 +55,7 @@ def measure(job: MeasureJob) -> Measured:
     resident = None if peak is None or at_start is None else peak - at_start
     largest = max(timed, key=lambda batch: batch["input_ids"].numel())
     memory = measure_memory(step, largest, resident)
-    trained = _trained(job, method, memory)
+    trained = _trained(job, method, ranks, memory)
     works = [count_work(architecture, trained) for architecture in met]
     operations = () if job.trace is None else trace_step(step, largest, Path(job.trace))
     return Measured(
@@ -70,7 +71,7 @@ def measure(job: MeasureJob) -> Measured:
     )
 
 
-def _trained(job: MeasureJob, method: Method, memory: Memory) -> Trained:
+def _trained(job: MeasureJob, method: Method, ranks: Ranks, memory: Memory) -> Trained:
     masked_of = {"meprop": True, "sparsegrad": job.row.support not in ("fixed", "block")}
     masked = masked_of.get(job.row.method, False)
     adapted = set(method.adapted)
@@ -82,8 +83,9 @@ def _trained(job: MeasureJob, method: Method, memory: Memory) -> Trained:
         masked=sum(p.numel() for p in adapted) if masked else 0,
         kept=method.moved_at_a_step() if masked else 0,
         rank=job.rank or 0,
-        corners={
-            (corner.V.shape[0], corner.U.shape[0]): corner
+        corners=ranks
+        | {
+            (corner.V.shape[0], corner.U.shape[0]): corner.shape
             for corner in method.model.modules()
             if isinstance(corner, Corner)
         },

@@ -146,7 +146,12 @@ def _calibrate(config: BenchConfig, setup: Setup, basis: Path, tell: Tell) -> Fa
     if not any(_needs_basis(row) for row in config.rows):
         return None
     job = CalibrateJob(
-        setup=setup, by="sums", steps=config.calibration_steps, probe_steps=PROBE_STEPS, basis=str(basis)
+        setup=setup,
+        by="sums",
+        steps=config.calibration_steps,
+        probe_steps=PROBE_STEPS,
+        basis_rank=config.basis_rank,
+        basis=str(basis),
     )
     answer = ask(job, Calibrated)
     tell(f"calibration: {_words(answer)}")

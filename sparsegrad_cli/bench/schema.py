@@ -80,6 +80,7 @@ class BenchConfig(Subject):
     density: float | None
     kept: int | None
     rank: int | None
+    basis_rank: int | None = None
     calibration_steps: int
     rounds: int
     steps: int  # timed, in each round

@@ -105,8 +105,11 @@ def check_precision(precision: Precision | None) -> None:
         raise InputError("--precision bf16-weights is for chat tasks; bench times classifiers: take bf16")
 
 
-def find(choices: SubjectChoices) -> Found:
+def find(choices: SubjectChoices, from_shapes: bool = False) -> Found:
     """Finds model and data, and checks them against each other.
+
+    Args:
+        from_shapes: a model's directory without weights will do: nothing of it is to be measured.
 
     Raises:
         InputError: anything that is wrong with them.
@@ -117,7 +120,10 @@ def find(choices: SubjectChoices) -> Found:
     length = choices.length or GLUE.length
     data = load_data(find_task(choices.task), choices.data) if choices.task is not None else None
     random = choices.init == "random"
-    checkpoint = find_architecture(choices.model) if random else find_checkpoint(choices.model)
+    if random:
+        checkpoint = find_architecture(choices.model)
+    else:
+        checkpoint = find_checkpoint(choices.model, needs_weights=not from_shapes)
     if data and not checkpoint.location:  # texts need the tokenizer
         checkpoint = find_checkpoint(choices.model)
     config = architecture(checkpoint)

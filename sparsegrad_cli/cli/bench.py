@@ -58,6 +58,15 @@ def measure(
     density: opt.Density = None,
     kept: opt.Kept = None,
     rank: opt.Rank = None,
+    basis_rank: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="sparsegrad: leading directions of the basis a side; adds the form corner. Default: all.",
+            show_default=False,
+            rich_help_panel=opt.METHOD,
+        ),
+    ] = None,
     calibration_steps: Annotated[
         int,
         typer.Option(min=1, help="sparsegrad: batches that make the basis.", rich_help_panel=opt.METHOD),
@@ -115,6 +124,7 @@ def measure(
         density=density,
         kept=kept,
         rank=rank,
+        basis_rank=basis_rank,
         calibration_steps=calibration_steps,
         rounds=rounds,
         steps=steps,

@@ -9,7 +9,8 @@ merge(model)                                            # a plain model again
 
 from .basis import Basis, BasisMismatchError, EnergyKept, KindBasis
 from .blocks import choose_blocks
-from .confined import ConfinedLinear, Corner
+from .confined import ConfinedLinear
+from .corner import Corner, confined_corner
 from .hosvd import Calibration, Concentration, calibrate, energy_in_top
 from .linear import SparseGradLinear, sparse_by_dense
 from .linears import FAMILIES, MLPLinear, UnsupportedModelError, find_mlp_linears
@@ -21,10 +22,13 @@ from .sparsegrad import (
     IN_BACKWARD,
     SUPPORTS,
     Form,
+    MaskedLayer,
     Support,
     apply_confined,
     apply_meprop,
     apply_sparsegrad,
+    chosen_from,
+    masked_layers,
     merge,
     sparse_adamw,
 )
@@ -45,6 +49,7 @@ __all__ = [
     "Form",
     "KindBasis",
     "MLPLinear",
+    "MaskedLayer",
     "Rotation",
     "SparseAdamW",
     "SparseGradLinear",
@@ -56,10 +61,13 @@ __all__ = [
     "apply_sparsegrad",
     "calibrate",
     "choose_blocks",
+    "chosen_from",
+    "confined_corner",
     "energy_in_top",
     "find_mlp_linears",
     "kept_entries",
     "leading_block",
+    "masked_layers",
     "merge",
     "sparse_adamw",
     "sparse_by_dense",

@@ -82,6 +82,11 @@ class Basis:
             )
         return cls(kinds, {"source": "identity"})
 
+    @property
+    def is_truncated(self) -> bool:
+        """Whether directions are left out of any kind."""
+        return any(kind.rank != kind.shape for kind in self.kinds.values())
+
     def check_fits(self, model: nn.Module, blocks: Collection[int] | None = None) -> None:
         """Checks that every MLP linear of `model` has a kind and shape that this basis was made for.
 

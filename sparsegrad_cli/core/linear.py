@@ -64,6 +64,11 @@ class SparseGradLinear(nn.Module):
         self.bias = linear.bias
 
     @property
+    def trained(self) -> nn.Parameter:
+        """What the optimizer moves."""
+        return self.weight
+
+    @property
     def rotates_updates(self) -> bool:
         """Whether an update is found in the basis and applied in the original space."""
         return self.form in ORIGINAL_SPACE

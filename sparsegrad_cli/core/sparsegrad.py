@@ -8,7 +8,8 @@ from typing import Literal, get_args
 from torch import nn
 
 from .basis import Basis
-from .confined import ConfinedLinear, ConfinedSupport, Corner
+from .confined import ConfinedLinear
+from .corner import ConfinedSupport, Corner, confined_corner
 from .linear import GradForm, SparseGradLinear
 from .linears import ACTIVATIONS, MLPLinear, find_mlp_linears, replace_module
 from .optimizer import SparseAdamW
@@ -16,16 +17,17 @@ from .rotation import Rotation
 from .selection import kept_entries
 from .streamed import StreamedLinear
 
-Form = Literal["streamed", "lean", GradForm]
+Form = Literal["streamed", "lean", "corner", GradForm]
 IN_BACKWARD: tuple[Form, ...] = ("streamed", "lean")  # take their step there, before gradients can be summed
-FORMS: tuple[Form, ...] = (*IN_BACKWARD, *get_args(GradForm))
+FORMS: tuple[Form, ...] = (*IN_BACKWARD, "corner", *get_args(GradForm))
 Support = Literal["dynamic", ConfinedSupport]
+MaskedLayer = SparseGradLinear | StreamedLinear | ConfinedLinear
 SUPPORTS: tuple[Support, ...] = ("dynamic", *get_args(ConfinedSupport))
 
 
 def apply_sparsegrad(
     model: nn.Module, basis: Basis, form: Form = "folded", blocks: Collection[int] | None = None
-) -> list[SparseGradLinear] | list[StreamedLinear]:
+) -> list[SparseGradLinear] | list[StreamedLinear] | list[ConfinedLinear]:
     """Replaces every MLP linear of `model`, in place; the model computes what it did.
 
     Args:
@@ -36,6 +38,8 @@ def apply_sparsegrad(
             "deferred": folded, but the optimizer projects: once a step, however many backward passes it sums.
             "streamed": the fast one; one backward is one step, so nothing accumulates (see `streamed`).
             "lean": streamed, and the MLP's hidden layer is made again in backward: lighter, slower.
+            "corner": the weights stay as they are, the sum of all updates in a truncated basis (`r x c`) is
+                the parameter and has a path beside them (see `confined`); goes with any loop.
             "regular", "sparse-by-dense": the paper's, which hold `W~ = V^T W U`.
         blocks: numbers of the blocks to change; None: all.
 
@@ -48,6 +52,9 @@ def apply_sparsegrad(
     basis.check_fits(model, blocks)
     places = find_mlp_linears(model, blocks)
     device = places[0].linear.weight.device
+    if form == "corner":
+        whole = {kind: Corner(b).to(device) for kind, b in basis.kinds.items()}
+        return [_confine(model, place, whole[place.kind], is_dynamic=True) for place in places]
     rotations = {kind: Rotation(b.U.to(device), b.V.to(device)) for kind, b in basis.kinds.items()}
     if form in ("streamed", "lean"):
         return [_stream(model, place, rotations[place.kind], form == "lean") for place in places]
@@ -92,15 +99,16 @@ def apply_confined(
     places = find_mlp_linears(model, blocks)
     device = places[0].linear.weight.device
     corners = {
-        kind: Corner(b, support, kept_entries(b.shape, kept, density, b.rank)).to(device)
+        kind: confined_corner(b, support, kept_entries(b.shape, kept, density, b.rank)).to(device)
         for kind, b in basis.kinds.items()
     }
-    layers = []
-    for place in places:
-        layer = ConfinedLinear(place.linear, corners[place.kind])
-        replace_module(model, place.name, layer)
-        layers.append(layer)
-    return layers
+    return [_confine(model, place, corners[place.kind], is_dynamic=False) for place in places]
+
+
+def _confine(model: nn.Module, place: MLPLinear, corner: Corner, is_dynamic: bool) -> ConfinedLinear:
+    layer = ConfinedLinear(place.linear, corner, is_dynamic)
+    replace_module(model, place.name, layer)
+    return layer
 
 
 def _stream(model: nn.Module, place: MLPLinear, rotation: Rotation | None, recompute: bool) -> StreamedLinear:
@@ -125,11 +133,11 @@ def sparse_adamw(
 ) -> SparseAdamW:
     """The optimizer for a model that `apply_sparsegrad` has changed, or for MeProp on one that it has not.
 
-    The weights of the MLP linears are masked, everything else that takes gradients is trained by AdamW.
+    What stands for the MLP linears' weights is masked, all else that takes gradients is trained by AdamW.
     Streamed layers take their steps from it, each in its backward.
 
     Args:
-        model: with SparseGradLinear or StreamedLinear layers; without any, its plain MLP linears are masked.
+        model: that `apply_sparsegrad` or `apply_meprop` has changed; else its plain MLP linears are masked.
         lr: learning rate.
         density: share of each MLP matrix to train at a step, above 0 and at most 1; or
         kept: number of entries of each.
@@ -137,16 +145,19 @@ def sparse_adamw(
         sparse_lr: learning rate of the masked weights; None: `lr`.
         blocks: numbers of the blocks whose plain MLP linears are masked; None: all.
     """
-    layers = [m for m in model.modules() if isinstance(m, SparseGradLinear | StreamedLinear)]
-    rotations = {layer.weight: layer.rotation for layer in layers if layer.rotates_updates}
+    layers = masked_layers(model)
+    rotated = [layer for layer in layers if not isinstance(layer, ConfinedLinear) and layer.rotates_updates]
+    rotations = {layer.weight: layer.rotation for layer in rotated}
     deferred = [layer.weight for layer in layers if getattr(layer, "form", None) == "deferred"]
-    weights = [layer.weight for layer in layers] or [p.linear.weight for p in find_mlp_linears(model, blocks)]
+    if layers:
+        shapes = {layer.trained: (tuple(layer.weight.shape), chosen_from(layer)) for layer in layers}
+    else:
+        plain = [place.linear.weight for place in find_mlp_linears(model, blocks)]
+        shapes = {weight: (tuple(weight.shape), None) for weight in plain}
     by_kept: dict[int, list[nn.Parameter]] = {}
-    for weight in weights:
-        rank = rotations[weight].rank if weight in rotations else None
-        by_kept.setdefault(kept_entries(tuple(weight.shape), kept, density, rank), []).append(weight)
-    masked = set(weights)
-    rest = [p for p in model.parameters() if p.requires_grad and p not in masked]
+    for masked, (shape, rank) in shapes.items():
+        by_kept.setdefault(kept_entries(shape, kept, density, rank), []).append(masked)
+    rest = [p for p in model.parameters() if p.requires_grad and p not in shapes]
     own = {"lr": lr if sparse_lr is None else sparse_lr, "weight_decay": 0.0}
     groups: list[dict] = [{"params": params, "kept": k, **own} for k, params in by_kept.items()]
     if rest:
@@ -156,6 +167,23 @@ def sparse_adamw(
         if isinstance(layer, StreamedLinear):
             layer.take = optimizer.take
     return optimizer
+
+
+def masked_layers(model: nn.Module) -> list[MaskedLayer]:
+    """The layers of `model` of whose entries an optimizer chooses some at each step."""
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, SparseGradLinear | StreamedLinear)
+        or (isinstance(module, ConfinedLinear) and module.is_dynamic)
+    ]
+
+
+def chosen_from(layer: MaskedLayer) -> tuple[int, int]:
+    """Shape of the gradient of which a masked layer's entries are chosen."""
+    if isinstance(layer, ConfinedLinear):
+        return layer.corner.shape
+    return layer.rotation.rank if layer.rotates_updates else tuple(layer.weight.shape)
 
 
 def merge(model: nn.Module) -> nn.Module:

@@ -66,6 +66,11 @@ class StreamedLinear(nn.Module):
         return y if self.activation is None else self.activation(y)
 
     @property
+    def trained(self) -> nn.Parameter:
+        """What the optimizer moves."""
+        return self.weight
+
+    @property
     def rotates_updates(self) -> bool:
         """Whether an update is found in the basis and applied in the original space."""
         return self.rotation is not None

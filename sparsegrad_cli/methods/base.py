@@ -141,9 +141,8 @@ def masked_adamw(model: nn.Module, learning_rate: float, settings: Settings) -> 
     )
 
 
-def kept_at_a_step(matrices: Collection[nn.Parameter], settings: Settings) -> int:
-    """Number of entries that such a method moves in one step."""
-    shapes = [tuple(p.shape) for p in matrices]
+def kept_at_a_step(shapes: Collection[tuple[int, int]], settings: Settings) -> int:
+    """Number of entries that such a method moves in one step, of matrices of these shapes."""
     return sum(kept_entries(shape, settings.kept, settings.density) for shape in shapes)
 
 

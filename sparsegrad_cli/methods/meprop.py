@@ -34,7 +34,7 @@ class MeProp:
         return masked_adamw(self.model, learning_rate, self.settings)
 
     def moved_at_a_step(self) -> int:
-        return kept_at_a_step(self.adapted, self.settings)
+        return kept_at_a_step([tuple(p.shape) for p in self.adapted], self.settings)
 
     def merge(self) -> nn.Module:
         return merge(self.model)

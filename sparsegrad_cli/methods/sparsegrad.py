@@ -39,8 +39,11 @@ class SparseGrad:
             self.adapted = [layer.values for layer in layers]
         else:
             too_early = settings.accumulates and settings.form in IN_BACKWARD
-            form = "deferred" if too_early else settings.form
-            self.adapted = [layer.weight for layer in apply_sparsegrad(model, basis, form, blocks=blocks)]
+            can_wait = "corner" if basis.is_truncated else "deferred"
+            form = can_wait if too_early else settings.form
+            layers = apply_sparsegrad(model, basis, form, blocks=blocks)
+            self.adapted = [layer.trained for layer in layers]
+        self.shapes = [tuple(layer.weight.shape) for layer in layers]
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
     def optimizer(self, learning_rate: float) -> Optimizer:
@@ -51,7 +54,7 @@ class SparseGrad:
     def moved_at_a_step(self) -> int:
         if self.is_confined:
             return sum(values.numel() for values in self.adapted)
-        return kept_at_a_step(self.adapted, self.settings)
+        return kept_at_a_step(self.shapes, self.settings)
 
     def merge(self) -> nn.Module:
         return merge(self.model)

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 Status = Literal["done", "pruned", "diverged", "out-of-memory", "failed", "interrupted"]
 Protocol = Literal["paper", "heldout"]
 Precision = Literal["fp32", "tf32", "bf16", "bf16-weights"]
-Form = Literal["streamed", "lean", "folded", "deferred", "regular", "sparse-by-dense"]  # as in core
+Form = Literal["streamed", "lean", "corner", "folded", "deferred", "regular", "sparse-by-dense"]  # as in core
 Support = Literal["dynamic", "fixed", "block"]  # as in core
 Schedule = Literal["cosine"]
 ScheduleChoice = Literal["constant", "cosine"]

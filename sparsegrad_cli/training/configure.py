@@ -9,6 +9,7 @@ from pathlib import Path
 from ..methods import get_method
 from ..methods.base import Settings
 from ..paper import same_model
+from ..store.names import Form, Precision
 from ..store.schema import RunConfig
 from ..tasks.chat.task import ChatTask
 from .choices import Choices
@@ -64,7 +65,7 @@ def configure(
         kept=kept if "kept" in used else None,
         density=density if "density" in used else None,
         support=support,
-        form=choices.form or ("deferred" if parts > 1 else "streamed") if support == "dynamic" else None,
+        form=form_of(choices, ground.precision, parts) if support == "dynamic" else None,
         calibration_steps=steps if "calibration_steps" in used else None,
         basis=_sha256(choices.basis) if choices.basis and "basis" in used else None,
         rank=choices.rank or recipe.rank or (LORA_RANK_LARGE if large else LORA_RANK)
@@ -89,6 +90,15 @@ def share_of(choices: Choices, ground: Ground) -> tuple[float | None, int | None
     families = PAPER_KEPT if isinstance(ground.data.task, ChatTask) else {}
     kept = next((kept for family, kept in families.items() if same_model(choices.model, family)), None)
     return (None, kept) if kept else (ground.objective.recipe.density, None)
+
+
+def form_of(choices: Choices, precision: Precision, parts: int) -> Form:
+    """The user's, else the lightest that goes with the parts of a batch and the type of the weights."""
+    if choices.form is not None:
+        return choices.form
+    if choices.basis_rank is not None and (parts > 1 or precision == "bf16-weights"):
+        return "corner"
+    return "deferred" if parts > 1 else "streamed"
 
 
 def parts_of(choices: Choices, recipe: Recipe, batch_size: int) -> int:

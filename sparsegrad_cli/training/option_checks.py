@@ -38,7 +38,12 @@ def check_options(choices: Choices) -> None:
     if choices.form in HOLDS_ROTATED and choices.basis_rank is not None:
         raise InputError(
             f"--form {choices.form} holds the matrices in the basis, so --basis-rank would cut them: take "
-            "--form folded, streamed or deferred"
+            "--form corner, folded, streamed or deferred"
+        )
+    if choices.form == "corner" and choices.basis_rank is None and choices.basis is None:
+        raise InputError(
+            "--form corner trains a corner of the basis beside each matrix, and without --basis-rank that is "
+            "as large as the matrix: give --basis-rank, or take --form streamed or deferred"
         )
     for option in ("calibration_steps", "basis_rank"):
         if choices.basis is not None and getattr(choices, option) is not None:
@@ -72,17 +77,22 @@ def check_form(choices: Choices, parts: int) -> None:
     if choices.form in IN_BACKWARD and parts > 1:
         raise InputError(
             f"--form {choices.form} steps in backward, before the gradients of {parts} parts of a batch are "
-            "summed: take --form deferred, --support fixed or block, or --accumulation-steps 1"
+            "summed: take --form deferred, or corner with --basis-rank, --support fixed or block, or "
+            "--accumulation-steps 1"
         )
 
 
 def check_given_basis(choices: Choices, basis: Basis) -> None:
     """Refuses what the user's own basis is not good for."""
-    truncated = any(kind.rank != kind.shape for kind in basis.kinds.values())
-    if truncated and choices.form in HOLDS_ROTATED:
+    if basis.is_truncated and choices.form in HOLDS_ROTATED:
         raise InputError(
             f"--basis {choices.basis} is truncated, and --form {choices.form} would cut the matrices: take "
-            "--form folded, streamed or deferred"
+            "--form corner, folded, streamed or deferred"
+        )
+    if not basis.is_truncated and choices.form == "corner":
+        raise InputError(
+            f"--basis {choices.basis} is not truncated, so --form corner would train a corner as large as each "
+            "matrix: take --form streamed or deferred, or a basis made with --basis-rank"
         )
     missing = any(kind.energy is None for kind in basis.kinds.values())
     if missing and choices.support in ("fixed", "block"):

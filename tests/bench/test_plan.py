@@ -32,7 +32,7 @@ def names(*given):
 
 
 def test_a_row_for_each_method_and_of_sparsegrad_for_each_form_and_confined_support():
-    forms = [f"sparsegrad {form}" for form in FORMS]
+    forms = [f"sparsegrad {form}" for form in FORMS if form != "corner"]
     confined = ["sparsegrad fixed", "sparsegrad block"]
     assert names((), (), ()) == ["ft", "lora", "meprop", *forms, *confined]
     assert names(["sparsegrad", "lora"], (), ()) == ["lora", *forms, *confined]
@@ -43,7 +43,7 @@ def test_a_row_for_each_method_and_of_sparsegrad_for_each_form_and_confined_supp
     [
         (["folded"], [], ["sparsegrad folded"]),
         ([], ["block"], ["sparsegrad block"]),
-        ([], ["dynamic"], [f"sparsegrad {form}" for form in FORMS]),
+        ([], ["dynamic"], [f"sparsegrad {form}" for form in FORMS if form != "corner"]),
         (["folded"], ["dynamic"], ["sparsegrad folded"]),
         (["regular", "folded"], ["fixed"], ["sparsegrad folded", "sparsegrad regular", "sparsegrad fixed"]),
     ],
@@ -52,9 +52,19 @@ def test_forms_and_supports_name_the_rows(forms, supports, expected):
     assert names(["sparsegrad"], forms, supports) == expected
 
 
+def test_a_truncated_basis_has_the_forms_that_take_it():
+    forms = [f"sparsegrad {form}" for form in ("streamed", "lean", "corner", "folded", "deferred")]
+    assert names(["sparsegrad"], (), ["dynamic"], 4) == forms
+    assert names(["sparsegrad"], ["corner"], (), 4) == ["sparsegrad corner"]
+
+
 @pytest.mark.parametrize(
     ("how", "words"),
     [
+        ({"methods": ["sparsegrad"], "forms": ["corner"]}, "--form corner: give --basis-rank"),
+        ({"forms": ["regular"], "basis_rank": 4}, "--form regular: leave --basis-rank out"),
+        ({"methods": ["ft"], "density": None, "basis_rank": 4}, "--basis-rank is not used"),
+        ({"density": 0.5, "basis_rank": 4}, "truncated to 4 x 4"),
         ({"methods": ["lorra"]}, "did you mean lora"),
         ({"methods": ["sparsegrad"], "forms": ["foldd"]}, "did you mean folded"),
         ({"methods": ["ft"], "forms": ["folded"]}, "--method sparsegrad"),

@@ -11,9 +11,9 @@ from torch import nn
 from sparsegrad_cli.core import (
     Basis,
     ConfinedLinear,
-    Corner,
     apply_confined,
     calibrate,
+    confined_corner,
     find_mlp_linears,
     merge,
 )
@@ -143,7 +143,7 @@ def test_the_backward_needs_no_more_columns_than_it_was_promised():
         wide = replace(
             kind, energy=torch.ones(O, I) * (torch.arange(O)[:, None] == 0)
         )  # one row, all columns
-        corner = Corner(wide, "block", kept=O)
+        corner = confined_corner(wide, "block", kept=O)
         assert corner.U.shape[1] <= 4
         assert corner.kept <= O
 
@@ -180,7 +180,7 @@ def test_a_corner_holds_memory_of_its_own():
     """A tensor from a file may lie at any address, and a product's last bit depends on it."""
     model = tiny_model()
     for basis in basis_with_energy(model).kinds.values():
-        corner = Corner(basis, "fixed", kept=basis.shape[0] * basis.shape[1])
+        corner = confined_corner(basis, "fixed", kept=basis.shape[0] * basis.shape[1])
         assert corner.U.shape == basis.U.shape
         assert corner.U.data_ptr() != basis.U.data_ptr()
         assert corner.V.data_ptr() != basis.V.data_ptr()

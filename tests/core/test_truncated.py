@@ -8,11 +8,11 @@ from torch import nn
 
 from sparsegrad_cli.core import (
     Basis,
-    Corner,
     Rotation,
     apply_confined,
     apply_sparsegrad,
     calibrate,
+    confined_corner,
     find_mlp_linears,
     kept_entries,
     merge,
@@ -23,7 +23,7 @@ from sparsegrad_cli.core import (
 from .models import batches, random_orthogonal, tiny_model
 from .test_optimizer import assert_same_weights, random_basis, train
 
-FORMS = ("streamed", "lean", "folded", "deferred")
+FORMS = ("streamed", "lean", "corner", "folded", "deferred")
 R, C = 5, 6  # directions that are left; the matrices are 20 x 8 and 8 x 20
 
 
@@ -80,7 +80,7 @@ def test_all_forms_that_take_it_train_the_same_and_only_inside_it(kept):
         layers = apply_sparsegrad(model, cut(basis), form)
         optimizer = sparse_adamw(model, lr=1e-2, kept=kept)
         train(model, optimizer, steps=10)
-        assert touched_entries(optimizer, [layers[0].weight]) <= R * C
+        assert touched_entries(optimizer, [layers[0].trained]) <= R * C
         trained.append(merge(model))
     for other in trained[1:]:
         assert_same_weights(other, trained[0], atol=1e-8)
@@ -130,7 +130,7 @@ def test_a_confined_support_trains_inside_it(support):
 def test_a_fixed_support_finds_room_for_all_entries_in_a_low_basis():
     basis = calibrated(4, hidden=8, inner=400)
     for b in basis.kinds.values():
-        assert Corner(b, "fixed", kept=15).kept == 15
+        assert confined_corner(b, "fixed", kept=15).kept == 15
 
 
 def test_it_keeps_the_energy_that_it_says():

@@ -128,7 +128,7 @@ def test_parts_of_a_batch_count_by_their_tokens_not_equally(choices, tmp_path):
 
 
 @pytest.mark.parametrize("cut_at", [("score", 1), ("train", 5)])
-@pytest.mark.parametrize("variant", ["lora", "meprop", "sparsegrad"])
+@pytest.mark.parametrize("variant", ["lora", "meprop", "sparsegrad", "sparsegrad of few directions"])
 def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(variant, cut_at, choices, tmp_path):
     asked = of_method(choices, variant)
     often = {"checkpoint_seconds": 0.0, "keep_model": False}
@@ -249,6 +249,7 @@ def test_the_recipe_is_the_papers_and_every_part_of_it_can_be_changed(model):
         ({"chat_format": "own"}, "--chat-format own: "),
         ({"pad_to_max": True}, "--pad-to-max: "),
         ({"methods": ["sparsegrad"], "form": "streamed"}, "--form streamed steps in backward"),
+        ({"methods": ["sparsegrad"], "form": "corner"}, "--form corner .* give --basis-rank"),
         ({"methods": ["sparsegrad"], "basis_rank": 4, "kept": 17}, "--basis-rank 4: "),
         (
             {"methods": ["sparsegrad"], "basis_rank": 4, "form": "regular", "accumulation_steps": 1},
@@ -259,6 +260,37 @@ def test_the_recipe_is_the_papers_and_every_part_of_it_can_be_changed(model):
 def test_what_does_not_fit_is_refused_before_anything_is_made(change, message, choices):
     with pytest.raises(InputError, match=message):
         plan(dataclasses.replace(choices, **change))
+
+
+@pytest.mark.parametrize(
+    ("how", "form"),
+    [
+        ({}, "deferred"),
+        ({"accumulation_steps": 1}, "streamed"),
+        ({"basis_rank": 16}, "corner"),
+        ({"basis_rank": 16, "accumulation_steps": 1}, "streamed"),
+        ({"basis_rank": 16, "accumulation_steps": 1, "precision": "bf16-weights"}, "corner"),
+        ({"basis_rank": 16, "form": "deferred"}, "deferred"),
+    ],
+)
+def test_the_form_is_the_lightest_that_goes_with_parts_and_weights(how, form, choices):
+    asked = dataclasses.replace(choices, methods=["sparsegrad"], density=0.02, batch_size=8, **how)
+    (config,) = plan(asked).configs
+    assert config.form == form
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16-weights"])
+def test_few_directions_train_the_same_beside_the_weights_as_in_them(precision, choices, tmp_path):
+    scores = []
+    for form in ("corner", "deferred"):
+        asked = of_method(choices, "sparsegrad of few directions", form=form, precision=precision)
+        result = run(make_cell(tmp_path / form, RecordingWatch(), asked, keep_model=False))
+        assert result.status == "done", result.error
+        scores.append(result)
+    corner, deferred = scores
+    assert corner.score == pytest.approx(deferred.score, rel=1e-4 if precision == "fp32" else 5e-3)
+    assert corner.parameters.trainable == deferred.parameters.trainable
+    assert corner.parameters.total == deferred.parameters.total
 
 
 @pytest.mark.parametrize(

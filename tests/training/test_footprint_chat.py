@@ -41,6 +41,7 @@ VARIANTS: dict[str, dict] = {
     "meprop": {"method": "meprop", "density": 0.02},
     "deferred": {**DYNAMIC, "form": "deferred"},
     "truncated": {**DYNAMIC, "form": "deferred", "basis_rank": 24},
+    "corner": {**DYNAMIC, "form": "corner", "basis_rank": 24},
     "block": {"method": "sparsegrad", "density": 0.02, "support": "block"},
 }
 IN_BACKWARD = {"meprop": VARIANTS["meprop"], "streamed": {**DYNAMIC, "form": "streamed"}}
@@ -138,6 +139,20 @@ def test_a_truncated_basis_is_smaller_and_so_are_its_moments():
     assert whole.basis == 4 * 2 * (HIDDEN**2 + INNER**2)
     assert truncated.basis == 4 * 2 * 24 * (HIDDEN + INNER)
     assert truncated.moments == CHOSEN * 2 * 24**2 * (2 * 4 + 4 / 8)
+
+
+def test_a_corner_leaves_the_weights_in_half_precision_and_has_gradients_of_its_own_size():
+    deferred, corner = (
+        costs(on_meta(), OASST, config_of(VARIANTS[name], precision="bf16-weights")).footprint()
+        for name in ("truncated", "corner")
+    )
+    adapted = CHOSEN * 2
+    assert deferred.gradients == pytest.approx(4 * adapted * HIDDEN * INNER, rel=0.01)
+    assert corner.gradients == pytest.approx(4 * adapted * 24**2, rel=0.01)
+    assert deferred.weights - corner.weights == 2 * adapted * HIDDEN * INNER - 4 * adapted * 24**2
+    assert corner.basis == deferred.basis
+    assert corner.moments == deferred.moments
+    assert corner.peak < deferred.peak
 
 
 def test_tied_embeddings_count_once():

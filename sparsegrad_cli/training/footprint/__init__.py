@@ -1,6 +1,7 @@
 """What a run will hold and compute, from shapes alone: neither weights nor data are needed.
 
     weights      parameters and buffers, without the basis
+    changing     those of them that training changes: a checkpoint holds them, and the moments
     basis        U and V, and what else of the basis the method keeps by it
     moments      of AdamW, and of the entries that a masked Adam has ever chosen
     gradients    all `.grad` at the end of backward
@@ -28,22 +29,24 @@ from ...core import (
     Basis,
     Corner,
     KindBasis,
+    MaskedLayer,
     Rotation,
-    SparseGradLinear,
     StreamedLinear,
+    chosen_from,
     find_mlp_linears,
     kept_entries,
+    masked_layers,
 )
 from ...methods import get_method
 from ...methods.base import chosen_blocks
 from ...models.pretrained import remake_activations
 from ...store.schema import Record, RunConfig
 from ..configure import settings_of
+from ..light_checkpoint import changing
 from ..objectives import Objective
 from .moment_growth import MomentGrowth, moment_growth
 from .rehearsal import Phase, Rehearsal, rehearse
 
-MaskedLayer = SparseGradLinear | StreamedLinear
 Update = Callable[[nn.Parameter, Tensor], None]
 
 
@@ -51,6 +54,7 @@ class Footprint(Record):
     """Bytes; see the module's head."""
 
     weights: int
+    changing: int
     basis: int
     moments: int
     gradients: int
@@ -64,6 +68,7 @@ class Costs:
     """Of one optimizer step on full batches."""
 
     weights: int
+    changing: int
     basis: int
     moments: MomentGrowth
     rehearsal: Rehearsal
@@ -74,6 +79,7 @@ class Costs:
         phase = max(found.peaks, key=lambda name: found.peaks[name])
         return Footprint(
             weights=self.weights,
+            changing=self.changing,
             basis=self.basis,
             moments=moments,
             gradients=found.gradients,
@@ -112,7 +118,7 @@ def costs(
     with torch.device("meta"):
         method = method_class(model, head, settings_of(config, parts), basis)
     masked = _masked(model, config)
-    entries = {layer.weight: _entries(layer) for layer in masked}
+    entries = {_trained(layer): _entries(layer) for layer in masked}
     moments = moment_growth(model, entries, method.moved_at_a_step() if masked else 0, config.method)
     of_basis = _bytes(b for m in model.modules() if isinstance(m, Rotation | Corner) for b in m.buffers())
     weights = _bytes([*model.parameters(), *model.buffers()]) - of_basis
@@ -123,12 +129,12 @@ def costs(
 
     def optimize() -> None:
         for layer, update in updates.items():
-            update(layer.weight, layer.weight.grad)
+            update(_trained(layer), _trained(layer).grad)
 
     batch = objective.shapes(model, config.batch_size // parts, tokens or config.length)
     autocast = config.precision in ("bf16", "bf16-weights")
     found = rehearse(model, batch, config.device, autocast, parts, optimize)
-    return Costs(weights, of_basis, moments, found)
+    return Costs(weights, _bytes(changing(model).values()), of_basis, moments, found)
 
 
 def _prepare(model: PreTrainedModel, config: RunConfig) -> None:
@@ -146,22 +152,22 @@ def _masked(model: nn.Module, config: RunConfig) -> list[MaskedLayer | nn.Linear
     chooses = "kept" in get_method(config.method).options and config.support in (None, "dynamic")
     if not chooses:
         return []
-    layers = [layer for layer in model.modules() if isinstance(layer, MaskedLayer)]
-    return layers or [place.linear for place in find_mlp_linears(model, chosen_blocks(model, config.blocks))]
+    blocks = chosen_blocks(model, config.blocks)
+    return masked_layers(model) or [place.linear for place in find_mlp_linears(model, blocks)]
+
+
+def _trained(layer: MaskedLayer | nn.Linear) -> nn.Parameter:
+    return layer.weight if isinstance(layer, nn.Linear) else layer.trained
 
 
 def _entries(layer: MaskedLayer | nn.Linear) -> int:
     """Of the gradient that is chosen from."""
-    return math.prod(layer.rotation.rank) if _rotates(layer) else layer.weight.numel()
-
-
-def _rotates(layer: MaskedLayer | nn.Linear) -> bool:
-    return isinstance(layer, MaskedLayer) and layer.rotates_updates
+    return layer.weight.numel() if isinstance(layer, nn.Linear) else math.prod(chosen_from(layer))
 
 
 def _masked_update(layer: MaskedLayer | nn.Linear, config: RunConfig) -> Update:
     """What a masked Adam does to a matrix, without the moments: which of them it holds hangs on numbers."""
-    rotation = layer.rotation if _rotates(layer) else None
+    rotation = layer.rotation if getattr(layer, "rotates_updates", False) else None
     form = getattr(layer, "form", None)
     kept = kept_entries(tuple(layer.weight.shape), config.kept, config.density)
 
