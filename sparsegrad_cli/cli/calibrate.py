@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import options as opt
+from .groups import OptionGroup, filled, takes_groups
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,25 +16,34 @@ if TYPE_CHECKING:
     from ..core import Basis
 
 
+@dataclass(frozen=True)
+class CalibrationOptions(OptionGroup):
+    """What a basis is found from."""
+
+    batch_size: opt.BatchSize = None
+    accumulation_steps: opt.AccumulationSteps = None
+    length: opt.Length = None
+    pad_to_max: opt.PadToMax = False
+    precision: opt.PrecisionOption = None
+    gradient_checkpointing: opt.GradientCheckpointing = False
+    max_train_examples: opt.MaxTrainExamples = None
+    languages: opt.Languages = field(default_factory=lambda: ["en"])
+    loss_on: opt.LossOnOption = None
+    chat_format: opt.ChatFormatOption = None
+    blocks: opt.Blocks = None
+    calibration_steps: opt.CalibrationSteps = None
+    basis_rank: opt.BasisRank = None
+
+
+@takes_groups
 def calibrate(
+    *,
     task: opt.Task,
     model: opt.Model = "demo",
     data: opt.Data = "hub",
     seed: opt.Seeds = [0],  # noqa: B006
     device: opt.DeviceOption = opt.Device.auto,
-    batch_size: opt.BatchSize = None,
-    accumulation_steps: opt.AccumulationSteps = None,
-    length: opt.Length = None,
-    pad_to_max: opt.PadToMax = False,
-    precision: opt.PrecisionOption = None,
-    gradient_checkpointing: opt.GradientCheckpointing = False,
-    max_train_examples: opt.MaxTrainExamples = None,
-    language: opt.Languages = ["en"],  # noqa: B006
-    loss_on: opt.LossOnOption = None,
-    chat_format: opt.ChatFormatOption = None,
-    blocks: opt.Blocks = None,
-    calibration_steps: opt.CalibrationSteps = None,
-    basis_rank: opt.BasisRank = None,
+    calibration: CalibrationOptions,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
@@ -55,29 +66,10 @@ def calibrate(
     from .progress import RunWatch
 
     quiet_libraries(downloads=not (quiet or as_json))
-    planned = plan(
-        Choices(
-            model=model,
-            task=task,
-            data=data,
-            methods=["sparsegrad"],
-            seeds=seed,
-            device=device.value,
-            batch_size=batch_size,
-            accumulation_steps=accumulation_steps,
-            precision=precision.value if precision else None,
-            gradient_checkpointing=gradient_checkpointing,
-            languages=tuple(language),
-            loss_on=loss_on.value if loss_on else None,
-            chat_format=chat_format.value if chat_format else None,
-            blocks=blocks,
-            basis_rank=basis_rank,
-            length=length,
-            pad_to_max=pad_to_max,
-            max_train_examples=max_train_examples,
-            calibration_steps=calibration_steps,
-        )
+    choices = Choices(
+        model=model, task=task, data=data, methods=["sparsegrad"], seeds=seed, device=device.value
     )
+    planned = plan(filled(choices, calibration))
     tell_left_out(planned.data, quiet)
     if not dry_run:
         fetch_weights(planned.checkpoint)

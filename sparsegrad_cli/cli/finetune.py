@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options as opt
+from .groups import filled, takes_groups
+from .training_options import StepOptions, TrainingOptions
 
 if TYPE_CHECKING:
     from ..grid.estimate import Estimate
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from ..training.plan import Plan
 
 
+@takes_groups
 def finetune(
+    *,
     task: opt.Task,
     method: opt.Methods,
     model: opt.Model = "demo",
@@ -26,35 +30,9 @@ def finetune(
     seed: opt.Seeds = [0],  # noqa: B006
     protocol: opt.ProtocolOption = opt.Protocol.paper,
     device: opt.DeviceOption = opt.Device.auto,
-    learning_rate: opt.LearningRate = None,
-    sparse_learning_rate: opt.SparseLearningRate = None,
-    batch_size: opt.BatchSize = None,
-    accumulation_steps: opt.AccumulationSteps = None,
+    step: StepOptions,
     accumulate_on_oom: opt.AccumulateOnOom = False,
-    epochs: opt.Epochs = None,
-    max_steps: opt.MaxSteps = None,
-    max_train_examples: opt.MaxTrainExamples = None,
-    patience: opt.Patience = None,
-    eval_steps: opt.EvalSteps = None,
-    length: opt.Length = None,
-    pad_to_max: opt.PadToMax = False,
-    precision: opt.PrecisionOption = None,
-    schedule: opt.ScheduleOption = None,
-    warmup_steps: opt.WarmupSteps = None,
-    gradient_checkpointing: opt.GradientCheckpointing = False,
-    freeze_rest: opt.FreezeRest = None,
-    language: opt.Languages = ["en"],  # noqa: B006
-    loss_on: opt.LossOnOption = None,
-    chat_format: opt.ChatFormatOption = None,
-    blocks: opt.Blocks = None,
-    density: opt.Density = None,
-    kept: opt.Kept = None,
-    rank: opt.Rank = None,
-    support: opt.SupportOption = None,
-    form: opt.FormOption = None,
-    calibration_steps: opt.CalibrationSteps = None,
-    basis: opt.BasisOption = None,
-    basis_rank: opt.BasisRank = None,
+    training: TrainingOptions,
     params: opt.ParamsOption = None,
     output: opt.Output = Path("results"),
     checkpoint_minutes: opt.CheckpointMinutes = 10.0,
@@ -85,36 +63,8 @@ def finetune(
         seeds=seed,
         protocol=protocol.value,
         device=device.value,
-        precision=precision.value if precision else None,
-        learning_rate=learning_rate,
-        sparse_learning_rate=sparse_learning_rate,
-        batch_size=batch_size,
-        accumulation_steps=accumulation_steps,
-        epochs=epochs,
-        max_steps=max_steps,
-        max_train_examples=max_train_examples,
-        patience=patience,
-        eval_steps=eval_steps,
-        length=length,
-        pad_to_max=pad_to_max,
-        freeze_rest=freeze_rest,
-        blocks=blocks,
-        schedule=schedule.value if schedule else None,
-        warmup_steps=warmup_steps,
-        gradient_checkpointing=gradient_checkpointing,
-        languages=tuple(language),
-        loss_on=loss_on.value if loss_on else None,
-        chat_format=chat_format.value if chat_format else None,
-        density=density,
-        kept=kept,
-        support=support.value if support else None,
-        form=form.value if form else None,
-        calibration_steps=calibration_steps,
-        basis=basis,
-        basis_rank=basis_rank,
-        rank=rank,
     )
-    plans = _plans(choices, params, from_shapes=dry_run)
+    plans = _plans(filled(choices, step, training), params, from_shapes=dry_run)
     tell_left_out(plans[0].data, quiet)
     test = _test_splits(plans, output) if predict_test else None
     if dry_run:

@@ -8,27 +8,14 @@ from typing import Annotated
 
 import typer
 
-from ..store.names import (
-    CHAT_FORMATS,
-    FORMS,
-    LOSS_ON,
-    PRECISIONS,
-    PROTOCOLS,
-    PRUNERS,
-    SCHEDULES,
-    SELECT_ON,
-    SUPPORTS,
-)
+from ..store.names import CHAT_FORMATS, LOSS_ON, PRECISIONS, PROTOCOLS, PRUNERS, SELECT_ON
 
 WHAT, RECIPE, METHOD, OUTPUT = "What to run", "Training", "The method", "Output"
 CHAT = "Chat tasks"
 
 Protocol = StrEnum("Protocol", {name: name for name in PROTOCOLS})
 Precision = StrEnum("Precision", {name: name for name in PRECISIONS})
-Form = StrEnum("Form", {name: name for name in FORMS})
-Support = StrEnum("Support", {name: name for name in SUPPORTS})
 SelectOn = StrEnum("SelectOn", {name: name for name in SELECT_ON})
-Schedule = StrEnum("Schedule", {name: name for name in SCHEDULES})
 LossOn = StrEnum("LossOn", {name: name for name in LOSS_ON})
 ChatFormat = StrEnum("ChatFormat", {name: name for name in CHAT_FORMATS})
 Pruner = StrEnum("Pruner", {name: name for name in PRUNERS})
@@ -70,19 +57,6 @@ ProtocolOption = Annotated[
 ]
 DeviceOption = Annotated[Device, typer.Option(help="Where to train.", rich_help_panel=WHAT)]
 
-LearningRate = Annotated[
-    float | None,
-    typer.Option(
-        help="Default: the paper's for model and task, else 5e-5 (oasst1: 9e-4).", rich_help_panel=RECIPE
-    ),
-]
-SparseLearningRate = Annotated[
-    float | None,
-    typer.Option(
-        help="meprop, sparsegrad: of the chosen entries alone. Default: --learning-rate.",
-        rich_help_panel=METHOD,
-    ),
-]
 ParamsOption = Annotated[
     Path | None,
     typer.Option(
@@ -111,33 +85,9 @@ AccumulateOnOom = Annotated[
         rich_help_panel=RECIPE,
     ),
 ]
-Epochs = Annotated[
-    float | None,
-    typer.Option(
-        help="Passes over the training split, at most. Default: 20 (oasst1: 1).", rich_help_panel=RECIPE
-    ),
-]
-MaxSteps = Annotated[
-    int | None,
-    typer.Option(min=1, help="Optimizer steps, in place of --epochs.", rich_help_panel=RECIPE),
-]
 MaxTrainExamples = Annotated[
     int | None,
     typer.Option(min=1, help="Train on so many examples, a fixed random choice.", rich_help_panel=RECIPE),
-]
-Patience = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        help="Stop after so many evaluations without improvement; 0: never. Default: 5 (oasst1: 0).",
-        rich_help_panel=RECIPE,
-    ),
-]
-EvalSteps = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Steps between evaluations. Default: one epoch (oasst1: 75).", rich_help_panel=RECIPE
-    ),
 ]
 Length = Annotated[
     int | None,
@@ -171,18 +121,6 @@ Blocks = Annotated[
         help="Whose MLP matrices a method is put on: all, every:3 (0, 3, 6, ...), or numbers such as 0-3,8. "
         "Default: all (oasst1: every:3).",
         rich_help_panel=METHOD,
-    ),
-]
-ScheduleOption = Annotated[
-    Schedule | None,
-    typer.Option(help="Of the learning rate. Default: constant (oasst1: cosine).", rich_help_panel=RECIPE),
-]
-WarmupSteps = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        help="Steps in which the learning rate rises, at most a third of all. Default: 0 (oasst1: 50).",
-        rich_help_panel=RECIPE,
     ),
 ]
 GradientCheckpointing = Annotated[
@@ -231,27 +169,9 @@ Rank = Annotated[
         min=1, help="lora: 7 by default, 10 from hidden size 1024 (oasst1: 32).", rich_help_panel=METHOD
     ),
 ]
-SupportOption = Annotated[
-    Support | None,
-    typer.Option(
-        help="sparsegrad: entries chosen at each step (dynamic, default) or once, by the calibration.",
-        rich_help_panel=METHOD,
-    ),
-]
-FormOption = Annotated[
-    Form | None,
-    typer.Option(
-        help="sparsegrad: streamed (default), or one that trains the same; lean takes least memory.",
-        rich_help_panel=METHOD,
-    ),
-]
 CalibrationSteps = Annotated[
     int | None,
     typer.Option(min=1, help="sparsegrad: batches that make the basis. Default: 30.", rich_help_panel=METHOD),
-]
-BasisOption = Annotated[
-    Path | None,
-    typer.Option(help="sparsegrad: a file of sparsegrad calibrate.", rich_help_panel=METHOD),
 ]
 BasisRank = Annotated[
     int | None,

@@ -8,12 +8,16 @@ import typer
 
 from . import options as opt
 from . import sweep_options as own
+from .groups import filled, takes_groups
+from .training_options import TrainingOptions
 
 sweep = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 
 
 @sweep.callback()
+@takes_groups
 def search(
+    *,
     context: typer.Context,
     model: opt.Model = "demo",
     task: own.Tasks = None,
@@ -32,34 +36,8 @@ def search(
     storage: own.Storage = None,
     workers: own.Workers = 1,
     resume: own.Resume = False,
-    learning_rate: own.LearningRate = None,
-    sparse_learning_rate: opt.SparseLearningRate = None,
-    batch_size: own.BatchSize = None,
-    accumulation_steps: opt.AccumulationSteps = None,
-    epochs: opt.Epochs = None,
-    max_steps: opt.MaxSteps = None,
-    max_train_examples: opt.MaxTrainExamples = None,
-    patience: opt.Patience = None,
-    eval_steps: opt.EvalSteps = None,
-    length: opt.Length = None,
-    pad_to_max: opt.PadToMax = False,
-    precision: opt.PrecisionOption = None,
-    schedule: opt.ScheduleOption = None,
-    warmup_steps: opt.WarmupSteps = None,
-    gradient_checkpointing: opt.GradientCheckpointing = False,
-    freeze_rest: opt.FreezeRest = None,
-    language: opt.Languages = ["en"],  # noqa: B006
-    loss_on: opt.LossOnOption = None,
-    chat_format: opt.ChatFormatOption = None,
-    blocks: opt.Blocks = None,
-    density: opt.Density = None,
-    kept: opt.Kept = None,
-    rank: opt.Rank = None,
-    support: opt.SupportOption = None,
-    form: opt.FormOption = None,
-    calibration_steps: opt.CalibrationSteps = None,
-    basis: opt.BasisOption = None,
-    basis_rank: opt.BasisRank = None,
+    step: own.SearchedStep,
+    training: TrainingOptions,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
@@ -99,35 +77,8 @@ def search(
             seeds=[seed],
             protocol=protocol.value,
             device=device.value,
-            precision=precision.value if precision else None,
-            learning_rate=learning_rate,
-            sparse_learning_rate=sparse_learning_rate,
-            batch_size=batch_size,
-            accumulation_steps=accumulation_steps,
-            epochs=epochs,
-            max_steps=max_steps,
-            max_train_examples=max_train_examples,
-            patience=patience,
-            eval_steps=eval_steps,
-            length=length,
-            pad_to_max=pad_to_max,
-            freeze_rest=freeze_rest,
-            blocks=blocks,
-            schedule=schedule.value if schedule else None,
-            warmup_steps=warmup_steps,
-            gradient_checkpointing=gradient_checkpointing,
-            languages=tuple(language),
-            loss_on=loss_on.value if loss_on else None,
-            chat_format=chat_format.value if chat_format else None,
-            density=density,
-            kept=kept,
-            support=support.value if support else None,
-            form=form.value if form else None,
-            calibration_steps=calibration_steps,
-            basis=basis,
-            basis_rank=basis_rank,
-            rank=rank,
         )
+        choices = filled(choices, step, training)
         configs = plan_studies(choices, tasks, select_on.value, pruner.value, space)
     if dry_run:
         common.show_plan(configs, common.open_known(storage, output), trials, as_json)

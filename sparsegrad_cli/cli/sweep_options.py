@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from . import options as opt
+from .training_options import StepOptions
 
 SEARCH, MACHINE = "The search", "Machines"
 DEFAULT_TRIALS = 20
@@ -105,13 +107,18 @@ Resume = Annotated[
     ),
 ]
 
-LearningRate = Annotated[
-    float | None,
-    typer.Option(help="A fixed one. Default: searched.", show_default=False, rich_help_panel=opt.RECIPE),
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="A fixed one. Default: searched.", show_default=False, rich_help_panel=opt.RECIPE
-    ),
-]
+
+@dataclass(frozen=True)
+class SearchedStep(StepOptions):
+    """Of an optimizer step, `sweep` finds what is not given."""
+
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="A fixed one. Default: searched.", show_default=False, rich_help_panel=opt.RECIPE),
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="A fixed one. Default: searched.", show_default=False, rich_help_panel=opt.RECIPE
+        ),
+    ] = None
