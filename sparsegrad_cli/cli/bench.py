@@ -131,7 +131,7 @@ def measure(
         burn_in=burn_in,
     )
     common.quiet(quiet or as_json)
-    config, found = plan(choices)
+    config, found = plan(choices, from_shapes=dry_run)
     if dry_run:
         print(config.model_dump_json(indent=2) if as_json else "\n".join(row.name for row in config.rows))
         return 0

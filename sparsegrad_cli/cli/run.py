@@ -134,7 +134,7 @@ def run(
         },
     )
     wanted = Wanted(*(tuple(names or ()) for names in (model, task, method, seed)))
-    cells = plan_cells(read, wanted, data, device.value if device else None)
+    cells = plan_cells(read, wanted, data, device.value if device else None, from_shapes=dry_run)
     crew = common.Crew.choose(read, engine.value, workers, per_gpu, address, cells)
     stand = standings(cells, output)
     due = [standing.cell for standing in stand if standing.is_due([name.value for name in retry or ()])]

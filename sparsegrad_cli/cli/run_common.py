@@ -13,7 +13,8 @@ from rich.console import Console
 
 from ..errors import InputError, WorkError
 from ..grid.engine import Engine
-from ..grid.estimate import Estimate, estimate
+from ..grid.estimate import Estimate, Planned, estimate
+from ..grid.estimate.memory import memory_lines
 from ..grid.estimate.words import estimate_words
 from ..grid.kinds import GridCell, Outcome, get_kind
 from ..grid.kinds.base import DONE, Estimable
@@ -23,6 +24,7 @@ from ..grid.plan import Standing
 from ..grid.read import ReadExperiment
 from ..grid.run import Board, run_grid
 from ..grid.work import Job
+from ..models.checkpoint import lacks_weights
 from ..processes import threads_of
 from ..report import build_report
 from ..store.redact import redact
@@ -99,7 +101,9 @@ def show_plan(
     as_json: bool,
 ) -> None:
     """Prints the cells and how they stand, what is to be done, and what that takes."""
-    estimated = _estimate(read, due, crew, results, keep_model)
+    kind = get_kind(read.experiment.kind)
+    planned = [kind.planned(cell) for cell in due] if isinstance(kind, Estimable) else None
+    estimated = None if planned is None else _estimate(planned, crew, results, keep_model)
     if as_json:
         cells = [cell_document(standing) for standing in stand]
         told = estimated.model_dump(mode="json") if estimated else None
@@ -119,20 +123,18 @@ def show_plan(
     counts = Counter(standing.status for standing in stand)
     told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     print(f"{len(stand)} cells: {told}; {len(due)} to be done now, {crew.workers} at a time on {crew.device}")
-    if estimated and due:
+    for model in dict.fromkeys(standing.cell.model for standing in stand):
+        if lacks_weights(model):
+            print(f"no weights are there of {model}: planned from its shapes alone")
+    if planned and estimated:
         print(f"estimate: {estimate_words(estimated)}")
+        print("\n".join(["", *memory_lines(estimated, [run.config for run in planned])]))
 
 
-def _estimate(
-    read: ReadExperiment, due: Collection[GridCell], crew: Crew, results: Path, keep_model: bool
-) -> Estimate | None:
-    """What the cells will take; None of a kind of which one cannot tell."""
-    kind = get_kind(read.experiment.kind)
-    if not isinstance(kind, Estimable):
-        return None
+def _estimate(planned: Sequence[Planned], crew: Crew, results: Path, keep_model: bool) -> Estimate:
     past = [results] if results.is_dir() else []
     threads = threads_of(crew.workers) if crew.device == "cpu" else None
-    return estimate([kind.planned(cell) for cell in due], past, crew.workers, threads, keep_model)
+    return estimate(planned, past, crew.workers, threads, keep_model)
 
 
 def do_all(

@@ -79,7 +79,7 @@ def search(
             device=device.value,
         )
         choices = filled(choices, step, training)
-        configs = plan_studies(choices, tasks, select_on.value, pruner.value, space)
+        configs = plan_studies(choices, tasks, select_on.value, pruner.value, space, from_shapes=dry_run)
     if dry_run:
         common.show_plan(configs, common.open_known(storage, output), trials, as_json)
         return 0

@@ -33,8 +33,11 @@ class Choices:
     every: int = 10  # steps between those that are recorded
 
 
-def plan(choices: Choices) -> tuple[GradientsConfig, Plan]:
+def plan(choices: Choices, from_shapes: bool = False) -> tuple[GradientsConfig, Plan]:
     """Finds the model and the data, fills in the defaults, and checks that all fit together.
+
+    Args:
+        from_shapes: see `find_ground`.
 
     Raises:
         InputError: anything that is wrong with what was asked for.
@@ -58,7 +61,8 @@ def plan(choices: Choices) -> tuple[GradientsConfig, Plan]:
             density=choices.density,
             kept=choices.kept,
             calibration_steps=choices.calibration_steps if calibrates else None,
-        )
+        ),
+        from_shapes,
     )
     (run,) = planned.configs
     config = GradientsConfig(

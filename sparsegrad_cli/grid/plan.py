@@ -39,12 +39,19 @@ class Standing:
         return self.status != DONE and ("failed" in retry or self.status in retry)
 
 
-def plan_cells(read: ReadExperiment, wanted: Wanted, data: str | None, device: str | None) -> list[GridCell]:
+def plan_cells(
+    read: ReadExperiment,
+    wanted: Wanted,
+    data: str | None,
+    device: str | None,
+    from_shapes: bool = False,
+) -> list[GridCell]:
     """The cells, in the order in which they are done: seed by seed, so that a first table is there early.
 
     Args:
         wanted: seeds that the experiment does not have are added, other names must be in it.
         data, device: in place of the experiment's.
+        from_shapes: see `Kind.cells`.
 
     Raises:
         InputError: anything that is wrong; with the line where it is a setting.
@@ -69,7 +76,7 @@ def plan_cells(read: ReadExperiment, wanted: Wanted, data: str | None, device: s
     found: dict[str, GridCell] = {}
     for point in points(experiment.model_copy(update=changed), kind.axes):
         try:
-            cells = kind.cells(point, device)
+            cells = kind.cells(point, device, from_shapes)
         except InputError as error:
             raise InputError(read.about(f"{point}: {error}")) from None
         for cell in cells:

@@ -70,7 +70,7 @@ def find_checkpoint(name: str, needs_weights: bool = True) -> Checkpoint:
     folder = demo_folder() if name == "demo" else Path(name).expanduser()
     if name and folder.is_dir():
         _check_config(name, folder)
-        if not needs_weights and not any(file.is_file() for file in _named_weights(folder)):
+        if not needs_weights and lacks_weights(name):
             sha256 = _sha256([folder / "config.json"])
             return Checkpoint(name, str(folder), sha256, f"{SHAPES_ALONE}{sha256}")
         sha256 = _sha256(weight_files(name, folder))
@@ -82,6 +82,14 @@ def find_checkpoint(name: str, needs_weights: bool = True) -> Checkpoint:
     folder = _from_hub(name, SMALL_FILES)
     _check_config(name, folder)
     return Checkpoint(name, str(folder), folder.name, f"hub:{name}@{folder.name}")
+
+
+def lacks_weights(name: str) -> bool:
+    """Whether it names a directory that holds shapes at most."""
+    if name in ("", "demo", "smollm2") or name.endswith(".gguf"):
+        return False
+    folder = Path(name).expanduser()
+    return folder.is_dir() and not any(file.is_file() for file in _named_weights(folder))
 
 
 def _from_gguf(name: str, file: Path) -> Checkpoint:

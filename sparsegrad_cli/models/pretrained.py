@@ -38,6 +38,14 @@ class LoadedModel:
     model: PreTrainedModel
     # of a classifier: parameters outside the base model, and those that the checkpoint did not hold
     head: frozenset[str]
+    use_cache: bool | None = None  # as the checkpoint's configuration has it; None: it does not say
+
+    def save(self, trained: PreTrainedModel, folder: Path) -> None:
+        """Saves what training made of the model, for `from_pretrained`."""
+        vars(trained.config).pop("use_cache", None)  # training turns it off
+        if self.use_cache is not None:
+            trained.config.use_cache = self.use_cache
+        trained.save_pretrained(folder)
 
 
 def read_config(checkpoint: Checkpoint) -> PreTrainedConfig:
@@ -103,6 +111,7 @@ def load_pretrained(
         InputError: the weights are not there, are damaged or incomplete, or do not fit the configuration.
         WorkError: the hub's cache cannot be written.
     """
+    use_cache = getattr(config, "use_cache", None)
     fetch_weights(checkpoint)
     with readable(checkpoint, "its weights"):
         model, report = auto_class.from_pretrained(
@@ -121,7 +130,7 @@ def load_pretrained(
     _check_complete(checkpoint, model, fresh - head, head, report["mismatched_keys"])
     _check_depth(checkpoint, report["unexpected_keys"])
     _check_vocabulary(checkpoint, model, tokenizer)
-    return LoadedModel(model, frozenset(head | fresh))
+    return LoadedModel(model, frozenset(head | fresh), use_cache)
 
 
 def remake_activations(model: PreTrainedModel) -> None:

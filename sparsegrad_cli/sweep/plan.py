@@ -18,9 +18,9 @@ from .schema import SweepConfig
 from .space import ALWAYS, PAPER, Space, Value, read_space
 
 
-def ground_of(choices: Choices, select_on: SelectOn) -> Ground:
+def ground_of(choices: Choices, select_on: SelectOn, from_shapes: bool = False) -> Ground:
     """What the trials stand on; with a part of train in place of dev where that selects."""
-    ground = find_ground(choices)
+    ground = find_ground(choices, from_shapes)
     return replace(ground, data=hold_out(ground.data)) if select_on == "holdout" else ground
 
 
@@ -72,13 +72,19 @@ def plan_trial(ground: Ground, config: SweepConfig, values: Mapping[str, Value])
 
 
 def plan_studies(
-    choices: Choices, tasks: Sequence[str], select_on: SelectOn, pruner: Pruner, space: Path | None
+    choices: Choices,
+    tasks: Sequence[str],
+    select_on: SelectOn,
+    pruner: Pruner,
+    space: Path | None,
+    from_shapes: bool = False,
 ) -> list[SweepConfig]:
     """A study of each method on each task.
 
     Args:
         choices: of every method and one seed; the task is not read. What is given there is not searched.
         space: a YAML, see `read_space`.
+        from_shapes: see `find_ground`.
 
     Raises:
         InputError: anything that is wrong with what was asked for.
@@ -88,7 +94,7 @@ def plan_studies(
     configs = []
     for task in dict.fromkeys(tasks):
         of_task = replace(choices, task=task)
-        ground = ground_of(of_task, select_on)
+        ground = ground_of(of_task, select_on, from_shapes)
         for method in dict.fromkeys(choices.methods):
             config = plan_study(ground, replace(of_task, methods=[method]), select_on, pruner, searched)
             configs.append(config)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from ..store.score_words import greater_is_better
 from .memory import CPUPeak, live_bytes
 
 
@@ -219,10 +220,10 @@ class CheckpointByClock(TrainerCallback):
 class TellWatch(TrainerCallback):
     """Passes on what a `Watch` wants to see."""
 
-    def __init__(self, watch: Watch, metric: str, greater_is_better: bool = True) -> None:
+    def __init__(self, watch: Watch, metric: str) -> None:
         self.watch = watch
         self.metric = metric
-        self.better = max if greater_is_better else min
+        self.better = max if greater_is_better(metric) else min
         self.loss: float | None = None
 
     def on_train_begin(

@@ -13,11 +13,10 @@ from transformers import PreTrainedTokenizerBase
 from ..models.checkpoint import Checkpoint
 from ..store.schema import RunConfig
 from ..tasks.data import TaskData
+from ..tasks.halves import SELECTING, halve
 from .objectives import Objective, objective_of
 
-HELDOUT_SEED = (
-    0  # the halves of dev, and the examples of a shortened train split, are the same for every seed
-)
+SHORTENED_SEED = 0  # the examples of a shortened train split are the same for every seed
 
 
 @dataclass(frozen=True)
@@ -60,32 +59,21 @@ def read_inputs(
     """
     task = data.task
     objective = objective_of(task)
-    encoded = objective.encode(config, data, tokenizer)
-    at_random = objective.rows_are_independent
-    halves = {split: _halves(len(encoded[split]), config.protocol, at_random) for split in task.dev}
-    names = {split: objective.indices(data, split, len(encoded[split])) for split in task.dev}
+    is_held_out = config.protocol == "heldout"
+    dealt = halve(data) if is_held_out else data
+    encoded = objective.encode(config, dealt, tokenizer)
     reported = [
         ReportedSplit(
             name=split,
             suffix=suffix,
-            rows=encoded[split].select(halves[split][1]),
-            indices=[names[split][row] for row in halves[split][1]],
+            rows=encoded[split],
+            indices=objective.indices(dealt, split, len(encoded[split])),
         )
         for split, suffix in zip(task.dev, task.suffixes, strict=True)
     ]
     train = encoded[task.train]
     if config.max_train_examples is not None and config.max_train_examples < len(train):
-        order = np.random.default_rng(HELDOUT_SEED).permutation(len(train))
+        order = np.random.default_rng(SHORTENED_SEED).permutation(len(train))
         train = train.select(order[: config.max_train_examples])
-    selection = encoded[task.dev[0]].select(halves[task.dev[0]][0])
+    selection = encoded[SELECTING if is_held_out else task.dev[0]]
     return Inputs(checkpoint, tokenizer, data, train, selection, reported)
-
-
-def _halves(rows: int, protocol: str, at_random: bool) -> tuple[list[int], list[int]]:
-    """Rows that select, rows that are reported."""
-    order = np.arange(rows)
-    if protocol == "paper":
-        return order.tolist(), order.tolist()
-    if at_random:
-        order = np.random.default_rng(HELDOUT_SEED).permutation(rows)
-    return sorted(order[: rows // 2].tolist()), sorted(order[rows // 2 :].tolist())

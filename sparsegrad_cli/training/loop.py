@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import (
     EarlyStoppingCallback,
@@ -19,8 +18,10 @@ from transformers import (
 )
 
 from ..store.schema import RunConfig
+from ..store.score_words import greater_is_better
 from .callbacks import CheckpointByClock, CostMeter, MetricsLog, StopAtDivergence, TellWatch
 from .cell import Cell
+from .light_checkpoint import lay_over, save_changing
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Trained:
 
 
 class CellTrainer(Trainer):
-    """A Trainer that shows its cost meter what a step is made on."""
+    """A Trainer with light checkpoints, that shows its cost meter what a step is made on."""
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Tensor | int | None = None
@@ -50,6 +51,16 @@ class CellTrainer(Trainer):
     def meter(self) -> CostMeter:
         """The one in use: a restart puts another in place of the one that was given."""
         return next(c for c in self.callback_handler.callbacks if isinstance(c, CostMeter))
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Writes what training changes: the rest is what every start of the run begins with."""
+        save_changing(self.model, Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        lay_over(self.model, Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        lay_over(self.model, _best(self.state, Path(self.args.output_dir)))
 
 
 def make_trainer(
@@ -85,7 +96,7 @@ def make_trainer(
         save_total_limit=1,
         load_best_model_at_end=True,
         metric_for_best_model=task.score_name,
-        greater_is_better=objective.greater_is_better,
+        greater_is_better=greater_is_better(task.score_name),
         restore_callback_states_from_checkpoint=True,
         logging_steps=10,
         logging_nan_inf_filter=False,
@@ -102,7 +113,7 @@ def make_trainer(
         CostMeter(),
         MetricsLog(cell.folder.path / "metrics.jsonl"),
         StopAtDivergence(),
-        TellWatch(cell.watch, task.score_name, objective.greater_is_better),
+        TellWatch(cell.watch, task.score_name),
         CheckpointByClock(cell.checkpoint_seconds),
     ]
     if config.patience:
@@ -148,11 +159,15 @@ def _was_over(checkpoint: Path) -> bool:
 
 def _take_up_finished(trainer: CellTrainer, optimizer: torch.optim.Optimizer, checkpoint: Path) -> Trained:
     state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-    best = checkpoint.with_name(f"checkpoint-{state.best_global_step}")
-    trainer.model.load_state_dict(load_file(best / "model.safetensors"), strict=False)
+    lay_over(trainer.model, _best(state, checkpoint.parent))
     optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
     meter = CostMeter.from_state(state.stateful_callbacks["CostMeter"])
     return _summary(state, meter)
+
+
+def _best(state: TrainerState, checkpoints: Path) -> Path:
+    # not by the path that the state holds: the folder may have been moved since
+    return checkpoints / f"checkpoint-{state.best_global_step}"
 
 
 def _summary(state: TrainerState, meter: CostMeter) -> Trained:

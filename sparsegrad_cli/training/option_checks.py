@@ -91,8 +91,8 @@ def check_given_basis(choices: Choices, basis: Basis) -> None:
         )
     if not basis.is_truncated and choices.form == "corner":
         raise InputError(
-            f"--basis {choices.basis} is not truncated, so --form corner would train a corner as large as each "
-            "matrix: take --form streamed or deferred, or a basis made with --basis-rank"
+            f"--basis {choices.basis} is not truncated, so --form corner would train as much as the matrices "
+            "hold: take --form streamed or deferred, or a basis made with --basis-rank"
         )
     missing = any(kind.energy is None for kind in basis.kinds.values())
     if missing and choices.support in ("fixed", "block"):

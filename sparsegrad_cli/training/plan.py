@@ -13,6 +13,7 @@ from ..methods import get_method
 from ..models.checkpoint import Checkpoint
 from ..store.schema import RunConfig
 from ..tasks.data import TaskData
+from ..tasks.halves import check_halves
 from .callbacks import Watch
 from .cell import Cell
 from .checks import check_basis_rank, check_length, check_sizes
@@ -79,6 +80,8 @@ def plan_on(ground: Ground, choices: Choices, source: str | None = None) -> Plan
         InputError: the options do not fit together, or not the model.
     """
     check_options(choices)
+    if choices.protocol == "heldout":
+        check_halves(ground.data)
     if ground.basis is not None:
         check_given_basis(choices, ground.basis)
     recipe = ground.objective.recipe

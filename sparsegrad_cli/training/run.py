@@ -176,7 +176,7 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
         write_test_predictions(trainer, cell)
     if cell.keep_model:
         plain = plain or method.merge()
-        plain.save_pretrained(folder.model)
+        loaded.save(plain, folder.model)
         inputs.tokenizer.save_pretrained(folder.model)
 
     task = inputs.data.task
@@ -228,5 +228,7 @@ def _cannot_write(error: Exception) -> bool:
 
 def _reason(error: Exception) -> tuple[Status, str]:
     line = " ".join(str(error).split())
+    if isinstance(error, WorkError):
+        return "failed", line
     memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in line
     return ("out-of-memory" if memory else "failed"), f"{type(error).__name__}: {line}"

@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from transformers import PreTrainedModel
+import yaml
 
 from sparsegrad_cli.cli import run_common
 from sparsegrad_cli.cli.run_common import Crew
 from sparsegrad_cli.grid import placement
+from sparsegrad_cli.grid.estimate.words import size_words
 from sparsegrad_cli.grid.find import experiment_files
 from sparsegrad_cli.grid.plan import Wanted, plan_cells
 from sparsegrad_cli.grid.read import read_experiment
+from sparsegrad_cli.models.checkpoint import WEIGHTS
 
+from ..checkpoints import tiny_checkpoint
 from ..grid.grids import Document, Scripted, Write, here, scores, tiny_document, writer
 
 pytestmark = pytest.mark.usefixtures("quick_garbage")
@@ -57,13 +60,16 @@ def test_a_dry_run_shows_the_cells_and_what_they_take_and_makes_nothing(call, wr
     code, out, err = call("run", path, "--dry-run", "--workers", "2")
     assert (code, err) == (0, "")
     model = document["models"][0]
-    head, *rows, counts, estimate = out.splitlines()
+    told, _, memory = out.partition("\n\n")
+    head, *rows, counts, estimate = told.splitlines()
     assert head == f"A tiny grid ({path})"
     assert [row.split() for row in rows] == [
         [model, "cola", method, "0", "to", "do,", "1", "to", "do"] for method in ("ft", "sparsegrad")
     ]
     assert counts == "4 cells: 4 to do; 4 to be done now, 2 at a time on cpu"
     assert estimate.startswith("estimate: ")
+    table = [line.split() for line in memory.splitlines()]
+    assert [row[0] for row in table[:3]] == ["memory", "ft", "sparsegrad"]
 
     code, out, err = call("run", path, "--dry-run", "--json")
     assert (code, err) == (0, "")
@@ -76,6 +82,39 @@ def test_a_dry_run_shows_the_cells_and_what_they_take_and_makes_nothing(call, wr
         assert (cell["model"], cell["task"], cell["status"]) == (model, "cola", "to do")
     assert len(told["estimate"]["runs"]) == 4
     assert told["estimate"]["peak_memory_bytes"] > 0
+    peaks = [size_words(run["memory"]["peak"]).split() for run in told["estimate"]["runs"]]
+    assert [row[-3:-1] for row in table[1:3]] == peaks[:2]
+    assert not (tmp_path / "results").exists()
+
+
+CHAT = {"max_steps": 2, "batch_size": 2, "length": 32, "kept": 100}
+
+
+@pytest.mark.parametrize(
+    ("keys", "options"),
+    [
+        ({"tasks": ["oasst1"], "methods": ["ft", "meprop", "sparsegrad"]}, CHAT),
+        ({"kind": "sweep", "tasks": ["oasst1"], "methods": ["lora"]}, {"trials": 2, "length": 32}),
+        ({"kind": "gradients", "tasks": ["cola"]}, {"steps": 2, "every": 1}),
+        ({"kind": "bench"}, {"length": 16}),
+    ],
+    ids=["finetune", "sweep", "gradients", "bench"],
+)
+def test_a_dry_run_needs_shapes_alone_and_a_run_the_weights(keys, options, call, tmp_path):
+    model = tiny_checkpoint(tmp_path / "llama", "llama", layers=4)
+    (model / WEIGHTS).unlink()
+    path = tmp_path / "shapes.yaml"
+    document = {"title": "Shapes", "models": [str(model)], "data": "demo", **keys, "settings": options}
+    path.write_text(yaml.safe_dump(document))
+    code, out, err = call("run", str(path), "--dry-run")
+    assert (code, err) == (0, "")
+    assert f"no weights are there of {model}: planned from its shapes alone" in out
+    table = [line.split()[0] for line in out.partition("\n\n")[2].splitlines()]
+    estimable = keys.get("kind", "finetune") == "finetune"
+    assert table[:4] == (["memory", "ft", "meprop", "sparsegrad"] if estimable else [])
+    code, out, err = call("run", str(path), "--quiet")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert f"no {WEIGHTS}" in err
     assert not (tmp_path / "results").exists()
 
 
@@ -138,7 +177,7 @@ def test_a_full_disk_stops_all_and_the_same_command_goes_on(call, write, engine,
 
     path = str(write())
     with monkeypatch.context() as full:
-        full.setattr(PreTrainedModel, "save_pretrained", no_space)
+        full.setattr("sparsegrad_cli.training.light_checkpoint.save_file", no_space)
         code, out, err = call("run", path)
     assert (code, out) == (1, "")
     assert "No space left on device" in err.splitlines()[-1]

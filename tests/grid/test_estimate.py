@@ -15,6 +15,7 @@ from sparsegrad_cli.bench.run import run_bench
 from sparsegrad_cli.grid.estimate import Estimate, estimate
 from sparsegrad_cli.grid.estimate.planned import Planned
 from sparsegrad_cli.grid.estimate.words import duration_words, estimate_words
+from sparsegrad_cli.models.checkpoint import WEIGHTS
 from sparsegrad_cli.store.environment import describe_environment, hardware
 from sparsegrad_cli.store.schema import Result, RunConfig
 from sparsegrad_cli.training.choices import Choices
@@ -23,7 +24,7 @@ from sparsegrad_cli.training.plan import plan_on
 from sparsegrad_cli.training.run import run
 
 from ..bench.workers import answer_here, small
-from ..cells import RecordingWatch, make_cell, write_cola
+from ..cells import PowerCutError, RecordingWatch, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
 from ..report.runs import write_run
 
@@ -209,7 +210,26 @@ def test_kept_models_take_room(choices, tmp_path):
     gone, kept = (estimate(runs, [tmp_path], keep_model=keep) for keep in (False, True))
     weights = sum(p.nbytes for p in runs[0].model.parameters())
     assert kept.disk_bytes - gone.disk_bytes == pytest.approx(2 * weights, rel=0.01)
-    assert gone.scratch_bytes > 2 * 3 * weights * 0.99  # two checkpoints: weights and two moments
+
+
+FROZEN: dict[str, dict[str, object]] = {
+    "ft": {},
+    "lora": {"methods": ["lora"], "rank": 8},
+    "fixed": {"methods": ["sparsegrad"], "density": 0.05, "calibration_steps": 2, "support": "fixed"},
+}
+
+
+@pytest.mark.parametrize("variant", FROZEN)
+def test_checkpoints_are_as_large_as_said(variant, choices, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
+    asked = replace(choices, epochs=None, max_steps=3, freeze_rest=True, **FROZEN[variant])
+    (found,) = estimate(plan_runs(asked), [tmp_path]).runs
+    cell = make_cell(tmp_path, RecordingWatch(("score", 1)), asked, checkpoint_seconds=0.0)
+    with pytest.raises(PowerCutError):
+        run(cell)
+    left = cell.folder.last_checkpoint()
+    size = sum((left / name).stat().st_size for name in (WEIGHTS, "optimizer.pt"))
+    assert found.scratch_bytes / (3 * size) == pytest.approx(1, abs=0.1)  # the best, the last and the next
 
 
 def test_words(choices, tmp_path):

@@ -17,14 +17,11 @@ from sparsegrad_cli.sweep.plan import plan_studies
 from sparsegrad_cli.sweep.schema import SweepConfig, SweepResult
 from sparsegrad_cli.sweep.snapshot import snapshot
 from sparsegrad_cli.sweep.study import SLOT
-from sparsegrad_cli.tasks import get_task
 from sparsegrad_cli.training.callbacks import TellWatch
 from sparsegrad_cli.training.choices import Choices
-from sparsegrad_cli.training.objectives import objective_of
 
 from ..checkpoints import tiny_checkpoint
 from ..tasks.chat.oasst import chain, in_tree, write
-from .fabricate import make_config
 from .studies import begin, tiny_config, work
 
 
@@ -47,13 +44,6 @@ def choices(tmp_path_factory: pytest.TempPathFactory) -> Choices:
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-@pytest.mark.parametrize("task", ["oasst1", "rte"])
-def test_a_study_goes_where_the_training_of_its_task_goes(task):
-    known = get_task(task)
-    config = make_config(task=task, score_name=known.score_name)
-    assert config.greater_is_better is objective_of(known).greater_is_better
 
 
 def test_the_lowest_loss_is_the_best(choices, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from sparsegrad_cli.core import FORMS, Basis
 from sparsegrad_cli.errors import InputError, WorkError
@@ -28,6 +28,9 @@ from sparsegrad_cli.training.run import run
 from ..cells import PowerCutError, RecordingWatch, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
 
+NO_SPACE = "No space left on device"
+CHECKPOINT = "sparsegrad_cli.training.light_checkpoint.save_file"
+MODEL = "transformers.PreTrainedModel.save_pretrained"
 METHODS = ["ft", "lora", "meprop", "sparsegrad", "sparsegrad block"]
 
 
@@ -201,19 +204,16 @@ def test_ctrl_c_is_recorded_and_the_run_goes_on_later(choices, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    "error",
-    [
-        OSError(errno.ENOSPC, "No space left on device"),
-        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
-    ],
+    "error", [OSError(errno.ENOSPC, NO_SPACE), SafetensorError(f"I/O error: {NO_SPACE}")]
 )
-def test_a_full_disk_stops_with_a_message_and_leaves_no_result(error, choices, tmp_path, monkeypatch):
+@pytest.mark.parametrize("writes", [CHECKPOINT, MODEL], ids=["checkpoint", "model"])
+def test_a_full_disk_stops_with_a_message_and_leaves_no_result(writes, error, choices, tmp_path, monkeypatch):
     def no_space(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(PreTrainedModel, "save_pretrained", no_space)
-    cell = make_cell(tmp_path, RecordingWatch(), choices)
-    with pytest.raises(WorkError, match="No space left on device"):
+    monkeypatch.setattr(writes, no_space)
+    cell = make_cell(tmp_path, RecordingWatch(), with_method(choices, "ft"))
+    with pytest.raises(WorkError, match=NO_SPACE):
         run(cell)
     assert cell.folder.result() is None
 

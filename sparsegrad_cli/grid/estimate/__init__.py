@@ -16,7 +16,7 @@ from .speeds import How, Speed, Speeds
 
 __all__ = ["Estimate", "Planned", "RunEstimate", "estimate"]
 
-KEPT_CHECKPOINTS = 2  # of a run that goes on: the best and the last
+CHECKPOINTS = 3  # of a run that goes on: the best, the last, and the next while it is written
 ROW_BYTES = 64  # of predictions, an example
 
 
@@ -116,7 +116,7 @@ def _of_run(
         memory_source=f"measured: {count}" if measured else "counted from the shapes",
         memory=held,
         disk_bytes=ROW_BYTES * run.reported_rows + keep_model * held.weights,
-        scratch_bytes=KEPT_CHECKPOINTS * (held.weights + held.moments),
+        scratch_bytes=CHECKPOINTS * (held.changing + held.moments),
     )
 
 

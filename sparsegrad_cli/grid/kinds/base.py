@@ -69,8 +69,11 @@ class Kind(Protocol):
     needs: frozenset[str]  # those that it must
     alone: bool  # whether another worker's work would spoil what is measured
 
-    def cells(self, point: Point, device: str | None) -> Sequence[GridCell]:
+    def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
         """The cells at a point.
+
+        Args:
+            from_shapes: a model's directory without weights will do: nothing of it is to be done.
 
         Raises:
             InputError: model, data or settings are not what they should be.

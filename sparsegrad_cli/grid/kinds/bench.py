@@ -26,11 +26,11 @@ class Bench:
     needs: frozenset[str] = frozenset()
     alone = True
 
-    def cells(self, point: Point, device: str | None) -> Sequence[GridCell]:
+    def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
         given = {"model": point.model, "task": point.task, "data": point.data, "methods": point.methods}
         options = chosen(self, point, given, device)
         assert isinstance(options, Choices)
-        config, _ = plan(options)
+        config, _ = plan(options, from_shapes)
         return [
             GridCell(
                 id=hash_of(config),

@@ -43,11 +43,11 @@ class Finetune:
         self._ground: tuple[tuple[object, ...], Ground] | None = None  # the last one that was asked for
         self._planned: dict[str, Planned] = {}
 
-    def cells(self, point: Point, device: str | None) -> Sequence[GridCell]:
+    def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
         given = {"model": point.model, "task": point.task, "data": point.data}
         options = chosen(self, point, given | {"methods": point.methods, "seeds": point.seeds}, device)
         assert isinstance(options, Options)
-        planned = self._plan(options)
+        planned = self._plan(options, from_shapes)
         found = []
         for config in planned.configs:
             alone = replace(of_method(options), seeds=(config.seed,))
@@ -61,7 +61,8 @@ class Finetune:
                 options=as_json(self, alone),
             )
             found.append(cell)
-            self._planned[cell.id] = Planned.of(config, planned, self._ground_of(options).model)
+            model = self._ground_of(options, from_shapes).model
+            self._planned[cell.id] = Planned.of(config, planned, model)
         return found
 
     def planned(self, cell: GridCell) -> Planned:
@@ -111,25 +112,25 @@ class Finetune:
             raise InputError(f"{cell}: model or data are not those that the grid was planned with")
         return planned
 
-    def _plan(self, options: Options) -> Plan:
+    def _plan(self, options: Options, from_shapes: bool = False) -> Plan:
         """The runs of one method.
 
         Raises:
             InputError: the options are wrong.
         """
-        ground = self._ground_of(options)
+        ground = self._ground_of(options, from_shapes)
         if options.params is not None:
             (plan,) = read_params(options.params).plans(of_method(options), ground)
             return plan
         return plan_on(ground, of_method(options))
 
-    def _ground_of(self, options: Options) -> Ground:
+    def _ground_of(self, options: Options, from_shapes: bool) -> Ground:
         stands_on = ("model", "task", "data", "device", "precision", "basis", "languages", "chat_format")
 
-        key = tuple(getattr(options, name) for name in stands_on)
+        key = (from_shapes, *(getattr(options, name) for name in stands_on))
         if self._ground is None or self._ground[0] != key:
             self._ground = None  # the last one's data go before this one's come
-            self._ground = (key, find_ground(options))
+            self._ground = (key, find_ground(options, from_shapes))
         return self._ground[1]
 
 

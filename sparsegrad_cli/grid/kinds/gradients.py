@@ -26,7 +26,7 @@ class Recordings:
     needs = frozenset({"tasks"})
     alone = False
 
-    def cells(self, point: Point, device: str | None) -> Sequence[GridCell]:
+    def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
         given = {"model": point.model, "task": point.task, "data": point.data}
         of_method = {"method": point.methods[0]} if point.methods else {}
         options = chosen(self, point, given | of_method, device)
@@ -34,7 +34,7 @@ class Recordings:
         found = []
         for seed in point.seeds:
             of_seed = replace(options, seed=seed)
-            config, _ = plan(of_seed)
+            config, _ = plan(of_seed, from_shapes)
             found.append(
                 GridCell(
                     id=config.record_id(),

@@ -30,7 +30,7 @@ class Counts:
     needs: frozenset[str] = frozenset()
     alone = False
 
-    def cells(self, point: Point, device: str | None) -> Sequence[GridCell]:
+    def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
         config = PartsConfig(model=point.model, architecture=find_architecture(point.model).identity)
         return [GridCell(id=config.parts_id(), kind="parameters", model=point.model, options={})]
 

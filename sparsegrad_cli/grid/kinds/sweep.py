@@ -43,11 +43,11 @@ class Search:
     needs = frozenset({"tasks", "methods"})
     alone = False
 
-    def cells(self, point: Point, device: str | None) -> Sequence[GridCell]:
+    def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
         given = {"model": point.model, "task": point.task, "data": point.data, "methods": point.methods}
         options = chosen(self, point, given, device)
         assert isinstance(options, Options)
-        config = _config(options)
+        config = _config(options, from_shapes)
         return [
             GridCell(
                 id=config.study_id(),
@@ -91,10 +91,12 @@ class Search:
         return Outcome(status="done", score_name=config.score_name, score=best.score)
 
 
-def _config(options: Options) -> SweepConfig:
+def _config(options: Options, from_shapes: bool = False) -> SweepConfig:
     choices = Choices(**{name: getattr(options, name) for name in Choices.__dataclass_fields__})
     of_seed = replace(choices, seeds=[options.seed])
-    (config,) = plan_studies(of_seed, [options.task], options.select_on, options.pruner, options.space)
+    (config,) = plan_studies(
+        of_seed, [options.task], options.select_on, options.pruner, options.space, from_shapes
+    )
     return config
 
 

@@ -25,9 +25,7 @@ class Objective(Protocol):
     """What the training of a kind of task needs to know of it."""
 
     recipe: ClassVar[Recipe]
-    greater_is_better: ClassVar[bool]
     scores_start: ClassVar[bool]  # whether the starting model's score says something
-    rows_are_independent: ClassVar[bool]  # else neighbours stay together where a split is halved
     eval_batch_size: ClassVar[int]  # fixed, since padding moves the last bits of a score
 
     def skeleton(self, checkpoint: Checkpoint) -> PreTrainedModel:

@@ -37,9 +37,7 @@ class Chat:
     """See `Objective`. The score is the loss: nats a token of the turns that count, over all of them."""
 
     recipe: ClassVar[Recipe] = OASST
-    greater_is_better: ClassVar[bool] = False
     scores_start: ClassVar[bool] = True
-    rows_are_independent: ClassVar[bool] = False  # a thread may go on in the next
     eval_batch_size: ClassVar[int] = 4  # their logits are tokens x vocabulary each
 
     def __init__(self, task: ChatTask) -> None:

@@ -37,9 +37,7 @@ class Classify:
     """See `Objective`."""
 
     recipe: ClassVar[Recipe] = GLUE
-    greater_is_better: ClassVar[bool] = True
     scores_start: ClassVar[bool] = False
-    rows_are_independent: ClassVar[bool] = True
     eval_batch_size: ClassVar[int] = 64
 
     def __init__(self, task: Task) -> None:
