@@ -9,11 +9,7 @@ Where the optimizer moves `values` has its effect in one of two ways:
     beside   y = x W^T + b + (x U_c) S^T V_r^T       W (O x I) stays as it is until the end of training
 
 A step's change is below half a unit in the last place of most bfloat16 weights: folding would lose it, so
-these are always left alone. Which entries are trained:
-
-    block   the leading block that holds most of the gradients' energy in k entries; all of it
-    fixed   the k entries of highest mean energy among the leading columns
-    whole   every entry of a truncated basis, of which the optimizer may choose some at each step
+these are always left alone. `corner` says which entries are trained.
 """
 
 from __future__ import annotations

@@ -76,7 +76,6 @@ class Corner(nn.Module):
                 path, tokens x I, else None.
         """
         S = None if values is None else self.matrix(values)
-        dxU = None
         if self._token_first(len(dY)):
             dYV = dY @ self.V.to(dY.dtype)  # tokens x r
             dS = dYV.T @ xU
