@@ -101,6 +101,12 @@ def test_the_paper_is_silent_on_other_models_and_on_a_frozen_rest(tmp_path):
         assert "paper" not in bench_section(bench).caption
 
 
+def test_a_truncated_basis_is_told(tmp_path):
+    told = bench_section(make_bench(tmp_path, basis_rank=256)).caption["training"]
+    assert "basis of 4 batches, cut to 256 directions a side" in told
+    assert "cut to" not in bench_section(make_bench(tmp_path)).caption["training"]
+
+
 def test_markdown_says_what_it_was_measured_on(tmp_path):
     text = section_markdown(section(make_bench(tmp_path, layers=2)), tmp_path)
     for words in ("roberta-base", "2 blocks", "16 × 128", "2 threads", "fp32", "torch 2.13.0", "random"):

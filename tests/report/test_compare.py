@@ -91,6 +91,7 @@ OTHERS = {
     "sparsegrad keeping 5%": ("sparsegrad", {"density": 0.05}),
     "meprop keeping 2.12%": ("meprop", {"density": None, "kept": 50_000}),
     "sparsegrad with a sparse-learning-rate": ("sparsegrad", {"sparse_learning_rate": 1e-3}),
+    "sparsegrad basis-rank 256": ("sparsegrad", {"basis_rank": 256}),
     "data that is not GLUE's": ("ft", {"completeness": "synthetic"}),
     "scored by f1": ("ft", {"metrics": {"f1": 0.5}}),
 }
@@ -170,8 +171,10 @@ def test_speeds_by_task_have_a_mean_where_all_tasks_were_measured(tmp_path):
     assert lines(table)["ft"][0] == ["1.00", "1.00", "2,000", "1.00"]
 
 
-@pytest.mark.parametrize("how", [{"layers": 2}, {"freeze_rest": True}, {"data": "demo", "task": "cola"}])
-def test_cut_frozen_or_synthetic_benchmarks_are_left_out(tmp_path, how):
+@pytest.mark.parametrize(
+    "how", [{"layers": 2}, {"freeze_rest": True}, {"basis_rank": 256}, {"data": "demo", "task": "cola"}]
+)
+def test_cut_frozen_truncated_or_synthetic_benchmarks_are_left_out(tmp_path, how):
     make_bench(tmp_path, **how)
     for number in (3, 7, 8):
         assert compared_section(tables(tmp_path, number)[0]).nothing_of_ours

@@ -90,7 +90,8 @@ def trained(config: BenchConfig) -> str:
     if "lora" in names:
         words.append(f"lora rank {config.rank}")
     if "sparsegrad" in names:
-        words.append(f"basis of {config.calibration_steps} batches")
+        cut = f", cut to {config.basis_rank} directions a side" if config.basis_rank else ""
+        words.append(f"basis of {config.calibration_steps} batches{cut}")
     return ", ".join(words)
 
 

@@ -66,6 +66,7 @@ def _is_papers(config: BenchConfig, family: str) -> bool:
         same_model(config.model, family)
         and config.layers is None
         and not config.freeze_rest
+        and config.basis_rank is None
         and config.data != "demo"  # synthetic
         and config.rank in (None, RANKS[family])
         and (share is None or is_one_percent(share))

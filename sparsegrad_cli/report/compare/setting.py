@@ -69,6 +69,8 @@ def method_reason(run: Mapping[str, Setting], family: str, any_share: bool = Fal
         return f"sparsegrad support {run['support']}"
     if run.get("sparse_learning_rate") is not None:
         return f"{method} with a sparse-learning-rate"
+    if run.get("basis_rank") is not None:
+        return f"{method} basis-rank {run['basis_rank']}"
     share = kept_share(run, family)
     if share is not None and not any_share and not is_one_percent(share):
         return f"{method} keeping {100 * share:.3g}%"
