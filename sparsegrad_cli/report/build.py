@@ -46,7 +46,7 @@ def build_table(kind: str, runs: pd.DataFrame) -> Table:
     costs = _with_shares([(row, _cost(row.runs, shared)) for row in rows_runs])
     rows = tuple(_row(row, columns, cost) for row, cost in zip(rows_runs, costs, strict=True))
     return Table(
-        title=title(first["model"], kind, columns, first["protocol"], first["freeze_rest"]),
+        title=title(runs, kind, columns),
         **first[["model", "checkpoint", "protocol", "freeze_rest", "device", "precision"]],
         data=kind,
         columns=columns,

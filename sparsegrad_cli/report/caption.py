@@ -34,9 +34,19 @@ PROTOCOLS = {
 }
 
 
-def title(model: str, kind: str, columns: Sequence[Column], protocol: str, freeze_rest: bool) -> str:
-    frozen = ", the rest of the model frozen" if freeze_rest else ""
-    return f"{subject(model, kind, columns)}, {protocol} protocol{frozen}"
+def title(runs: pd.DataFrame, kind: str, columns: Sequence[Column]) -> str:
+    """Model and data, and what sets the runs apart from others of the same."""
+    first = runs.iloc[0]
+    words = [subject(first["model"], kind, columns), *precision_words(first["precision"])]
+    words.append(f"{first['protocol']} protocol")
+    if first["freeze_rest"]:
+        words.append("the rest of the model frozen")
+    return ", ".join(words)
+
+
+def precision_words(precision: str) -> list[str]:
+    """Where it is not the usual one."""
+    return [] if precision == "fp32" else [precision]
 
 
 def subject(model: str, kind: str, columns: Sequence[Column]) -> str:

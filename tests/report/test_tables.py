@@ -89,6 +89,13 @@ def test_what_must_not_be_compared_gets_tables_of_its_own(tmp_path, other):
     assert all(row.cells[0].seeds in {(0,), (1,)} for table in tables for row in table.rows)
 
 
+def test_a_title_says_what_precision_is_not_the_usual_one(tmp_path):
+    write_run(tmp_path)
+    write_run(tmp_path, seed=1, precision="bf16")
+    titles = [table.title for table in build_report([tmp_path]).tables]
+    assert sorted("bf16" in title for title in titles) == [False, True]
+
+
 def test_other_examples_or_another_metric_of_one_task_are_another_column(tmp_path):
     write_run(tmp_path, task="rte")
     write_run(tmp_path, task="rte", seed=1, completeness="partial", data_revision="e" * 64)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..bench.caption import counted
 from ..build import columns_of
-from ..caption import short_identity, subject, training_words
+from ..caption import precision_words, short_identity, subject, training_words
 from .split import chat_kind
 from .table import ChatTable, Judge
 
@@ -25,6 +25,7 @@ def chat_title(runs: pd.DataFrame) -> str:
         words.append(f"blocks {first['blocks']}")
     if first["loss_on"] == "all":
         words.append("loss on all turns")
+    words += precision_words(first["precision"])
     return ", ".join([*words, f"{first['protocol']} protocol"])
 
 

@@ -90,10 +90,10 @@ class Group:
 def split_groups(done: pd.DataFrame) -> Iterator[Group]:
     """A group for each table that is made of the same runs."""
     scored, chat = split_kinds(done)
-    for (model, kind, _, protocol, freeze_rest, *_), runs in split_tables(scored):
+    for (model, kind, *_), runs in split_tables(scored):
         columns = columns_of(runs)
-        words = title(model, kind, columns, protocol, freeze_rest)
-        yield Group(words, kind, model, runs, _panels(runs), training_words(runs), data_words(columns))
+        words, told = title(runs, kind, columns), (training_words(runs), data_words(columns))
+        yield Group(words, kind, model, runs, _panels(runs), *told)
     for runs in split_chat(chat):
         model, told = runs["model"].iloc[0], (chat_training(runs), chat_data(runs))
         yield Group(chat_title(runs), chat_kind(runs), model, runs, _panels(runs), *told)

@@ -74,6 +74,13 @@ def test_losses_that_do_not_compare_get_tables_of_their_own(tmp_path, other):
     assert [len(made.table.rows) for made in build_report([tmp_path]).chat] == [1, 1]
 
 
+def test_a_title_says_what_precision_is_not_the_usual_one(tmp_path):
+    write_chat(tmp_path, "ft", 2.0)
+    write_chat(tmp_path, "ft", 1.9, precision="bf16-weights")
+    titles = {made.table.title for made in build_report([tmp_path]).chat}
+    assert sorted("bf16-weights" in title for title in titles) == [False, True]
+
+
 def test_settings_that_differ_make_rows(tmp_path):
     write_chat(tmp_path, "lora", rank=16)
     write_chat(tmp_path, "lora")
