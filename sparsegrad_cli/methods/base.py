@@ -129,15 +129,21 @@ def adamw(
     return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.0, fused=True)
 
 
-def masked_adamw(model: nn.Module, learning_rate: float, settings: Settings) -> SparseAdamW:
-    """The optimizer of a method that chooses entries of the MLP matrices anew at each step."""
+def masked_adamw(
+    model: nn.Module, learning_rate: float, settings: Settings, blocks: Collection[int] | None
+) -> SparseAdamW:
+    """The optimizer of a method that chooses entries of the MLP matrices anew at each step.
+
+    Args:
+        blocks: whose MLP linears were adapted; None: all.
+    """
     return sparse_adamw(
         model,
         learning_rate,
         settings.density,
         settings.kept,
         sparse_lr=settings.sparse_learning_rate,
-        blocks=chosen_blocks(model, settings.blocks),
+        blocks=blocks,
     )
 
 

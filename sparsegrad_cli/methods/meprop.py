@@ -22,16 +22,16 @@ class MeProp:
     ) -> None:
         self.model = model
         self.settings = settings
+        self.blocks = chosen_blocks(model, settings.blocks)
         # a streamed layer would step before the gradients are summed
-        blocks = chosen_blocks(model, settings.blocks)
         if settings.accumulates:
-            self.adapted = mlp_weights(model, blocks)
+            self.adapted = mlp_weights(model, self.blocks)
         else:
-            self.adapted = [layer.weight for layer in apply_meprop(model, blocks)]
+            self.adapted = [layer.weight for layer in apply_meprop(model, self.blocks)]
         choose_trained(model, head, self.adapted, settings.freeze_rest)
 
     def optimizer(self, learning_rate: float) -> SparseAdamW:
-        return masked_adamw(self.model, learning_rate, self.settings)
+        return masked_adamw(self.model, learning_rate, self.settings, self.blocks)
 
     def moved_at_a_step(self) -> int:
         return kept_at_a_step([tuple(p.shape) for p in self.adapted], self.settings)

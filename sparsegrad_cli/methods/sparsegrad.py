@@ -30,7 +30,7 @@ class SparseGrad:
             raise ValueError("SparseGrad needs a basis: see core.calibrate")
         self.model = model
         self.settings = settings
-        blocks = chosen_blocks(model, settings.blocks)
+        self.blocks = blocks = chosen_blocks(model, settings.blocks)
         self.is_confined = settings.support != "dynamic"
         if self.is_confined:
             layers = apply_confined(
@@ -49,7 +49,7 @@ class SparseGrad:
     def optimizer(self, learning_rate: float) -> Optimizer:
         if self.is_confined:
             return adamw(self.model, learning_rate, self.adapted, self.settings.sparse_learning_rate)
-        return masked_adamw(self.model, learning_rate, self.settings)
+        return masked_adamw(self.model, learning_rate, self.settings, self.blocks)
 
     def moved_at_a_step(self) -> int:
         if self.is_confined:

@@ -34,6 +34,7 @@ VARIANTS = {  # what --method and its options come to
     "sparsegrad": ("sparsegrad", {"density": 0.05}),
     "sparsegrad lean": ("sparsegrad", {"density": 0.05, "form": "lean"}),
     "sparsegrad folded": ("sparsegrad", {"density": 0.05, "form": "folded"}),
+    "sparsegrad corner": ("sparsegrad", {"density": 0.05, "form": "corner"}),
     "sparsegrad fixed": ("sparsegrad", {"density": 0.05, "support": "fixed"}),
     "sparsegrad block": ("sparsegrad", {"density": 0.05, "support": "block"}),
 }
@@ -60,9 +61,9 @@ def random_basis(model: PreTrainedModel) -> Basis:
     return Basis(kinds)
 
 
-def adapt(variant: str, loaded: LoadedModel, freeze_rest: bool = False) -> Method:
+def adapt(variant: str, loaded: LoadedModel, freeze_rest: bool = False, blocks: str | None = None) -> Method:
     name, options = VARIANTS[variant]
-    settings = Settings(freeze_rest=freeze_rest, **options)
+    settings = Settings(freeze_rest=freeze_rest, blocks=blocks, **options)
     method = get_method(name)
     basis = random_basis(loaded.model) if method.needs_basis else None
     return method(loaded.model, loaded.head, settings, basis)
@@ -133,7 +134,7 @@ def test_just_what_is_declared_is_trained(name, freeze_rest, checkpoints):
             continue  # the plain weight, into which the trained values are folded
         elif in_mlp or freeze_rest:
             assert not moved, parameter_name
-    moves = name in ("meprop", "sparsegrad", "sparsegrad lean", "sparsegrad folded")
+    moves = name in ("meprop", "sparsegrad", *(f"sparsegrad {form}" for form in ("lean", "folded", "corner")))
     moved_at_most = (2 if moves else 1) * method.moved_at_a_step()
     assert method.moved_at_a_step() <= touched_entries(optimizer, method.adapted) <= moved_at_most
 
@@ -214,3 +215,19 @@ def test_the_methods_are_the_files_of_the_folder():
     assert method_names() == METHODS
     with pytest.raises(InputError, match=r"no method 'sparsgrad', there are ft, .*mean sparsegrad"):
         get_method("sparsgrad")
+
+
+@pytest.mark.parametrize(("blocks", "chosen"), [("0-1", {0, 1}), ("1", {1}), ("every:1", {0, 1}), ("0", {0})])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_only_the_chosen_blocks_move_whichever_they_are(variant, blocks, chosen, checkpoints):
+    loaded = load(checkpoints["bert"])
+    before = [place.linear.weight.detach().clone() for place in find_mlp_linears(loaded.model)]
+    method = adapt(variant, loaded, freeze_rest=True, blocks=blocks)
+    optimizer = method.optimizer(1e-2)
+    for _ in range(2):  # LoRA's B begins at zero
+        optimizer.zero_grad()
+        method.model(**batch()).loss.backward()
+        optimizer.step()
+    after = find_mlp_linears(method.merge())
+    moved = {p.block for p, W in zip(after, before, strict=True) if not torch.equal(p.linear.weight, W)}
+    assert moved == chosen

@@ -155,6 +155,12 @@ def test_a_corner_leaves_the_weights_in_half_precision_and_has_gradients_of_its_
     assert corner.peak < deferred.peak
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_block_may_be_named(variant):
+    named, whole = (told(config_of(VARIANTS[variant], blocks=blocks)) for blocks in ("0-5", None))
+    assert named == whole
+
+
 def test_tied_embeddings_count_once():
     untied = LlamaConfig(**{**LLAMA.to_dict(), "tie_word_embeddings": False})
     tied, apart = (

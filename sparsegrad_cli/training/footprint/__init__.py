@@ -152,8 +152,10 @@ def _masked(model: nn.Module, config: RunConfig) -> list[MaskedLayer | nn.Linear
     chooses = "kept" in get_method(config.method).options and config.support in (None, "dynamic")
     if not chooses:
         return []
-    blocks = chosen_blocks(model, config.blocks)
-    return masked_layers(model) or [place.linear for place in find_mlp_linears(model, blocks)]
+    layers = masked_layers(model)
+    if layers:
+        return layers
+    return [place.linear for place in find_mlp_linears(model, chosen_blocks(model, config.blocks))]
 
 
 def _trained(layer: MaskedLayer | nn.Linear) -> nn.Parameter:
