@@ -66,7 +66,9 @@ class Corner(nn.Module):
         S = self.matrix(values)
         if self._token_first(xU.numel() // xU.shape[-1]):
             return F.linear(F.linear(xU, S.to(xU.dtype)), self.V.to(xU.dtype))
-        return F.linear(xU, (self.V @ S.to(self.V.dtype)).to(xU.dtype))
+        with torch.autocast(xU.device.type, enabled=False):  # V S is float32, as it is in backward
+            left = self.V @ S.to(self.V.dtype)  # O x c
+        return F.linear(xU, left.to(xU.dtype))
 
     def gradients(self, dY: Tensor, xU: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The gradient of `values` from `dY` (tokens x O) and `x U_c` (tokens x c).
