@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..store.schema import Completeness, DataRecord
 from .chat.left_out import LeftOut
 from .chat.task import ChatTask
-from .folder import read_folder
+from .folder import demo_folder, read_folder
 from .rows import Row, Rows, read_rows
 from .task import Task
 
@@ -77,12 +77,7 @@ def _read(task: Task, source: str) -> tuple[str, dict[str, Rows]]:
         origin = f"files: {', '.join(path.name for path in files.values())}"
         return origin, {split: read_rows(path, needed, names) for split, path in files.items()}
     if source == "demo":
-        from .demo import demo_rows
-
-        return "demo", {
-            split: _numbered(f"demo {task.name} {split}", demo_rows(task.name, split))
-            for split in (task.train, *task.dev)
-        }
+        return "demo", read_folder(task, demo_folder(task.name).parent)
     if source == "hub":
         from .hub import read_hub
 

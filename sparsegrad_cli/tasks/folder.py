@@ -10,6 +10,8 @@ from .leaderboard import HiddenSplit
 from .rows import Rows, read_rows
 from .task import Task
 
+DEMO = Path(__file__).parent / "demo"
+
 
 def read_folder(task: Task, folder: Path) -> dict[str, Rows]:
     """The train and dev splits of a GLUE task; no other file is read.
@@ -24,6 +26,22 @@ def read_folder(task: Task, folder: Path) -> dict[str, Rows]:
             f"--data: no directory {str(folder)!r}: give hub, demo or a directory with GLUE in it"
         )
     return {split: _read_split(task, folder, split) for split in (task.train, *task.dev)}
+
+
+def demo_folder(task: str) -> Path:
+    """Returns the folder with the synthetic data of a task, which come with the package.
+
+    The splits of a task share their grammar and hardly a noun or name, so that a score on the dev split shows
+    what was learned and not what was seen.
+
+    Raises:
+        InputError: the task has none.
+    """
+    folder = DEMO / task
+    if not folder.is_dir():
+        names = ", ".join(sorted(path.name for path in DEMO.iterdir()))
+        raise InputError(f"--data demo: there is no synthetic data for {task}, only for {names}")
+    return folder
 
 
 def read_test_split(task: Task, folder: Path, split: HiddenSplit) -> Rows | None:

@@ -1,11 +1,10 @@
-"""The demo tasks: as many rows as promised, the same everywhere, labels not to be had by counting words."""
+"""The synthetic data: the rows that scores are compared on, labels that counting words does not give away."""
 
+import gzip
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,42 +13,79 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, matthews_corrcoef
 
-from sparsegrad_cli.tasks import get_task, task_names
-from sparsegrad_cli.tasks.demo import DEMO_ROWS, demo_rows
+import sparsegrad_cli.tasks
+from sparsegrad_cli.errors import InputError
+from sparsegrad_cli.tasks import chat_task_names, get_task, task_names
+from sparsegrad_cli.tasks.chat.data import load_chat
+from sparsegrad_cli.tasks.data import load_data
 
-SPLITS = [(task, split) for task in DEMO_ROWS for split in DEMO_ROWS[task]]
+DEMO = Path(sparsegrad_cli.tasks.__file__).parent / "demo"
+TASKS = task_names()
+SPLITS = [(task, split) for task in TASKS for split in (get_task(task).train, *get_task(task).dev)]
 DEV_SPLITS = [(task, split) for task, split in SPLITS if split != "train"]
+ROWS = {
+    "cola": {"train": 1600, "validation": 400},
+    "sst2": {"train": 1200},
+    "wnli": {"train": 1200, "validation": 200},
+}
 
-PINNED = "9349158c2e03b4eecd4735599fe92087da3173d2134eef64bac8436438361bec"
-
-DIGEST = """
-import hashlib, json
-from sparsegrad_cli.tasks.demo import DEMO_ROWS, demo_rows
-rows = [demo_rows(task, split) for task in DEMO_ROWS for split in DEMO_ROWS[task]]
-print(hashlib.sha256(json.dumps(rows).encode()).hexdigest())
-"""
+# SHA-256 of the rows of all GLUE tasks as JSON, and of the threads of oasst1
+GLUE = "9349158c2e03b4eecd4735599fe92087da3173d2134eef64bac8436438361bec"
+OASST1 = "bdae987f048442b4075d01f6a8296f2df2dc01ef87873332ec2769a0d5e22e42"
 
 
-def texts(task, split, seed=0):
-    columns = get_task(task).text
-    return [[row[column] for row in demo_rows(task, split, seed)] for column in columns]
+def read(task, split):
+    lines = gzip.decompress((DEMO / task / f"{split}.jsonl.gz").read_bytes()).decode()
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def texts(task, split):
+    return [[row[column] for row in read(task, split)] for column in get_task(task).text]
 
 
 def labels(task, split):
-    return np.array([row["label"] for row in demo_rows(task, split)])
+    return np.array([row["label"] for row in read(task, split)])
 
 
-def test_every_task_has_its_splits():
-    assert list(DEMO_ROWS) == task_names()
-    for name in task_names():
-        task = get_task(name)
-        assert list(DEMO_ROWS[name]) == [task.train, *task.dev]
+def size(task, split):
+    return ROWS.get(task, {}).get(split, 1600 if split == "train" else 300)
+
+
+def test_every_built_in_task_has_demo_data():
+    assert sorted(path.name for path in DEMO.iterdir()) == sorted(TASKS + chat_task_names())
+
+
+def test_a_task_without_demo_data_is_refused():
+    task = get_task("cola").model_copy(update={"name": "newtask"})
+    with pytest.raises(
+        InputError, match="--data demo: there is no synthetic data for newtask, only for cola"
+    ):
+        load_data(task, "demo")
+    chat = get_task("oasst1").model_copy(update={"name": "newchat"})
+    with pytest.raises(InputError, match="--data demo: there is no synthetic data for newchat"):
+        load_chat(chat, "demo")
+
+
+def test_glue_rows_are_the_pinned_ones():
+    rows = [read(task, split) for task, split in SPLITS]
+    assert hashlib.sha256(json.dumps(rows).encode()).hexdigest() == GLUE
+
+
+def test_conversations_are_the_pinned_ones():
+    assert load_chat(get_task("oasst1"), "demo").sha256 == OASST1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_all_rows_are_loaded(task):
+    for split, dataset in load_data(get_task(task), "demo").splits.items():
+        assert dataset["idx"][:] == list(range(size(task, split)))
+        assert dataset["label"][:] == pytest.approx(labels(task, split).tolist())
 
 
 @pytest.mark.parametrize(("task", "split"), SPLITS)
 def test_rows_are_as_promised(task, split):
-    rows = demo_rows(task, split)
-    assert len(rows) == DEMO_ROWS[task][split]
+    rows = read(task, split)
+    assert len(rows) == size(task, split)
     assert [row["idx"] for row in rows] == list(range(len(rows)))
     assert all(list(row) == ["idx", *get_task(task).text, "label"] for row in rows)
     assert len(set(zip(*texts(task, split), strict=True))) == len(rows)
@@ -78,51 +114,16 @@ def test_classes_are_balanced(task, split):
     classes = len(get_task(task).labels)
     shares = Counter(labels(task, split).tolist())
     assert sorted(shares) == list(range(classes))
-    assert max(shares.values()) < 1.35 * DEMO_ROWS[task][split] / classes
+    assert max(shares.values()) < 1.35 * size(task, split) / classes
 
 
 def test_similarity_covers_its_range():
-    for split in DEMO_ROWS["stsb"]:
+    for split in ("train", "validation"):
         values = labels("stsb", split)
         assert values.dtype == float
         assert 0 <= values.min() < 1
         assert 4.5 < values.max() <= 5
         assert all(((values >= low) & (values < low + 1.01)).mean() > 0.05 for low in range(5))
-
-
-def test_seed_changes_the_rows():
-    for task, split in SPLITS:
-        assert texts(task, split, seed=0) != texts(task, split, seed=1)
-        assert demo_rows(task, split) == demo_rows(task, split, seed=0)
-
-
-def test_rows_do_not_depend_on_the_order_of_hashes():
-    digests = {
-        subprocess.run(
-            [sys.executable, "-c", DIGEST],
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for hash_seed in ("1", "2")
-    }
-    assert len(digests) == 1
-
-
-def test_rows_are_the_same_bytes_on_every_machine():
-    """Scores are compared between machines: a change of the demo data is meant to be seen here."""
-    rows = [demo_rows(task, split) for task, split in SPLITS]
-    assert hashlib.sha256(json.dumps(rows).encode()).hexdigest() == PINNED
-
-
-def test_counting_rows_loads_nothing_heavy():
-    code = (
-        "import sys; from sparsegrad_cli.tasks.demo import DEMO_ROWS, demo_rows; demo_rows('cola', 'train');"
-        "print(sorted({'torch', 'numpy', 'datasets', 'transformers'} & set(sys.modules)))"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
 
 
 def guess(task, features):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...store.schema import Completeness
-from ..folder import glue_tasks
+from ..folder import demo_folder, glue_tasks
 from .messages import ENDINGS, FORM, Message, is_message_file, read_messages
 from .task import ChatTask
 
@@ -33,9 +33,9 @@ def find_source(task: ChatTask, source: str) -> Source:
         InputError: they are not there; says what was looked for.
     """
     if source == "demo":
-        from .demo import demo_messages
-
-        return Source("demo", "synthetic", {split: demo_messages(split) for split in (task.train, *task.dev)})
+        folder = demo_folder(task.name)
+        splits = {split: _in_folder(task, folder, split) for split in (task.train, *task.dev)}
+        return Source("demo", "synthetic", splits)
     if source == "hub":
         from .hub import read_hub
 
