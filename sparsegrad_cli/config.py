@@ -1,0 +1,280 @@
+"""Every setting of a run, declared once; imports neither torch nor transformers, so that `--help` is quick.
+
+A setting is a field of `RunConfig`: type, bounds, help, the defaults of each kind of task, whether it is part
+of the run's id and whether a sweep may search it. The options of the commands, the keys of an experiment's
+YAML, of a search space and of a `--params` file, and the messages about them all derive from the field.
+
+To add one, write the field and the line that uses its value. Give it an `off` value that stands for what runs
+did before: a field at its `off` value is no part of an id, so that the ids of earlier runs stay as they are.
+
+What a user gave is a plain mapping from names of settings to values (`Given`), without those that were left
+open. `training.resolve` makes a `RunConfig` of it, and from there on nothing is resolved again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from .errors import InputError, unknown
+from .settings import CHAT, METHOD, WHAT, Record, Setting, config_id, setting, settings_of
+
+Protocol = Literal["paper", "heldout"]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "tf32", "bf16", "bf16-weights"]
+Form = Literal["streamed", "lean", "corner", "folded", "deferred", "regular", "sparse-by-dense"]
+Support = Literal["dynamic", "fixed", "block"]
+Schedule = Literal["constant", "cosine"]
+LossOn = Literal["assistant", "all"]
+ChatFormat = Literal["llama-2", "own"]
+SelectOn = Literal["dev", "holdout"]
+Pruner = Literal["median", "hyperband", "none"]
+
+Given = Mapping[str, Any]  # what a user gave: names of settings -> values; what is left open is absent
+
+
+class RunConfig(Record):
+    """What decides a run's numbers, fully resolved; what its method or task does not use is off."""
+
+    model: str = setting(
+        "A hub id, a local directory, a .gguf file, demo (all-MiniLM-L6-v2) or smollm2 (a chat model).",
+        WHAT,
+        default="demo",
+    )
+    model_revision: str | None  # commit on the hub, or SHA-256 of the files of a local model
+    task: str = setting("A GLUE task or oasst1 (see sparsegrad ls tasks), or a YAML of yours.", WHAT)
+    task_file: str | None = setting(off=None, in_id=False)  # the YAML of a user's own task
+    task_revision: str | None = None  # hash of what that YAML defines
+    data: str = setting(
+        "hub, a directory with GLUE in it (oasst1: a file of conversation trees), or demo (synthetic).",
+        WHAT,
+        default="hub",
+        in_id=False,
+    )
+    data_revision: str  # SHA-256 over the examples of every split that the run reads
+    method: str = setting("ft, lora, meprop or sparsegrad.", WHAT)
+    seed: int = setting("Seed of a run.", WHAT, default=0, at_least=0)
+    protocol: Protocol = setting(
+        "paper: dev selects the checkpoint and is reported; heldout: half of dev selects, half is reported.",
+        WHAT,
+        default="paper",
+    )
+    device: Device = setting("Where to train; auto: CUDA where there is a GPU.", WHAT, default="auto")
+
+    learning_rate: float = setting(
+        "Learning rate, at its peak.",
+        default=5e-5,
+        chat=9e-4,
+        default_help="the paper's for model and task, else 5e-5 (chat tasks: 9e-4)",
+        above=0,
+        is_searchable=True,
+    )
+    batch_size: int = setting(
+        "Examples in a batch.",
+        default=16,
+        chat=64,
+        default_help="the paper's for model and task, else 16 (chat tasks: 64)",
+        at_least=1,
+        is_searchable=True,
+        makes_basis=True,
+    )
+    accumulation_steps: int = setting(
+        "Micro batches that a batch is cut into, their gradients summed: less memory, the same batch.",
+        off=1,
+        default_help="1 (chat tasks: micro batches of 2 examples)",
+        at_least=1,
+        makes_basis=True,
+    )
+    epochs: float = setting("Passes over the training split, at most.", default=20.0, chat=1.0, above=0)
+    max_steps: int | None = setting("Optimizer steps, in place of --epochs.", off=None, at_least=1)
+    max_train_examples: int | None = setting(
+        "Train on this many examples, a fixed random choice.",
+        off=None,
+        default_help="all",
+        at_least=1,
+        makes_basis=True,
+    )
+    patience: int = setting(
+        "Evaluations without improvement before training stops; 0: it never stops early.",
+        default=5,
+        chat=0,
+        at_least=0,
+    )
+    eval_steps: int | None = setting(
+        "Optimizer steps between evaluations.",
+        off=None,
+        chat=75,
+        default_help="one epoch (chat tasks: 75)",
+        at_least=1,
+    )
+    length: int = setting("Tokens, at most.", default=128, chat=512, at_least=4, makes_basis=True)
+    pad_to_max: bool = setting("Pad every batch to --length, as the paper.", off=False, makes_basis=True)
+    precision: Precision = setting(
+        "tf32: CUDA only; bf16: autocast over float32 weights; bf16-weights: frozen weights are held in bf16 "
+        "too (chat tasks).",
+        default_help="fp32 (chat tasks on CUDA: bf16-weights)",
+    )
+    schedule: Schedule = setting("Schedule of the learning rate.", off="constant", chat="cosine")
+    warmup_steps: int = setting(
+        "Steps in which the learning rate rises from 0, at most a third of all.", off=0, chat=50, at_least=0
+    )
+    gradient_checkpointing: bool = setting(
+        "Compute activations again in backward: less memory, a third slower.", off=False
+    )
+    freeze_rest: bool = setting(
+        "Train only the adapted MLP matrices and the head, not the rest of the model.",
+        default=False,
+        chat=True,
+        default_help="the rest is trained too (chat tasks: frozen)",
+        flag="--freeze-rest/--train-rest",
+        is_searchable=True,
+    )
+
+    languages: tuple[str, ...] = setting(
+        "Language of the conversations: a code such as en, or all; repeatable.",
+        CHAT,
+        off=("en",),
+        flag="--language",
+        chat_only=True,
+        in_id=False,  # the data's revision counts
+    )
+    loss_on: LossOn | None = setting(
+        "Turns that the loss counts.", CHAT, off=None, chat="assistant", chat_only=True, makes_basis=True
+    )
+    chat_format: ChatFormat | None = setting(
+        "How turns are written: by the tokenizer's own template, or LLaMA-2's.",
+        CHAT,
+        off=None,
+        default_help="own, where there is one",
+        chat_only=True,
+        makes_basis=True,
+    )
+
+    sparse_learning_rate: float | None = setting(
+        "meprop, sparsegrad: learning rate of the chosen entries.",
+        METHOD,
+        off=None,
+        default_help="--learning-rate",
+        above=0,
+        of_method=True,
+        is_searchable=True,
+    )
+    blocks: str = setting(
+        "Blocks whose MLP matrices are adapted: all, every:3 (0, 3, 6, ...), or numbers such as 0-3,8.",
+        METHOD,
+        off="all",
+        chat="every:3",
+        makes_basis=True,
+    )
+    density: float | None = setting(
+        "meprop, sparsegrad: share of each MLP matrix trained at a step.",
+        METHOD,
+        off=None,
+        default=0.01,
+        chat=0.002,
+        default_help="0.01 (chat tasks: 0.002; LLaMA-2-7B: --kept 100000)",
+        above=0,
+        at_most=1,
+        of_method=True,
+        is_searchable=True,
+    )
+    kept: int | None = setting(
+        "The same as a number of entries.", METHOD, off=None, at_least=1, of_method=True, is_searchable=True
+    )
+    rank: int | None = setting(
+        "lora: rank of the update.",
+        METHOD,
+        off=None,
+        default=7,
+        chat=32,
+        default_help="7, or 10 from hidden size 1024 (chat tasks: 32)",
+        at_least=1,
+        of_method=True,
+        is_searchable=True,
+    )
+    support: Support | None = setting(
+        "sparsegrad: entries chosen at each step (dynamic) or once, by the calibration.",
+        METHOD,
+        off=None,
+        default="dynamic",
+        of_method=True,
+        is_searchable=True,
+    )
+    form: Form | None = setting(
+        "sparsegrad: one of several that train the same.",
+        METHOD,
+        off=None,
+        default_help="the one that suits",
+        of_method=True,
+    )
+    calibration_steps: int | None = setting(
+        "sparsegrad: batches that make the basis.",
+        METHOD,
+        off=None,
+        default=30,
+        at_least=1,
+        of_method=True,
+        is_searchable=True,
+        makes_basis=True,
+    )
+    basis: str | None = setting(
+        "sparsegrad: a file of sparsegrad calibrate.", METHOD, off=None, of_method=True, in_id=False
+    )
+    basis_revision: str | None = None  # SHA-256 of that file
+    basis_rank: int | None = setting(
+        "sparsegrad: leading directions of the basis that are kept on each side.",
+        METHOD,
+        off=None,
+        default_help="all",
+        at_least=1,
+        of_method=True,
+        makes_basis=True,
+    )
+
+    hyperparameters_from: str = setting(off="options", in_id=False)  # learning rate and batch size
+
+    def run_id(self) -> str:
+        """Returns the name of the run's folder."""
+        return config_id(self)
+
+
+SETTINGS = settings_of(RunConfig)
+TRAINING_SETTINGS = {name: each for name, each in SETTINGS.items() if each.panel != WHAT}
+
+# of two that exclude one another, what a user gives goes before what a file says
+EXCLUSIVE = (
+    ("density", "kept"),
+    ("epochs", "max_steps"),
+    ("basis", "calibration_steps"),
+    ("basis", "basis_rank"),
+)
+
+
+def check_given(given: Given, known: Mapping[str, Setting]) -> dict[str, Any]:
+    """Returns settings in their types; one whose value is None counts as left open.
+
+    Raises:
+        InputError: a name is not known, a value is of another type or out of bounds, or two settings exclude
+            one another.
+    """
+    checked = {}
+    for name, value in given.items():
+        if name not in known:
+            raise InputError(unknown("setting", name, known))
+        if value is None:
+            continue
+        try:
+            checked[name] = known[name].check(value)
+        except ValueError as error:
+            raise InputError(f"{known[name].option} {error}") from None
+    for one, other in EXCLUSIVE:
+        if one in checked and other in checked:
+            options = f"{known[one].option} and {known[other].option}"
+            raise InputError(f"{options} exclude one another: give one of them")
+    return checked
+
+
+def filled_from(given: Given, others: Given) -> dict[str, Any]:
+    """Returns what a user gave and, of the others, what it neither says nor excludes."""
+    excluded = {name for pair in EXCLUSIVE if not given.keys().isdisjoint(pair) for name in pair}
+    return {**{name: value for name, value in others.items() if name not in excluded}, **given}
