@@ -16,9 +16,9 @@ A *job* is a pydantic record; a *job function* is a function of a module that ta
 `run_in_fresh_process(measure, job)` does one job in a process of its own.
 
 Each worker sees one GPU, or has a share of the cores. It ends when its parent does: its standard input is
-closed then, which interrupts it as Ctrl-C does. A worker that dies within a job is started again with the job,
-`tries` times in all at most. A function that fails with a CUDA error other than out of memory ends its worker,
-and the next job gets a new one.
+closed then, which interrupts it as Ctrl-C does. A worker that dies within a job is started again with the
+job, `tries` times in all at most. A function that fails with a CUDA error other than out of memory ends
+its worker, and the next job gets a new one.
 """
 
 from __future__ import annotations
