@@ -63,7 +63,7 @@ def calibrate(
     from ..training.plan import plan
     from ..training.run import load_model
     from .left_out import tell_left_out
-    from .progress import RunWatch
+    from .progress import Display
 
     quiet_libraries(downloads=not (quiet or as_json))
     choices = Choices(
@@ -74,17 +74,18 @@ def calibrate(
     if not dry_run:
         fetch_weights(planned.checkpoint)
     found = []
-    with RunWatch(Console(stderr=True), quiet) as watch:
+    with Display(quiet) as display:
         for config in planned.configs:
             inputs = planned.inputs(config)
             path = basis_path(config, inputs, output)
             if dry_run:
                 found.append({"seed": config.seed, "basis": str(path), "exists": path.exists()})
                 continue
-            watch.begin(f"{config.task} seed {config.seed}")
+            line = display.line(f"{config.task} seed {config.seed}")
             if not path.exists():
                 loaded = load_model(config, inputs).model.to(config.device)
-                calibrate_and_save(loaded, config, inputs, path, watch)
+                calibrate_and_save(loaded, config, inputs, path, line)
+            line.remove()
             kinds = _describe(load_basis(path), read_concentration(path))
             found.append({"seed": config.seed, "basis": str(path), "kinds": kinds})
     if as_json:

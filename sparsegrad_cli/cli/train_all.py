@@ -16,7 +16,7 @@ from ..store.score_words import score_words
 from ..tasks.data import TaskData
 from ..training.plan import Plan
 from ..training.run import run
-from .progress import RunWatch
+from .progress import Display
 
 
 def train_all(
@@ -31,16 +31,15 @@ def train_all(
         fetch_weights(planned.checkpoint)
     todo = [(planned, config) for planned in plans for config in planned.configs]
     results = []
-    watch = RunWatch(Console(stderr=True), quiet)
-    with watch:
+    with Display(quiet) as display:
         for number, (planned, config) in enumerate(todo, 1):
             counted = f"[{number}/{len(todo)}] " if len(todo) > 1 else ""
-            watch.begin(f"{counted}{config.task} {config.method} seed {config.seed}")
-            cell = planned.cell(config, output, watch, **how)
+            line = display.line(f"{counted}{config.task} {config.method} seed {config.seed}")
+            cell = planned.cell(config, output, line, **how)
             already = cell.folder.is_done()
             result = run(cell)
             results.append(result)
-            watch.done(_line(result, already))
+            display.end(line, _line(result, already), is_failed=result.status != "done")
     return results
 
 
