@@ -8,9 +8,9 @@ import random
 from pathlib import Path
 
 from sparsegrad_cli.store.schema import RunConfig
-from sparsegrad_cli.training.cell import Cell
 from sparsegrad_cli.training.choices import Choices
 from sparsegrad_cli.training.plan import plan
+from sparsegrad_cli.training.trainer import Cell
 
 WORDS = ("the", "dog", "book", "letter", "company", "city", "man", "story", "reads", "likes", "writes")
 

@@ -95,7 +95,7 @@ def ask(server: Hub, script: str, **environment: str) -> list[dict[str, Any]]:
 
 READ_CHAT = """
 from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.chat.data import load_chat
+from sparsegrad_cli.tasks.oasst import load_chat
 
 def read_chat():
     data = load_chat(get_task("oasst1"), "hub", ["all"])

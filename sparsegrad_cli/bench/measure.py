@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import re
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 
-from ..core import Corner
+import torch
+from torch import Tensor, nn
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from ..core import Corner, Rotation
 from ..methods import get_method
 from ..methods.base import Method, Settings, count_parameters
 from ..store.basis_file import load_basis
+from ..training.memory import live_bytes
 from ..training.recipe import GLUE
-from .batches import load_batches, tokens_of
-from .build import build_model
 from .floors import Ranks, Trained, count_work, read_architecture
 from .jobs import Measured, MeasureJob
-from .memory import forget_resident_peak, measure_memory, resident_bytes
-from .schema import Memory, Work
-from .step import TrainingStep, time_steps
-from .trace import trace_step
+from .machine import synchronize
+from .schema import Memory, Operation, Work
+from .step import Batch, TrainingStep, build_model, load_batches, time_steps, tokens_of
 
 
 def measure(job: MeasureJob) -> Measured:
@@ -91,4 +97,146 @@ def _trained(job: MeasureJob, method: Method, ranks: Ranks, memory: Memory) -> T
         },
         basis_bytes=memory.basis,
         saved_bytes=memory.activations,
+    )
+
+
+MARK = "sparsegrad bench: "  # before a phase's name in the profile
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def measure_memory(step: TrainingStep, batch: Batch, resident: int | None = None) -> Memory:
+    """Takes one step on `batch`; see the module's head for what is counted.
+
+    Args:
+        step: after steps enough that the optimizer has its moments.
+        batch: the largest there is.
+        resident: what the process held at most, above its start; goes into the answer as it is.
+    """
+    model = step.model
+    basis = [b for m in model.modules() if isinstance(m, Rotation | Corner) for b in m.buffers()]
+    moments = [t for s in step.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
+    of_basis = storage_bytes(basis)
+    weights = storage_bytes([*model.parameters(), *model.buffers()]) - of_basis
+    held, peaks, gradients, before = _cuda(step, batch) if step.device == "cuda" else _cpu(step, batch)
+    phase = max(peaks, key=lambda name: peaks[name])
+    return Memory(
+        weights=weights,
+        basis=of_basis,
+        optimizer=storage_bytes(moments),
+        gradients=gradients,
+        activations=held - before,
+        peak=peaks[phase],
+        peak_phase=phase,
+        resident=resident,
+    )
+
+
+def storage_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of the storages behind `tensors`, each once."""
+    storages = (tensor.untyped_storage() for tensor in tensors)
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+_Readings = tuple[int, dict[str, int], int, int]  # held after forward, peak of each phase, gradients, before
+
+
+def _cuda(step: TrainingStep, batch: Batch) -> _Readings:
+    peaks, held, gradients = {}, 0, 0
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    for name, act in step.phases(batch):
+        torch.cuda.reset_peak_memory_stats()
+        act()
+        torch.cuda.synchronize()
+        peaks[name] = torch.cuda.max_memory_allocated()
+        if name == "forward":
+            held = torch.cuda.memory_allocated()
+        if name == "backward":
+            gradients = _gradients(step.model)
+    return held, peaks, gradients, before
+
+
+def _cpu(step: TrainingStep, batch: Batch) -> _Readings:
+    gradients = 0
+    before = live_bytes(step.model, step.optimizer, batch.values())
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        for name, act in step.phases(batch):
+            with record_function(MARK + name):
+                act()
+            if name == "backward":
+                gradients = _gradients(step.model)
+    held, peaks = _replay(recorded, before)
+    return held, peaks, gradients, before
+
+
+def _replay(recorded: profile, before: int) -> tuple[int, dict[str, int]]:
+    """Bytes held at the end of forward, and the peak of each phase, from the allocations in order."""
+    events = recorded.profiler.kineto_results.events()
+    names = ("forward", "backward", "optimizer")
+    marks = {MARK + name: name for name in names}
+    ends = {marks[event.name()]: event.end_ns() for event in events if event.name() in marks}
+    now = at_forward_end = before
+    peaks = dict.fromkeys(names, 0)
+    for event in events:
+        if event.name() != "[memory]" or event.device_type() != torch.autograd.DeviceType.CPU:
+            continue
+        now += event.nbytes()
+        phase = next((name for name in names if event.start_ns() <= ends[name]), names[-1])
+        peaks[phase] = max(peaks[phase], now)
+        if phase == "forward":
+            at_forward_end = now
+    return at_forward_end, peaks
+
+
+def _gradients(model: nn.Module) -> int:
+    return storage_bytes(p.grad for p in model.parameters() if p.grad is not None)
+
+
+def resident_bytes(peak: bool = False) -> int | None:
+    """The resident set of this process, now or at its peak; None where the system does not tell."""
+    try:
+        found = re.search(rf"{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB", STATUS.read_text())
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
+
+
+def forget_resident_peak() -> bool:
+    """Lets the peak begin again from now; whether the system does that."""
+    try:
+        CLEAR.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+MOST_EXPENSIVE = 5
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler tells stderr that it starts and stops
+
+
+def trace_step(step: TrainingStep, batch: Batch, path: Path) -> tuple[Operation, ...]:
+    """Writes a Chrome trace of a step to `path` (`.json.gz`) and gives its most expensive operations.
+
+    Their time is their own, without what they call: on CUDA the kernels' on the device.
+    """
+    on_cuda = step.device == "cuda"
+    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_cuda]) as recorded:
+        step(batch)
+        synchronize(step.device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    recorded.export_chrome_trace(str(path))
+    own = "self_device_time_total" if on_cuda else "self_cpu_time_total"
+    kind = DeviceType.CUDA if on_cuda else DeviceType.CPU
+    events = [event for event in recorded.key_averages() if event.device_type == kind]
+    total = sum(getattr(event, own) for event in events) or 1
+    events.sort(key=lambda event: getattr(event, own), reverse=True)
+    return tuple(
+        Operation(
+            name=event.key,
+            seconds=getattr(event, own) / 1e6,
+            share=getattr(event, own) / total,
+            calls=event.count,
+        )
+        for event in events[:MOST_EXPENSIVE]
     )

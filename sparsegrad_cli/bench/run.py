@@ -10,13 +10,12 @@ from pathlib import Path
 from ..errors import InputError, WorkError
 from ..methods import get_method
 from ..store.schema import Record
-from .batches import save_batches
 from .folder import bench_folder
 from .jobs import Calibrated, CalibrateJob, Failure, Machine, Measured, MeasureJob, PeaksJob, Setup
-from .plan import PROBE_STEPS
+from .plan import PROBE_STEPS, Found
 from .process import ask
 from .schema import BenchConfig, BenchResult, Peaks, Row, RowSpec, hash_of
-from .subject import Found
+from .step import save_batches
 
 ALLOWED_IN_USE = 500_000_000  # bytes of a device that others may hold
 Tell = Callable[[str], None]

@@ -21,16 +21,15 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..store.schema import RunConfig
-from ..training.cell import Cell
 from ..training.choices import Choices
-from ..training.loop import make_trainer
 from ..training.plan import Plan, plan
 from ..training.run import adapt, load_model
+from ..training.trainer import Cell, make_trainer
 from .machine import set_precision, synchronize
+from .plan import check_precision, find_task
 from .run import Tell
 from .schema import RunnerConfig, RunnerResult, RunnerRow, Subject, hash_of
 from .step import TrainingStep
-from .subject import check_precision, find_task
 
 BURN_IN = 5  # first steps of a turn, which do not count
 

@@ -37,7 +37,7 @@ def _answer(job: Job) -> pydantic.BaseModel:
 
                 return measure(job)
             case CalibrateJob():
-                from .basis import find_basis
+                from .calibration import find_basis
 
                 return find_basis(job)
     except Exception as error:

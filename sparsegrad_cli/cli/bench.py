@@ -187,8 +187,7 @@ def calibrate(
     Shows time, memory, and how far the two bases agree. Like bench, it measures anew and overwrites.
     """
     from ..bench.calibration import available_bytes, check_stack_fits, run_calibration
-    from ..bench.plan import plan_calibration
-    from ..bench.subject import SubjectChoices
+    from ..bench.plan import SubjectChoices, plan_calibration
 
     choices = SubjectChoices(
         model=model,

@@ -39,7 +39,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Of weights, batches and dropout.
 
 def quiet(wanted: bool) -> None:
     """Keeps the libraries from talking; where `wanted`, from showing downloads too."""
-    from ..training.libraries import quiet_libraries
+    from ..training.inputs import quiet_libraries
 
     quiet_libraries(downloads=not wanted)
 

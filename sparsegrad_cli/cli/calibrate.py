@@ -57,9 +57,9 @@ def calibrate(
 
     from ..models.checkpoint import fetch_weights
     from ..store.basis_file import load_basis
-    from ..training.calibration import basis_path, calibrate_and_save, read_concentration
+    from ..training.basis import basis_path, calibrate_and_save, read_concentration
     from ..training.choices import Choices
-    from ..training.libraries import quiet_libraries
+    from ..training.inputs import quiet_libraries
     from ..training.plan import plan
     from ..training.run import load_model
     from .left_out import tell_left_out

@@ -15,7 +15,7 @@ from .training_options import StepOptions, TrainingOptions
 
 if TYPE_CHECKING:
     from ..grid.estimate import Estimate
-    from ..tasks.data import TaskData
+    from ..tasks.load import TaskData
     from ..training.choices import Choices
     from ..training.plan import Plan
 
@@ -50,7 +50,7 @@ def finetune(
     A run that is finished is not run again; one that was killed goes on from its last checkpoint.
     """
     from ..training.choices import Choices
-    from ..training.libraries import quiet_libraries
+    from ..training.inputs import quiet_libraries
     from .left_out import tell_left_out
     from .train_all import check_all_done, show, train_all
 
@@ -101,7 +101,7 @@ def _plans(choices: Choices, params: Path | None, from_shapes: bool) -> list[Pla
 def _test_splits(plans: Sequence[Plan], output: Path) -> TaskData:
     """What --predict-test reads; refuses, before anything is trained, what could not be predicted."""
     from ..store.run_folder import RunFolder
-    from ..tasks.unlabelled import load_test
+    from ..tasks.test_split import load_test
     from ..training.predict_test import check_model_kept
 
     configs = [config for planned in plans for config in planned.configs]
@@ -134,7 +134,7 @@ def _show_plan(
     from ..grid.estimate.words import estimate_words
     from ..models.checkpoint import SHAPES_ALONE
     from ..store.run_folder import RunFolder
-    from ..tasks.leaderboard import LEADERBOARD
+    from ..tasks.task import LEADERBOARD
     from ..training.predict_test import has_test_predictions
 
     cells = []

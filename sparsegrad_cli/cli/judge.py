@@ -121,7 +121,7 @@ def judge(
     from ..judge.make_answers import make_answers
     from ..judge.plan import Choices, plan
     from ..judge.run import run_judge
-    from ..training.libraries import quiet_libraries
+    from ..training.inputs import quiet_libraries
     from .judge_progress import JudgeWatch
     from .judge_show import show_answers, show_plan, show_result
 

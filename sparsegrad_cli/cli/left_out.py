@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..tasks.data import TaskData
+from ..tasks.load import TaskData
 
 NAMED = 20  # trees
 

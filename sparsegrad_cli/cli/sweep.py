@@ -57,7 +57,7 @@ def search(
     from ..sweep.storage import open_storage, storage_errors
     from ..sweep.study import open_study
     from ..training.choices import Choices
-    from ..training.libraries import quiet_libraries
+    from ..training.inputs import quiet_libraries
     from . import sweep_common as common
     from .sweep_progress import SweepWatch
 

@@ -18,13 +18,11 @@ from ..report.sweep.params import space_words
 from ..report.sweep.plot import save_plot
 from ..report.sweep.words import print_sweeps
 from ..store.schema import Result
-from ..sweep.best import best_path
-from ..sweep.command import SEEDS, finetune_command
 from ..sweep.folder import ReadSweep, read_sweeps
+from ..sweep.plan import SEEDS, best_path, finetune_command
 from ..sweep.schema import FAILED, Sweep, SweepConfig
-from ..sweep.snapshot import snapshot
 from ..sweep.storage import JOURNAL, is_sqlite, open_storage
-from ..sweep.study import config_of, load_studies
+from ..sweep.study import config_of, load_studies, snapshot
 from ..tasks import get_task, task_names
 from ..training.params import read_params
 from ..training.plan import Plan

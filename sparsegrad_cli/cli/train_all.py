@@ -13,7 +13,7 @@ from ..models.checkpoint import fetch_weights
 from ..report import Report, build_report
 from ..store.schema import Result
 from ..store.score_words import score_words
-from ..tasks.data import TaskData
+from ..tasks.load import TaskData
 from ..training.plan import Plan
 from ..training.run import run
 from .progress import Display

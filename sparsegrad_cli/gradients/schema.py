@@ -22,9 +22,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Literal
 
+from ..errors import InputError
+from ..methods import get_method
 from ..store.schema import Record, RunConfig
+from ..training import choices as training
+from ..training.configure import DEFAULT_CALIBRATION_STEPS
+from ..training.plan import Plan
+from ..training.plan import plan as plan_training
 
 THRESHOLDS = (0.0, 1e-3, 1e-2)  # of the largest magnitude of a matrix, or norm of a row
 
@@ -84,3 +91,63 @@ class GradientsResult(Record):
     id: str
     losses: dict[int, float]  # at each recorded step
     places: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is recorded; None stands for the default of `finetune`."""
+
+    model: str
+    task: str
+    data: str
+    method: str = "sparsegrad"
+    seed: int = 0
+    device: str = "auto"
+    length: int = 128
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    calibration_steps: int | None = None
+    density: float | None = None
+    kept: int | None = None
+    steps: int = 100  # of the training
+    every: int = 10  # steps between those that are recorded
+
+
+def plan(choices: Choices, from_shapes: bool = False) -> tuple[GradientsConfig, Plan]:
+    """Finds the model and the data, fills in the defaults, and checks that all fit together.
+
+    Args:
+        from_shapes: see `find_ground`.
+
+    Raises:
+        InputError: anything that is wrong with what was asked for.
+    """
+    for name in ("steps", "every"):
+        if getattr(choices, name) < 1:
+            raise InputError(f"{name} must be at least 1, got {getattr(choices, name)}")
+    calibrates = "calibration_steps" in get_method(choices.method).options
+    planned = plan_training(
+        training.Choices(
+            model=choices.model,
+            task=choices.task,
+            data=choices.data,
+            methods=(choices.method,),
+            seeds=(choices.seed,),
+            device=choices.device,
+            length=choices.length,
+            batch_size=choices.batch_size,
+            learning_rate=choices.learning_rate,
+            max_steps=choices.steps,
+            density=choices.density,
+            kept=choices.kept,
+            calibration_steps=choices.calibration_steps if calibrates else None,
+        ),
+        from_shapes,
+    )
+    (run,) = planned.configs
+    config = GradientsConfig(
+        run=run,
+        calibration_steps=choices.calibration_steps or DEFAULT_CALIBRATION_STEPS,
+        every=choices.every,
+    )
+    return config, planned

@@ -32,7 +32,7 @@ class Worker:
     """An actor that does one cell at a time, and meanwhile says how far it is."""
 
     def __init__(self, probe: str) -> None:
-        from ..training.libraries import quiet_libraries
+        from ..training.inputs import quiet_libraries
 
         quiet_libraries(downloads=False)
         self._sees_results = Path(probe).exists()

@@ -14,7 +14,7 @@ import time
 from queue import Queue
 from typing import TextIO
 
-from ..training.libraries import quiet_libraries
+from ..training.inputs import quiet_libraries
 from .work import Ended, Job, Progress, Sight, do
 
 STOPPED = 130

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from ..models.causal import load_causal
+from ..models.load import load_causal
 from ..store.hold import held
 from .answers import Turn, Writer
 from .folder import answers_folder, answers_log, write_records

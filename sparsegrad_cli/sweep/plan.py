@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import InputError
+import yaml
+
+from ..errors import InputError, WorkError
 from ..methods import get_method
+from ..store.atomic import write_text
 from ..store.names import Pruner, SelectOn
-from ..tasks.holdout import hold_out
+from ..tasks.splits import hold_out
 from ..training.choices import Choices
 from ..training.ground import Ground, find_ground
 from ..training.option_checks import check_options
+from ..training.params import Best, Params
 from ..training.plan import Plan, of_method, plan_on
-from .schema import SweepConfig
+from .folder import read_sweeps, sweep_folder
+from .schema import Sweep, SweepConfig
 from .space import ALWAYS, PAPER, Space, Value, read_space
 
 
@@ -129,3 +137,82 @@ def _plan(ground: Ground, choices: Choices, select_on: SelectOn, values: Mapping
 
 def _words(values: Mapping[str, Value]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+SEEDS = (0, 1, 2)  # the paper's number of them
+SAID_ELSEWHERE = ("model", "data", "task", "methods", "seeds")
+
+
+def finetune_command(config: SweepConfig, best: Path, results: Path) -> str:
+    """`sparsegrad finetune` with the study's options, its best parameters and three seeds."""
+    choices = config.choices
+    (method,) = choices.methods
+    words = ["--model", choices.model, "--data", choices.data, "--task", choices.task, "--method", method]
+    for field in dataclasses.fields(Choices):
+        value = getattr(choices, field.name)
+        if field.name not in (*SAID_ELSEWHERE, *config.space.parameters) and value != field.default:
+            words += _option(field.name, value)
+    words += ["--params", str(best)]
+    for seed in SEEDS:
+        words += ["--seed", str(seed)]
+    if results != Path("results"):
+        words += ["--output", str(results)]
+    return shlex.join(["sparsegrad", "finetune", *words])
+
+
+def _option(name: str, value: bool | float | str | Path | tuple[str, ...]) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, tuple):  # languages
+        return [word for code in value for word in (flag.removesuffix("s"), code)]
+    if isinstance(value, bool):
+        return [flag if value else "--train-rest"]  # the only one that has a name for its opposite
+    return [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+
+
+NAME = "best.yaml"
+HEADER = "# The best that `sparsegrad sweep` found; `sparsegrad finetune --params` and `run` read it.\n"
+
+
+def best_path(results: Path, sweep: Sweep) -> Path:
+    """Where the best parameters of a study are."""
+    return sweep_folder(results, sweep.config) / NAME
+
+
+def write_best(results: Path, sweeps: Iterable[Sweep]) -> None:
+    """Writes `best.yaml` into the folder of each study that has a best trial, and one of all into `sweeps/`.
+
+    Raises:
+        WorkError: one cannot be written.
+    """
+    for sweep in sweeps:
+        if sweep.result.best is not None:
+            _write(best_path(results, sweep), [best_of(sweep)])
+    every = [read.sweep for read in read_sweeps([results])]
+    if entries := [best_of(sweep) for sweep in every if sweep.result.best is not None]:
+        _write(results / "sweeps" / NAME, entries)
+
+
+def best_of(sweep: Sweep) -> Best:
+    """The entry of a study that has a best trial."""
+    config, best = sweep.config, sweep.result.best
+    assert best is not None
+    return Best(
+        model=config.model,
+        task=config.task,
+        method=config.method,
+        params=Params(**best.params),
+        score_name=config.score_name,
+        score=best.score,
+        select_on=config.select_on,
+        protocol=config.choices.protocol,
+        trials=sweep.result.finished,
+        study=sweep.result.id,
+    )
+
+
+def _write(path: Path, entries: Iterable[Best]) -> None:
+    plain = [entry.model_dump(exclude_none=True) for entry in entries]
+    try:
+        write_text(path, HEADER + yaml.safe_dump(plain, sort_keys=False))
+    except OSError as error:
+        raise WorkError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from None

@@ -11,14 +11,13 @@ from optuna import Study
 
 from ..errors import WorkError
 from ..store.environment import describe_environment
-from ..training.calibration import BASES
-from .best import write_best
+from ..training.basis import BASES
 from .crew import Crew
 from .folder import sweep_folder, write_sweep, written_result
 from .jobs import Job
+from .plan import write_best
 from .schema import Sweep
-from .snapshot import snapshot
-from .study import asked, release, top_up
+from .study import asked, release, snapshot, top_up
 
 LOOK_SECONDS = 1.0  # between two looks at the studies
 Watch = Callable[[Sequence[Sweep], int], None]

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import pydantic
 import yaml
+from optuna.trial import Trial
 
 from ..errors import InputError, unknown
 from ..store.names import SUPPORTS
@@ -156,3 +157,16 @@ def _number(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
+
+
+def suggest(trial: Trial, space: Space) -> dict[str, Value]:
+    """A value of each hyperparameter, by the study's sampler."""
+    values: dict[str, Value] = {}
+    for name, what in space.parameters.items():
+        if not isinstance(what, Range):
+            values[name] = trial.suggest_categorical(name, what)
+        elif name in WHOLE:
+            values[name] = trial.suggest_int(name, int(what.low), int(what.high), log=what.log)
+        else:
+            values[name] = trial.suggest_float(name, what.low, what.high, log=what.log)
+    return values

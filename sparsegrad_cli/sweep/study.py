@@ -9,23 +9,30 @@ lowest number counts.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
+import numpy as np
 import optuna
 from optuna import Study, Trial
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.importance import get_param_importances
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import BaseStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import qmc
 
 from ..store.names import Pruner
-from . import liveness
-from .sampler import PlacedSampler
-from .schema import SweepConfig
-from .space import Value
-from .startup import startup_values
+from . import storage as liveness
+from .schema import Sweep, SweepConfig, SweepResult, TrialRecord
+from .schema import TrialState as State
+from .space import WHOLE, Range, Space, Value
+from .storage import times_lost
 
 SLOT = "slot"  # user attributes of a trial
 OUTCOME = "outcome"  # a state of `schema.TrialState`, or SPARE
@@ -167,3 +174,137 @@ def _pruner(name: Pruner) -> BasePruner:
             return HyperbandPruner(min_resource=1, reduction_factor=3)
         case "none":
             return NopPruner()
+
+
+class PlacedSampler(BaseSampler):
+    """TPE, seeded anew for each trial.
+
+    One seed for every worker would let all of them try the same values, a seed for each would let the
+    values depend on which worker came first. Here one worker alone tries the same values each time, and
+    several differ only in what is known when a trial begins.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._tpe = self._seeded(0)
+
+    def _seeded(self, place: int) -> TPESampler:
+        seed = int(np.random.SeedSequence([self._seed, place]).generate_state(1)[0])
+        return TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._tpe = self._seeded(trial.user_attrs.get("slot", trial.number))
+        self._tpe.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._tpe.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Value]:
+        return self._tpe.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Value:
+        return self._tpe.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        self._tpe.after_trial(study, trial, state, values)
+
+
+STARTUP_TRIALS = 6
+
+
+def startup_values(space: Space, seed: int) -> list[dict[str, Value]]:
+    """Values for the first trials, by name: a Latin hypercube.
+
+    Each sixth of a range (of its logarithm, where it is searched so) has one trial in it, which six draws at
+    random seldom manage. Methods with the same space and seed begin with the same trials.
+    """
+    names = list(space.parameters)
+    draws = qmc.LatinHypercube(len(names), rng=seed).random(STARTUP_TRIALS)
+    return [{name: _value(space, name, u) for name, u in zip(names, row, strict=True)} for row in draws]
+
+
+def _value(space: Space, name: str, u: float) -> Value:
+    """The value at the share `u`, in [0, 1), of a hyperparameter's range or list."""
+    what = space.parameters[name]
+    if not isinstance(what, Range):
+        return what[int(u * len(what))]
+    low, high = what.low, what.high + (1 if name in WHOLE else 0)
+    value = low * (high / low) ** u if what.log else low + u * (high - low)
+    return int(value) if name in WHOLE else float(value)
+
+
+FEW = 4  # complete trials below which importances say nothing
+
+
+def snapshot(study: Study) -> Sweep:
+    """What was asked of a study and what it has come to; slots that are not queued yet are left out."""
+    config = config_of(study)
+    slots = attempts(study)
+    records = [_record(slots[slot]) for slot in sorted(slots)]
+    result = SweepResult(
+        id=config.study_id(),
+        study=study.study_name,
+        asked=max(asked(study), len(records)),
+        trials=tuple(records),
+        greater_is_better=config.greater_is_better,
+        importances=_importances(study),
+    )
+    return Sweep(config=config, result=result)
+
+
+def _record(tries: Sequence[FrozenTrial]) -> TrialRecord:
+    trial = counting(tries)
+    attributes = trial.user_attrs
+    state = _state(trial)
+    reason = attributes.get(REASON)
+    if state == "failed" and reason is None:
+        reason = f"its worker died {times_lost(trial) + 1} times"
+    return TrialRecord(
+        slot=attributes[SLOT],
+        number=trial.number,
+        state=state,
+        params=values_of(trial),
+        score=trial.value if state == "complete" else None,
+        reason=reason if state not in ("waiting", "running", "complete") else None,
+        evaluations={n: score for n, score in trial.intermediate_values.items() if math.isfinite(score)},
+        run=attributes.get(RUN),
+        worker=attributes.get(WORKER),
+        started=_utc(trial.datetime_start),
+        ended=_utc(trial.datetime_complete),
+        seconds=trial.duration.total_seconds() if trial.duration else None,
+        attempts=sum(other.number <= trial.number for other in tries),
+        same_as=attributes.get(SAME_AS),
+    )
+
+
+def _state(trial: FrozenTrial) -> State:
+    match trial.state:
+        case TrialState.WAITING:
+            return "waiting"
+        case TrialState.RUNNING:
+            return "running"
+        case TrialState.COMPLETE:
+            return "complete"
+        case TrialState.PRUNED:
+            return trial.user_attrs.get(OUTCOME, "pruned")
+        case TrialState.FAIL:
+            return "failed"
+
+
+def _utc(moment: datetime | None) -> str | None:
+    """Optuna's moments are of this machine's time zone, and do not say so."""
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _importances(study: Study) -> dict[str, float]:
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    searched = {name for trial in complete for name, what in trial.distributions.items() if not what.single()}
+    if len(complete) < FEW or len({trial.value for trial in complete}) < 2 or len(searched) < 2:
+        return {}
+    return get_param_importances(study, params=sorted(searched))

@@ -5,9 +5,13 @@ from __future__ import annotations
 import gc
 import json
 import math
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import torch
 from optuna import Study, Trial, TrialPruned
@@ -19,15 +23,13 @@ from ..store.run_folder import RunFolder
 from ..store.schema import Result
 from ..store.score_words import score_words
 from ..training.callbacks import PrunedError
-from ..training.cell import Cell
 from ..training.ground import Ground
 from ..training.run import run
+from ..training.trainer import Cell
 from .plan import plan_trial
 from .schema import SweepConfig
-from .space import Value
-from .stop import Stop
+from .space import Value, suggest
 from .study import OUTCOME, REASON, RUN, SAME_AS, SLOT, WORKER, fail_stale, is_needed
-from .suggest import suggest
 
 TWIN_SECONDS = 2.0  # between two looks at a running trial with the same parameters
 BUSY_SECONDS = 2.0  # between two tries at a run that another process holds
@@ -175,3 +177,51 @@ def _same_as(trial: Trial, twin: FrozenTrial) -> float:
     trial.set_user_attr(REASON, reason)
     trial.set_user_attr(OUTCOME, twin.user_attrs.get(OUTCOME, "pruned"))
     raise TrialPruned(reason)
+
+
+class Stop:
+    """What SIGINT and SIGTERM do to a worker: they raise KeyboardInterrupt where its work heeds them.
+
+    Elsewhere they wait for the next place that does. Optuna leaves a trial running for ever whose worker is
+    interrupted as it takes the trial from the queue, or hands in its score.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._heeding = False
+
+    def listen(self) -> None:
+        """Takes these signals from now on."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """A stretch of work that may be cut short."""
+        with self._set(heeding=True):
+            yield
+
+    @contextmanager
+    def put_off(self) -> Iterator[None]:
+        """A part of such a stretch that may not."""
+        with self._set(heeding=False):
+            yield
+        self._raise_if_asked()
+
+    def _ask(self, signum: int, frame: FrameType | None) -> None:
+        self._asked = True
+        self._raise_if_asked()
+
+    @contextmanager
+    def _set(self, heeding: bool) -> Iterator[None]:
+        before, self._heeding = self._heeding, heeding
+        try:
+            self._raise_if_asked()
+            yield
+        finally:
+            self._heeding = before
+
+    def _raise_if_asked(self) -> None:
+        if self._asked and self._heeding:
+            self._heeding = False  # once: what clears up behind it is not interrupted
+            raise KeyboardInterrupt

@@ -19,12 +19,11 @@ from optuna.trial import TrialState
 from ..errors import InputError, WorkError
 from ..store.redact import redact
 from ..training.ground import Ground
-from ..training.libraries import quiet_libraries
+from ..training.inputs import quiet_libraries
 from .folder import sweep_folder
 from .jobs import Job, worker_name
 from .plan import ground_of
 from .schema import SweepConfig
-from .stop import Stop
 from .storage import open_storage, storage_errors
 from .study import (
     OUTCOME,
@@ -41,7 +40,7 @@ from .study import (
     queue,
     values_of,
 )
-from .trial import FailedError, Objective, SpareError
+from .trial import FailedError, Objective, SpareError, Stop
 
 IDLE_SECONDS = 2.0  # between two looks at studies whose last trials others are doing
 FAILURES = 3  # of trials in a row, after which something else than their values must be wrong

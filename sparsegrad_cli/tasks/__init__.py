@@ -9,9 +9,7 @@ from pathlib import Path
 import yaml
 
 from ..errors import InputError, unknown
-from .chat.task import ChatTask
-from .entry import read_entry
-from .task import Task
+from .task import ChatTask, Task, read_entry
 
 
 @functools.cache

@@ -11,9 +11,8 @@ from pyarrow import ArrowException
 from pyarrow.parquet import read_table
 
 from ..errors import InputError
-from ..models.hub import Repository, fetch
-from .leaderboard import HiddenSplit
-from .task import Task
+from ..models.checkpoint import Repository, fetch
+from .task import HiddenSplit, Task
 
 GLUE = Repository("nyu-mll/glue", "dataset", "--data hub", "a directory of GLUE files or --data demo")
 

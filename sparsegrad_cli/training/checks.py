@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from ..core import kept_entries
 from ..errors import InputError
-from ..models.skeleton import longest_input
+from ..models.load import longest_input
 from ..store.names import Precision
 
 

@@ -11,7 +11,7 @@ from ..methods.base import Settings
 from ..paper import same_model
 from ..store.names import Form, Precision
 from ..store.schema import RunConfig
-from ..tasks.chat.task import ChatTask
+from ..tasks.task import ChatTask
 from .choices import Choices
 from .ground import Ground
 from .hyperparameters import Hyperparameters

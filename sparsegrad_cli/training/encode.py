@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import datasets
+import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from ..errors import InputError
 from ..store.cache import add_folder, cache_folder
-from ..tasks.data import TaskData
+from ..store.names import LossOn
+from ..tasks.load import TaskData
 
 LAYOUT = 1  # goes into the cache's key; raised when what is stored changes
 
@@ -77,3 +81,120 @@ def _fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
     return f"{type(tokenizer).__name__} {sorted(tokenizer.special_tokens_map.items())} {rules}"
+
+
+IGNORED = -100  # the label of a token that does not count, in torch and transformers
+SHUFFLE_SEED = 0  # the order of the train threads, the same for every run
+
+
+class Turn(TypedDict):
+    """One turn of a thread."""
+
+    role: str  # "user" or "assistant"
+    content: str
+
+
+def encode_threads(
+    data: TaskData, tokenizer: PreTrainedTokenizerBase, length: int, loss_on: LossOn
+) -> dict[str, Dataset]:
+    """Every split of `data` as packed sequences: `input_ids`, `attention_mask`, `labels`, each `length` long.
+
+    Args:
+        tokenizer: with the chat template to write in.
+        loss_on: whose turns are labels.
+
+    Raises:
+        InputError: the chat template is not made of turns, so nothing tells where the assistant's are.
+        WorkError: the cache cannot be written.
+    """
+    key = ["threads", data.sha256, str(length), loss_on, str(tokenizer.chat_template)]
+
+    def make() -> dict[str, Dataset]:
+        return {
+            split: pack(
+                (tokens_of(thread, tokenizer, loss_on) for thread in _ordered(rows["messages"], split, data)),
+                length,
+                tokenizer.pad_token_id,
+            )
+            for split, rows in data.splits.items()
+        }
+
+    return kept(key, tokenizer, data.splits, make)
+
+
+def tokens_of(
+    thread: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, loss_on: LossOn
+) -> tuple[list[int], list[int]]:
+    """Token ids and labels of one thread.
+
+    Raises:
+        InputError: see `encode_threads`.
+    """
+    text, spans = assistant_spans(thread, tokenizer)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    ids = encoded["input_ids"]
+    if loss_on == "all":
+        return ids, list(ids)
+    starts = np.array([start for start, _ in encoded["offset_mapping"]])
+    counts = np.zeros(len(ids), dtype=bool)
+    for begin, end in spans:
+        counts |= (begin <= starts) & (starts < end)
+    return ids, np.where(counts, ids, IGNORED).tolist()
+
+
+def assistant_spans(
+    thread: Sequence[Turn], tokenizer: PreTrainedTokenizerBase
+) -> tuple[str, list[tuple[int, int]]]:
+    """A thread as text, and from where to where in it the assistant speaks, its end-of-turn sign included.
+
+    Raises:
+        InputError: see `encode_threads`.
+    """
+
+    def written(turns: int, asks: bool = False) -> str:
+        return tokenizer.apply_chat_template(list(thread[:turns]), tokenize=False, add_generation_prompt=asks)
+
+    text, spans = written(len(thread)), []
+    for place, turn in enumerate(thread):
+        if turn["role"] == "assistant":
+            before, through = written(place, asks=True), written(place + 1)
+            if not text.startswith(through) or not through.startswith(before):
+                raise InputError(
+                    "the tokenizer's chat template writes a turn otherwise when others follow, so nothing "
+                    "tells where the assistant speaks: take --loss-on all, or --chat-format llama-2"
+                )
+            spans.append((len(before), len(through)))
+    return text, spans
+
+
+def pack(threads: Iterable[tuple[list[int], list[int]]], length: int, padding: int) -> Dataset:
+    """Joins threads and cuts them into sequences of `length` tokens.
+
+    The first label of each is left out: no token before it predicts it.
+    """
+    ids: list[int] = []
+    labels: list[int] = []
+    for thread_ids, thread_labels in threads:
+        ids += thread_ids
+        labels += thread_labels
+    short = -len(ids) % length
+    mask = np.ones(len(ids) + short, dtype=np.int64)
+    mask[len(ids) :] = 0
+    packed_ids = np.array(ids + [padding] * short, dtype=np.int64).reshape(-1, length)
+    packed_labels = np.array(labels + [IGNORED] * short, dtype=np.int64).reshape(-1, length)
+    packed_labels[:, 0] = IGNORED
+    counting = (packed_labels != IGNORED).any(1)  # of the others the loss would be that of nothing
+    return Dataset.from_dict(
+        {
+            "input_ids": packed_ids[counting],
+            "attention_mask": mask.reshape(-1, length)[counting],
+            "labels": packed_labels[counting],
+        }
+    )
+
+
+def _ordered(threads: Sequence[Sequence[Turn]], split: str, data: TaskData) -> Iterable[Sequence[Turn]]:
+    if split != data.task.train:
+        return threads
+    order = np.random.default_rng(SHUFFLE_SEED).permutation(len(threads))
+    return (threads[place] for place in order.tolist())

@@ -13,9 +13,9 @@ from ..models.checkpoint import Checkpoint, find_checkpoint
 from ..store.basis_file import load_basis
 from ..store.names import ChatFormat, Precision
 from ..tasks import get_task
-from ..tasks.chat.data import load_chat
-from ..tasks.chat.task import ChatTask
-from ..tasks.data import TaskData, load_data
+from ..tasks.load import TaskData, load_data
+from ..tasks.oasst import load_chat
+from ..tasks.task import ChatTask
 from .checks import check_length, choose_device
 from .choices import Choices
 from .objectives import Objective, objective_of

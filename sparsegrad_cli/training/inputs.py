@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import datasets
+import huggingface_hub
 import numpy as np
+import transformers
 from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..models.checkpoint import Checkpoint
 from ..store.schema import RunConfig
-from ..tasks.data import TaskData
-from ..tasks.halves import SELECTING, halve
+from ..tasks.load import TaskData
+from ..tasks.splits import SELECTING, halve
 from .objectives import Objective, objective_of
 
 SHORTENED_SEED = 0  # the examples of a shortened train split are the same for every seed
@@ -77,3 +81,14 @@ def read_inputs(
         train = train.select(order[: config.max_train_examples])
     selection = encoded[SELECTING if is_held_out else task.dev[0]]
     return Inputs(checkpoint, tokenizer, data, train, selection, reported)
+
+
+def quiet_libraries(downloads: bool) -> None:
+    """Errors only, and no progress bars of theirs but, if `downloads`, those of downloads."""
+    if not downloads:
+        huggingface_hub.utils.disable_progress_bars()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", module=r"torch|transformers|accelerate|peft|datasets")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from ..core import IN_BACKWARD, Basis
 from ..errors import InputError
 from ..methods import get_method
-from ..tasks.chat.task import ChatTask
-from ..tasks.task import Task
+from ..tasks.task import ChatTask, Task
 from .checks import check_density
 from .choices import METHOD_OPTIONS, Choices
 

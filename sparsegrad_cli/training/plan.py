@@ -12,10 +12,9 @@ from ..errors import InputError
 from ..methods import get_method
 from ..models.checkpoint import Checkpoint
 from ..store.schema import RunConfig
-from ..tasks.data import TaskData
-from ..tasks.halves import check_halves
+from ..tasks.load import TaskData
+from ..tasks.splits import check_halves
 from .callbacks import Watch
-from .cell import Cell
 from .checks import check_basis_rank, check_length, check_sizes
 from .choices import METHOD_OPTIONS, Choices
 from .configure import configure, parts_of, share_of
@@ -24,6 +23,7 @@ from .hyperparameters import Hyperparameters, choose_hyperparameters
 from .inputs import Inputs, read_inputs
 from .objectives import objective_of
 from .option_checks import check_form, check_given_basis, check_options
+from .trainer import Cell
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,10 @@ from ..models.checkpoint import find_checkpoint
 from ..models.load import load_classifier
 from ..store.atomic import write_atomically
 from ..store.run_folder import RunFolder
-from ..tasks.data import TaskData
-from .cell import Cell
+from ..tasks.load import TaskData
 from .encode import encode_pairs
-from .loop import CellTrainer, make_trainer
-from .scoring import predict_split
+from .objectives import predict_split
+from .trainer import Cell, CellTrainer, make_trainer
 
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}  # of logits, as a share of the largest
 

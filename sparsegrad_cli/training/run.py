@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import errno
 import gc
+import json
 from pathlib import Path
 
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from transformers import set_seed
+from transformers import Trainer, set_seed
 
 from ..core import touched_entries
 from ..errors import WorkError
 from ..methods import get_method
 from ..methods.base import Method, count_parameters
-from ..models.pretrained import LoadedModel, remake_activations
-from ..store.atomic import write_atomically
+from ..models.load import LoadedModel, remake_activations
+from ..store.atomic import write_atomically, write_text
 from ..store.environment import describe_environment
 from ..store.schema import DataRecord, Result, RunConfig, Status
-from .calibration import find_or_calibrate
+from .basis import find_or_calibrate
 from .callbacks import DivergedError, NoWatch, PrunedError
-from .cell import Cell
 from .configure import settings_of
 from .inputs import Inputs
-from .loop import make_trainer, train
 from .plan import Plan
 from .predict_test import predict_again, write_test_predictions
-from .start import score_start
+from .trainer import Cell, make_trainer, train
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -232,3 +231,25 @@ def _reason(error: Exception) -> tuple[Status, str]:
         return "failed", line
     memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in line
     return ("out-of-memory" if memory else "failed"), f"{type(error).__name__}: {line}"
+
+
+START = "start.json"  # in the run's folder, so that a run that is taken up again need not ask twice
+BEFORE = "_before"  # after the metrics' names
+
+
+def score_start(trainer: Trainer, cell: Cell) -> dict[str, float]:
+    """Metrics of the model before its first step on the reported splits; none of a classifier's new head."""
+    objective = cell.inputs.objective
+    if not objective.scores_start:
+        return {}
+    path = cell.folder.path / START
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, float] = {}
+    cell.watch.phase("score", len(cell.inputs.reported))
+    for done, split in enumerate(cell.inputs.reported, 1):
+        metrics, _ = objective.score_split(trainer, split.name, split.suffix, split.rows, split.indices)
+        found |= {f"{name}{BEFORE}": value for name, value in metrics.items()}
+        cell.watch.step(done)
+    write_text(path, json.dumps(found, indent=2) + "\n")
+    return found

@@ -9,17 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparsegrad_cli.bench import basis as basis_module
-from sparsegrad_cli.bench.basis import find_basis, svd_basis
-from sparsegrad_cli.bench.batches import load_batches
-from sparsegrad_cli.bench.build import build_model
-from sparsegrad_cli.bench.calibration import check_stack_fits, compare
+from sparsegrad_cli.bench import calibration as basis_module
+from sparsegrad_cli.bench.calibration import check_stack_fits, compare, find_basis, svd_basis
 from sparsegrad_cli.bench.jobs import CalibrateJob, Setup
-from sparsegrad_cli.bench.measure import measure
-from sparsegrad_cli.bench.memory import storage_bytes
+from sparsegrad_cli.bench.measure import measure, storage_bytes
 from sparsegrad_cli.bench.plan import choose_rows, plan_calibration
 from sparsegrad_cli.bench.schema import RowSpec
-from sparsegrad_cli.bench.step import TrainingStep
+from sparsegrad_cli.bench.step import TrainingStep, build_model, load_batches
 from sparsegrad_cli.core import calibrate
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.methods import get_method

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from sparsegrad_cli.bench import machine, run, worker
-from sparsegrad_cli.bench.batches import save_batches
 from sparsegrad_cli.bench.jobs import CalibrateJob, MeasureJob, PeaksJob, Setup
-from sparsegrad_cli.bench.plan import Choices
+from sparsegrad_cli.bench.plan import Choices, find
 from sparsegrad_cli.bench.schema import RowSpec
-from sparsegrad_cli.bench.subject import find
+from sparsegrad_cli.bench.step import save_batches
 
 
 def answer_here(monkeypatch: pytest.MonkeyPatch) -> list[PeaksJob | MeasureJob | CalibrateJob]:

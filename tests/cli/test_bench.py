@@ -10,9 +10,8 @@ import pytest
 
 from sparsegrad_cli.bench import calibration, run
 from sparsegrad_cli.bench.jobs import Failure, MeasureJob
-from sparsegrad_cli.bench.plan import plan_calibration
+from sparsegrad_cli.bench.plan import SubjectChoices, plan_calibration
 from sparsegrad_cli.bench.schema import hash_of
-from sparsegrad_cli.bench.subject import SubjectChoices
 
 from ..bench.workers import answer_here
 from ..cells import write_cola

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.leaderboard import LEADERBOARD
+from sparsegrad_cli.tasks.task import LEADERBOARD
 
 from ..checkpoints import tiny_checkpoint
 from ..tasks.glue_files import rows_of, write_jsonl_folder

@@ -177,7 +177,7 @@ def test_a_full_disk_stops_all_and_the_same_command_goes_on(call, write, engine,
 
     path = str(write())
     with monkeypatch.context() as full:
-        full.setattr("sparsegrad_cli.training.light_checkpoint.save_file", no_space)
+        full.setattr("sparsegrad_cli.training.trainer.save_file", no_space)
         code, out, err = call("run", path)
     assert (code, out) == (1, "")
     assert "No space left on device" in err.splitlines()[-1]

@@ -17,9 +17,8 @@ import yaml
 from sparsegrad_cli.store.schema import RunConfig
 from sparsegrad_cli.sweep.jobs import worker_name
 from sparsegrad_cli.sweep.schema import SweepResult, TrialRecord
-from sparsegrad_cli.sweep.snapshot import snapshot
 from sparsegrad_cli.sweep.storage import open_storage
-from sparsegrad_cli.sweep.study import load_study, study_names
+from sparsegrad_cli.sweep.study import load_study, snapshot, study_names
 
 from ..sweep.studies import tiny_choices
 

@@ -15,7 +15,7 @@ from transformers import (
 
 from sparsegrad_cli.core import FORMS, apply_confined, apply_meprop, apply_sparsegrad, calibrate, sparse_adamw
 from sparsegrad_cli.core.linears import find_mlp_linears
-from sparsegrad_cli.models.pretrained import remake_activations
+from sparsegrad_cli.models.load import remake_activations
 
 SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sparsegrad_cli.core import Rotation
-from sparsegrad_cli.gradients.measure import above, energy_curve, energy_map, numbers, pictures
+from sparsegrad_cli.gradients.record import above, energy_curve, energy_map, numbers, pictures
 
 
 def orthogonal(size: int) -> torch.Tensor:

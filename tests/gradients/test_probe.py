@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from sparsegrad_cli.core import Basis, find_mlp_linears
-from sparsegrad_cli.gradients.probe import choose_places, each_output_gradient
+from sparsegrad_cli.gradients.record import choose_places, each_output_gradient
 from sparsegrad_cli.methods import get_method
 from sparsegrad_cli.methods.base import Settings
 

@@ -9,8 +9,8 @@ import pytest
 
 from sparsegrad_cli.errors import InputError, WorkError
 from sparsegrad_cli.gradients.folder import is_gradients, read_gradients
-from sparsegrad_cli.gradients.plan import plan
-from sparsegrad_cli.gradients.run import run_gradients
+from sparsegrad_cli.gradients.record import run_gradients
+from sparsegrad_cli.gradients.schema import plan
 from sparsegrad_cli.report.read import holds_runs
 from sparsegrad_cli.store.atomic import write_text
 

@@ -20,8 +20,7 @@ from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.methods import get_method, method_names
 from sparsegrad_cli.methods.base import Method, Settings, count_parameters
 from sparsegrad_cli.models.checkpoint import find_checkpoint
-from sparsegrad_cli.models.load import load_classifier
-from sparsegrad_cli.models.pretrained import LoadedModel
+from sparsegrad_cli.models.load import LoadedModel, load_classifier
 
 from ..checkpoints import KINDS, tiny_checkpoint
 from ..core.models import random_orthogonal

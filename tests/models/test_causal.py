@@ -10,9 +10,9 @@ import torch
 from transformers import LlamaForCausalLM
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.models.causal import load_causal, load_causal_config
 from sparsegrad_cli.models.chat import LLAMA_2, chat_format_of, load_chat_tokenizer
 from sparsegrad_cli.models.checkpoint import find_checkpoint
+from sparsegrad_cli.models.load import load_causal, load_causal_config
 from tests.checkpoints import tiny_checkpoint
 
 # of llama2.c's stories260K, greedily, from its begin-of-text token alone

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.models import checkpoint as checkpoint_module
-from sparsegrad_cli.models import demo
+from sparsegrad_cli.models import checkpoint as demo
 from sparsegrad_cli.models.checkpoint import INDEX, WEIGHTS, find_checkpoint
 from sparsegrad_cli.models.load import load_classifier
 
@@ -98,7 +98,7 @@ def test_a_directory_that_is_no_model_is_refused(
 def test_a_name_that_can_be_nothing_is_refused_without_asking_the_hub(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sparsegrad_cli.models.hub.fetch", pytest.fail)
+    monkeypatch.setattr("sparsegrad_cli.models.checkpoint.fetch", pytest.fail)
     with pytest.raises(InputError, match="no such directory, and not a hub id such as roberta-base"):
         find_checkpoint(name)
 

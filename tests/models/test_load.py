@@ -14,8 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.models.checkpoint import Checkpoint, find_checkpoint
-from sparsegrad_cli.models.load import load_classifier, load_config
-from sparsegrad_cli.models.pretrained import LoadedModel, load_tokenizer
+from sparsegrad_cli.models.load import LoadedModel, load_classifier, load_config, load_tokenizer
 
 from ..checkpoints import KINDS, demo_folder, roberta_from_demo, tiny_checkpoint
 

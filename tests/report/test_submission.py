@@ -14,7 +14,7 @@ from sparsegrad_cli.errors import InputError, WorkError
 from sparsegrad_cli.report.submission import check_zip, write_submission
 from sparsegrad_cli.report.submission.runs import Wanted
 from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.leaderboard import LEADERBOARD
+from sparsegrad_cli.tasks.task import LEADERBOARD
 
 from ..tasks.hidden import ROWS, shrink_leaderboard
 from .runs import write_run

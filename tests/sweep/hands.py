@@ -14,7 +14,7 @@ from pathlib import Path
 import optuna
 from optuna import Study, Trial
 
-from sparsegrad_cli.sweep.space import Range
+from sparsegrad_cli.sweep.space import Range, suggest
 from sparsegrad_cli.sweep.storage import open_storage
 from sparsegrad_cli.sweep.study import (
     SLOT,
@@ -26,7 +26,6 @@ from sparsegrad_cli.sweep.study import (
     open_study,
     top_up,
 )
-from sparsegrad_cli.sweep.suggest import suggest
 
 from .fabricate import make_config
 

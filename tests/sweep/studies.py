@@ -9,11 +9,10 @@ from optuna import Study
 
 from sparsegrad_cli.sweep.plan import ground_of, plan_study
 from sparsegrad_cli.sweep.schema import SweepConfig, SweepResult
-from sparsegrad_cli.sweep.snapshot import snapshot
 from sparsegrad_cli.sweep.space import Range, Space
-from sparsegrad_cli.sweep.stop import Stop
 from sparsegrad_cli.sweep.storage import open_storage
-from sparsegrad_cli.sweep.study import load_study, open_study, top_up
+from sparsegrad_cli.sweep.study import load_study, open_study, snapshot, top_up
+from sparsegrad_cli.sweep.trial import Stop
 from sparsegrad_cli.sweep.worker import Worker
 from sparsegrad_cli.training.choices import Choices
 

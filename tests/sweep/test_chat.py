@@ -10,13 +10,10 @@ from optuna.study import StudyDirection
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.store.schema import Result, RunConfig
-from sparsegrad_cli.sweep.best import best_of, best_path
-from sparsegrad_cli.sweep.command import finetune_command
 from sparsegrad_cli.sweep.folder import sweep_folder
-from sparsegrad_cli.sweep.plan import plan_studies
+from sparsegrad_cli.sweep.plan import best_of, best_path, finetune_command, plan_studies
 from sparsegrad_cli.sweep.schema import SweepConfig, SweepResult
-from sparsegrad_cli.sweep.snapshot import snapshot
-from sparsegrad_cli.sweep.study import SLOT
+from sparsegrad_cli.sweep.study import SLOT, snapshot
 from sparsegrad_cli.training.callbacks import TellWatch
 from sparsegrad_cli.training.choices import Choices
 

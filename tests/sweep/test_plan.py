@@ -12,7 +12,7 @@ from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.sweep.plan import ground_of, plan_studies, plan_trial
 from sparsegrad_cli.sweep.schema import SweepConfig
 from sparsegrad_cli.sweep.space import PAPER
-from sparsegrad_cli.tasks.holdout import HOLDOUT
+from sparsegrad_cli.tasks.splits import HOLDOUT
 from sparsegrad_cli.training.choices import Choices
 
 from .studies import tiny_choices, tiny_config

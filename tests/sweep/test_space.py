@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.sweep.space import NAMES, Range, Space, read_space
-from sparsegrad_cli.sweep.startup import STARTUP_TRIALS, startup_values
+from sparsegrad_cli.sweep.study import STARTUP_TRIALS, startup_values
 from sparsegrad_cli.training.params import Params
 
 

@@ -15,16 +15,14 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.sweep import database, liveness
-from sparsegrad_cli.sweep.journal import LiveJournal
-from sparsegrad_cli.sweep.liveness import RETRIES
-from sparsegrad_cli.sweep.snapshot import snapshot
-from sparsegrad_cli.sweep.startup import STARTUP_TRIALS
-from sparsegrad_cli.sweep.storage import open_storage
+from sparsegrad_cli.sweep import storage as database
+from sparsegrad_cli.sweep import storage as liveness
+from sparsegrad_cli.sweep.storage import RETRIES, LiveJournal, open_storage
 from sparsegrad_cli.sweep.study import (
     OUTCOME,
     REASON,
     SLOT,
+    STARTUP_TRIALS,
     asked,
     attempts,
     fail_stale,
@@ -32,6 +30,7 @@ from sparsegrad_cli.sweep.study import (
     is_settled,
     is_waiting,
     queue,
+    snapshot,
     study_names,
     top_up,
     values_of,

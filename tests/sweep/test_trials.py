@@ -14,19 +14,19 @@ from optuna.trial import TrialState
 
 from sparsegrad_cli.errors import WorkError
 from sparsegrad_cli.store.schema import Result
-from sparsegrad_cli.sweep import liveness, trial
-from sparsegrad_cli.sweep.best import best_path, write_best
+from sparsegrad_cli.sweep import storage as liveness
+from sparsegrad_cli.sweep import trial
 from sparsegrad_cli.sweep.folder import sweep_folder
-from sparsegrad_cli.sweep.journal import LiveJournal
-from sparsegrad_cli.sweep.snapshot import snapshot
+from sparsegrad_cli.sweep.plan import best_path, write_best
 from sparsegrad_cli.sweep.space import Range, Space
-from sparsegrad_cli.sweep.stop import Stop
-from sparsegrad_cli.sweep.study import SLOT, WORKER, attempts, release, top_up
+from sparsegrad_cli.sweep.storage import LiveJournal
+from sparsegrad_cli.sweep.study import SLOT, WORKER, attempts, release, snapshot, top_up
+from sparsegrad_cli.sweep.trial import Stop
 from sparsegrad_cli.training.callbacks import TellWatch
-from sparsegrad_cli.training.cell import Cell
 from sparsegrad_cli.training.choices import Choices
 from sparsegrad_cli.training.params import read_params
 from sparsegrad_cli.training.run import run as really_run
+from sparsegrad_cli.training.trainer import Cell
 
 from ..cells import PowerCutError
 from .studies import begin, tiny_choices, tiny_config, work

@@ -4,7 +4,7 @@ import gzip
 import json
 from pathlib import Path
 
-from sparsegrad_cli.tasks.data import TaskData
+from sparsegrad_cli.tasks.load import TaskData
 from sparsegrad_cli.tasks.task import Task
 
 HEADERS = {  # first line of the files in the classic `glue_data` folder

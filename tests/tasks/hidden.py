@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.leaderboard import LEADERBOARD
+from sparsegrad_cli.tasks.task import LEADERBOARD
 
 from .glue_files import HEADERS, THEIRS, rows_of, write_jsonl
 

@@ -6,7 +6,7 @@ import pytest
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.data import load_data
+from sparsegrad_cli.tasks.load import load_data
 
 from .glue_files import rows_of, write_jsonl, write_jsonl_folder, write_tsv_folder
 

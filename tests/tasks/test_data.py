@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.tasks import get_task, task_names
-from sparsegrad_cli.tasks.data import load_data
+from sparsegrad_cli.tasks.load import load_data
 
 from .glue_files import contents, rows_of, write_jsonl, write_jsonl_folder, write_tsv, write_tsv_folder
 

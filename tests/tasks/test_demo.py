@@ -16,8 +16,8 @@ from sklearn.metrics import accuracy_score, matthews_corrcoef
 import sparsegrad_cli.tasks
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.tasks import chat_task_names, get_task, task_names
-from sparsegrad_cli.tasks.chat.data import load_chat
-from sparsegrad_cli.tasks.data import load_data
+from sparsegrad_cli.tasks.load import load_data
+from sparsegrad_cli.tasks.oasst import load_chat
 
 DEMO = Path(sparsegrad_cli.tasks.__file__).parent / "demo"
 TASKS = task_names()

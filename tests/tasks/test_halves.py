@@ -6,9 +6,9 @@ import pytest
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.chat.data import load_chat
-from sparsegrad_cli.tasks.data import TaskData, load_data
-from sparsegrad_cli.tasks.halves import SELECTING, check_halves, halve
+from sparsegrad_cli.tasks.load import TaskData, load_data
+from sparsegrad_cli.tasks.oasst import load_chat
+from sparsegrad_cli.tasks.splits import SELECTING, check_halves, halve
 
 from .chat.oasst import chain, in_tree, write
 

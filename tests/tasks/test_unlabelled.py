@@ -9,9 +9,9 @@ import pytest
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.tasks import get_task, task_names
-from sparsegrad_cli.tasks.data import TaskData, load_data
-from sparsegrad_cli.tasks.leaderboard import IN_WORDS, LEADERBOARD
-from sparsegrad_cli.tasks.unlabelled import load_test
+from sparsegrad_cli.tasks.load import TaskData, load_data
+from sparsegrad_cli.tasks.task import IN_WORDS, LEADERBOARD
+from sparsegrad_cli.tasks.test_split import load_test
 
 from ..hub_server import glue_repository, hub
 from ..test_hub import ask
@@ -119,8 +119,8 @@ def test_the_hub_gives_them_at_the_commit_of_the_other_splits(tmp_path):
     }
     code = """
 from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.data import load_data
-from sparsegrad_cli.tasks.unlabelled import load_test
+from sparsegrad_cli.tasks.load import load_data
+from sparsegrad_cli.tasks.test_split import load_test
 
 def read():
     data = load_data(get_task("mnli"), "hub")

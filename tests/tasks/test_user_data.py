@@ -10,7 +10,7 @@ import pytest
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.data import load_data
+from sparsegrad_cli.tasks.load import load_data
 from sparsegrad_cli.tasks.task import Task
 
 from .glue_files import contents, write_jsonl

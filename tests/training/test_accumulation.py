@@ -16,12 +16,11 @@ from transformers import BertForSequenceClassification, TrainerCallback
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.store.schema import Environment, Result
-from sparsegrad_cli.training.calibration import find_or_calibrate
-from sparsegrad_cli.training.cell import Cell
+from sparsegrad_cli.training.basis import find_or_calibrate
 from sparsegrad_cli.training.choices import Choices
-from sparsegrad_cli.training.loop import make_trainer
 from sparsegrad_cli.training.plan import plan
 from sparsegrad_cli.training.run import adapt, load_model, run
+from sparsegrad_cli.training.trainer import Cell, make_trainer
 
 from ..cells import WORDS, PowerCutError, RecordingWatch, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint

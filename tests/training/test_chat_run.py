@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.store.schema import Result
 from sparsegrad_cli.training.choices import Choices
-from sparsegrad_cli.training.loop import make_trainer
 from sparsegrad_cli.training.plan import plan
 from sparsegrad_cli.training.run import load_model, run
+from sparsegrad_cli.training.trainer import make_trainer
 from tests.cells import PowerCutError, RecordingWatch, make_cell
 from tests.checkpoints import tiny_checkpoint
 

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from sparsegrad_cli.core import calibrate
 from sparsegrad_cli.methods import get_method
 from sparsegrad_cli.methods.base import chosen_blocks
-from sparsegrad_cli.models.pretrained import remake_activations
+from sparsegrad_cli.models.load import remake_activations
 from sparsegrad_cli.store.schema import RunConfig
 from sparsegrad_cli.tasks import get_task
 from sparsegrad_cli.training.configure import settings_of

@@ -15,11 +15,9 @@ from transformers import PreTrainedModel
 
 from sparsegrad_cli.errors import WorkError
 from sparsegrad_cli.models.checkpoint import WEIGHTS
-from sparsegrad_cli.training.cell import Cell
 from sparsegrad_cli.training.choices import Choices
-from sparsegrad_cli.training.light_checkpoint import lay_over, save_changing
-from sparsegrad_cli.training.loop import make_trainer
 from sparsegrad_cli.training.run import adapt, load_model, run
+from sparsegrad_cli.training.trainer import Cell, lay_over, make_trainer, save_changing
 
 from ..cells import PowerCutError, RecordingWatch, make_cell
 from ..checkpoints import tiny_checkpoint

@@ -15,11 +15,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from sparsegrad_cli.errors import InputError, WorkError
 from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.data import load_data
-from sparsegrad_cli.tasks.unlabelled import load_test
-from sparsegrad_cli.training.cell import Cell
+from sparsegrad_cli.tasks.load import load_data
+from sparsegrad_cli.tasks.test_split import load_test
 from sparsegrad_cli.training.choices import Choices
 from sparsegrad_cli.training.run import run
+from sparsegrad_cli.training.trainer import Cell
 
 from ..cells import PowerCutError, RecordingWatch, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint

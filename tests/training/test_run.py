@@ -29,7 +29,7 @@ from ..cells import PowerCutError, RecordingWatch, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
 
 NO_SPACE = "No space left on device"
-CHECKPOINT = "sparsegrad_cli.training.light_checkpoint.save_file"
+CHECKPOINT = "sparsegrad_cli.training.trainer.save_file"
 MODEL = "transformers.PreTrainedModel.save_pretrained"
 METHODS = ["ft", "lora", "meprop", "sparsegrad", "sparsegrad block"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ...core import find_mlp_linears
 from ...methods.base import chosen_blocks
 from ...store.schema import RunConfig
-from ...training.calibration import PROBE_STEPS
+from ...training.basis import PROBE_STEPS
 from ...training.footprint import Costs, Footprint, costs
 from .past import Setting
 from .planned import Planned

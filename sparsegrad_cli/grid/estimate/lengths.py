@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from ...models.checkpoint import Checkpoint
-from ...models.pretrained import load_tokenizer
-from ...tasks.data import TaskData
+from ...models.load import load_tokenizer
+from ...tasks.load import TaskData
 
 SAMPLED, LONGEST = 512, 16  # rows at random; rows of most characters
 SEED = 0

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from ...models.checkpoint import Checkpoint
 from ...store.schema import RunConfig
-from ...tasks.chat.task import ChatTask
-from ...training.calibration import basis_digest
+from ...tasks.task import ChatTask
+from ...training.basis import basis_digest
 from ...training.objectives import Objective, objective_of
 from ...training.plan import Plan
 from .lengths import Lengths, Texts, lengths, sample_texts

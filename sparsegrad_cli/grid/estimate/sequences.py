@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from ...store.schema import RunConfig
+from ...training.encode import tokens_of
 from ...training.objectives import objective_of
-from ...training.pack import tokens_of
 from ...training.plan import Plan
 
 SAMPLED = 512  # threads; a split of no more is counted whole

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ...gradients.plan import Choices, plan
-from ...gradients.run import run_gradients
-from ...gradients.schema import GradientsResult
+from ...gradients.record import run_gradients
+from ...gradients.schema import Choices, GradientsResult, plan
 from ...models.checkpoint import fetch_weights
 from ...store.hold import held
 from ...training.callbacks import Watch

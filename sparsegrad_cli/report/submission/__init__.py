@@ -16,8 +16,7 @@ from ...store.atomic import write_atomically
 from ...store.run_folder import TEST_PREDICTIONS
 from ...store.schema import Record
 from ...tasks import get_task
-from ...tasks.leaderboard import IN_WORDS, LEADERBOARD, HiddenSplit
-from ...tasks.task import Task
+from ...tasks.task import IN_WORDS, LEADERBOARD, HiddenSplit, Task
 from .missing import missing_words
 from .runs import Candidate, Wanted, choose_runs
 

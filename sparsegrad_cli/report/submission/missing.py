@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...store.read_record import read_record
 from ...store.schema import RunConfig
-from ...tasks.leaderboard import HiddenSplit
+from ...tasks.task import HiddenSplit
 from ...training.choices import Choices
 from ...training.recipe import GLUE
 from ..read import TAKE_AWAY

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...errors import InputError
 from ...store.run_folder import TEST_PREDICTIONS
-from ...tasks.leaderboard import LEADERBOARD
+from ...tasks.task import LEADERBOARD
 from ..caption import short_identity
 from ..read import read_runs
 from ..rows import settings_of, split_rows

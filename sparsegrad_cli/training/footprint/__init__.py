@@ -39,11 +39,11 @@ from ...core import (
 )
 from ...methods import get_method
 from ...methods.base import chosen_blocks
-from ...models.pretrained import remake_activations
+from ...models.load import remake_activations
 from ...store.schema import Record, RunConfig
 from ..configure import settings_of
-from ..light_checkpoint import changing
 from ..objectives import Objective
+from ..trainer import changing
 from .moment_growth import MomentGrowth, moment_growth
 from .rehearsal import Phase, Rehearsal, rehearse
 

@@ -8,10 +8,10 @@ import pytest
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.tasks import chat_task_names, get_task, task_names
-from sparsegrad_cli.tasks.chat.data import load_chat
-from sparsegrad_cli.tasks.data import TaskData, load_data
-from sparsegrad_cli.tasks.holdout import hold_out
-from sparsegrad_cli.tasks.unlabelled import load_test
+from sparsegrad_cli.tasks.load import TaskData, load_data
+from sparsegrad_cli.tasks.oasst import load_chat
+from sparsegrad_cli.tasks.splits import hold_out
+from sparsegrad_cli.tasks.test_split import load_test
 
 from ..glue_files import rows_of, write_jsonl_folder
 from .oasst import chain, flat, in_tree, write

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.tasks.chat.messages import Message, read_messages
+from sparsegrad_cli.tasks.threads import Message, read_messages
 
 from .oasst import chain, flat, in_tree, node, write
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsegrad_cli.tasks.chat.trees import grow
+from sparsegrad_cli.tasks.threads import grow
 
 from .oasst import ROLES, chain, flat, in_tree, messages, node
 

@@ -7,12 +7,9 @@ from pathlib import Path
 from datasets import Dataset, Features, Value
 
 from ..errors import InputError
-from .chat.task import ChatTask
-from .data import TaskData, as_text, digest
-from .folder import read_test_split
-from .leaderboard import LEADERBOARD, HiddenSplit
+from .load import TaskData, as_text, digest, read_test_split
 from .rows import Rows
-from .task import Task
+from .task import LEADERBOARD, ChatTask, HiddenSplit, Task
 
 
 def load_test(data: TaskData, source: str) -> TaskData:

@@ -1,4 +1,4 @@
-"""The training loop: Hugging Face's Trainer under the paper's protocol, with our callbacks."""
+"""A run that is to be done: its configuration, what it reads, where it writes, who watches."""
 
 from __future__ import annotations
 
@@ -8,20 +8,41 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import (
-    EarlyStoppingCallback,
-    PrinterCallback,
-    Trainer,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerState, TrainingArguments
 
+from ..core import Basis, ConfinedLinear
+from ..errors import WorkError
+from ..models.checkpoint import WEIGHTS
+from ..store.atomic import write_atomically
+from ..store.run_folder import RunFolder
 from ..store.schema import RunConfig
 from ..store.score_words import greater_is_better
-from .callbacks import CheckpointByClock, CostMeter, MetricsLog, StopAtDivergence, TellWatch
-from .cell import Cell
-from .light_checkpoint import lay_over, save_changing
+from ..tasks.load import TaskData
+from .callbacks import CheckpointByClock, CostMeter, MetricsLog, StopAtDivergence, TellWatch, Watch
+from .inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table with one seed."""
+
+    config: RunConfig
+    inputs: Inputs
+    results: Path  # the results folder
+    watch: Watch
+    basis: Basis | None = None  # the user's own; None: calibrated for the run where the method needs one
+    hyperparameters_from: str = "options"
+    checkpoint_seconds: float = 600.0  # a checkpoint is written when the last one is this old
+    keep_model: bool = True  # whether the trained model is saved in the run's folder
+    accumulate_on_oom: bool = False  # begin again with each batch in parts when the memory runs out
+    test: TaskData | None = None  # splits without labels, predicted after training
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.results, self.config)
 
 
 @dataclass(frozen=True)
@@ -182,3 +203,46 @@ def _summary(state: TrainerState, meter: CostMeter) -> Trained:
         peak_memory_bytes=meter.peak_bytes or None,
         tokens_per_step=meter.tokens_per_step,
     )
+
+
+def changing(model: nn.Module) -> dict[str, Tensor]:
+    """What training changes: name in the `state_dict` -> the model's own tensor; a tied one once.
+
+    Parameters that take gradients, buffers that are saved, and the weights that confined layers fold their
+    values into, though these take none.
+    """
+    folded = {layer.weight for layer in model.modules() if isinstance(layer, ConfinedLinear) and layer.folds}
+    names = {name for name, p in model.named_parameters() if p.requires_grad or p in folded}
+    names |= {name for name, _ in model.named_buffers()}
+    return {name: tensor for name, tensor in model.state_dict().items() if name in names}
+
+
+def save_changing(model: nn.Module, checkpoint: Path) -> None:
+    """Writes what training changes in `model`, ready for training, to the folder `checkpoint`, atomically."""
+    tensors = {name: tensor.contiguous() for name, tensor in changing(model).items()}
+    write_atomically(checkpoint / WEIGHTS, lambda temporary: save_file(tensors, temporary))
+
+
+def lay_over(model: nn.Module, checkpoint: Path) -> None:
+    """Gives what training changes in `model` the values that it has in `checkpoint`; nothing else is read.
+
+    Args:
+        model: made ready by the method that the checkpoint's was.
+
+    Raises:
+        WorkError: the checkpoint cannot be read, or lacks a tensor that training changes.
+    """
+    path, tensors = checkpoint / WEIGHTS, changing(model)
+    anew = f"delete {checkpoint.parent}, and the same command begins the run anew"
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = tensors.keys() & set(file.keys())
+            saved = {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise WorkError(f"cannot read {path} ({error}): {anew}") from error
+    for name, tensor in tensors.items():
+        if name not in saved or saved[name].shape != tensor.shape:
+            size = " x ".join(map(str, tensor.shape))
+            raise WorkError(f"{path} holds no {name} of {size}, which training changes: {anew}")
+    for name, tensor in tensors.items():
+        tensor.copy_(saved[name])

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 
 from datasets import Dataset, Features, Value
 
-from ...errors import InputError
-from ..data import TaskData, digest
-from .left_out import LeftOut
-from .lot import draw_trees
-from .sources import Source, find_source
-from .task import ChatTask
-from .trees import ALL, ROLES, Forest, Thread, grow
+from ..errors import InputError
+from ..models.checkpoint import Repository, fetch
+from ..store.schema import Completeness
+from .hub import read_split
+from .load import TaskData, demo_folder, digest, glue_tasks
+from .rows import Rows
+from .task import ChatTask, LeftOut
+from .threads import (
+    ALL,
+    ENDINGS,
+    FORM,
+    MESSAGE_COLUMNS,
+    OPTIONAL,
+    ROLES,
+    Forest,
+    Message,
+    Thread,
+    draw_trees,
+    grow,
+    is_message_file,
+    messages_of,
+    read_messages,
+)
 
 VALIDATION_SHARE = 0.1  # of the trees of a source that has only one split
 COLUMNS = Features(
@@ -97,3 +116,80 @@ def _dataset(threads: Sequence[Thread]) -> Dataset:
     ]
     trees = [thread.tree for thread in threads]
     return Dataset.from_dict({"idx": range(len(threads)), "tree": trees, "messages": messages}, COLUMNS)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place that was found."""
+
+    origin: str  # as in `DataRecord`
+    completeness: Completeness
+    splits: dict[str, Iterator[Message]]  # each in any order; the train split alone where all is in one file
+
+
+def find_source(task: ChatTask, source: str) -> Source:
+    """Find the messages of each split; they are read as they are asked for.
+
+    Args:
+        source: "hub", "demo", a file or a directory.
+
+    Raises:
+        InputError: they are not there; says what was looked for.
+    """
+    if source == "demo":
+        folder = demo_folder(task.name)
+        splits = {split: _in_folder(task, folder, split) for split in (task.train, *task.dev)}
+        return Source("demo", "synthetic", splits)
+    if source == "hub":
+        splits, commit = read_hub(task)
+        return Source(f"hub: {task.hub}@{commit}", "complete", splits)
+    path = Path(source)
+    if path.is_file() and is_message_file(path):
+        return Source(f"file: {path.name}", "custom", {task.train: read_messages(path)})
+    if path.is_file():
+        raise InputError(f"--data {source}: {task.name} is read from files with {FORM}")
+    if not path.is_dir():
+        raise InputError(
+            f"--data: no file or directory {source!r}: give hub, demo, a file with {FORM}, or a directory "
+            f"with such files for {' and '.join((task.train, *task.dev))}"
+        )
+    splits = {split: _in_folder(task, path, split) for split in (task.train, *task.dev)}
+    return Source(f"folder: {path.resolve().name}", "custom", splits)
+
+
+def _in_folder(task: ChatTask, folder: Path, split: str) -> Iterator[Message]:
+    """One of `train.jsonl`, `train.trees.jsonl.gz` and the like, or the hub's `data/train-*.parquet`."""
+    files = sorted(path for path in folder.glob(f"{split}.*") if is_message_file(path))
+    if len(files) > 1:
+        raise InputError(
+            f"--data: {' and '.join(path.name for path in files)} in {folder} are both for {split}: keep one"
+        )
+    files = files or sorted(folder.glob(f"data/{split}-*.parquet"))
+    if not files:
+        glue = glue_tasks(folder)
+        holds = f"; it holds GLUE ({', '.join(glue)}), which {task.name} is no part of" if glue else ""
+        raise InputError(
+            f"--data: no {split} split of {task.name} in {folder}: looked for {split} with "
+            f"{', '.join(ENDINGS)}, and data/{split}-*.parquet{holds}"
+        )
+    return chain.from_iterable(read_messages(file) for file in files)
+
+
+def read_hub(task: ChatTask) -> tuple[dict[str, Iterator[Message]], str]:
+    """Read a chat task's train and dev splits, and no other, from the hub or its cache.
+
+    Returns:
+        The messages of each split, made as they are asked for; and the commit of the data set.
+
+    Raises:
+        InputError: the hub cannot be asked and the cache has no copy, or a split is not in it.
+        WorkError: the hub's cache cannot be written.
+    """
+    repository = Repository(task.hub, "dataset", "--data hub", f"a file with {FORM} or --data demo")
+    splits = (task.train, *task.dev)
+    folder = fetch(repository, [f"data/{split}-*.parquet" for split in splits])
+    read = {}
+    for split in splits:
+        rows = read_split(repository, folder, "data", split, (*MESSAGE_COLUMNS, *OPTIONAL)).to_list()
+        read[split] = messages_of(Rows(f"{task.hub} {split}", enumerate(rows, 1), by_line=False))
+    return read, folder.name

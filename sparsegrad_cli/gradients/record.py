@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import set_seed
 
-from ..core import MLPLinear, Rotation, find_mlp_linears
+from ..core import MLPLinear, Rotation, energy_in_top, find_mlp_linears
 from ..errors import WorkError
 from ..methods.base import Method
 from ..store.environment import describe_environment
-from ..training.calibration import find_or_calibrate, training_batches
+from ..training.basis import find_or_calibrate, training_batches
 from ..training.callbacks import Watch
 from ..training.plan import Plan
 from ..training.run import adapt, load_model
 from .folder import finished, write_gradients
-from .measure import EXAMPLES, numbers, pictures
-from .probe import choose_places, each_output_gradient
-from .schema import GradientsConfig, GradientsResult, Place
+from .schema import THRESHOLDS, Counts, GradientsConfig, GradientsResult, Place
 
 Batch = dict[str, Tensor]
 
@@ -123,3 +123,112 @@ def _backward(model: nn.Module, batch: Batch) -> float:
     loss = model(**batch).loss
     loss.backward()
     return loss.item()
+
+
+CELLS = 64  # of a map, a side
+POINTS = 60  # of a curve, at most
+EXAMPLES = 16  # whose rows are kept, at most
+TOP = 0.01  # share of the entries
+
+
+def above(sizes: Tensor) -> tuple[int, ...]:
+    """How many of `sizes` (>= 0, any shape) are above each of THRESHOLDS, as shares of the largest."""
+    largest = sizes.max()
+    return tuple(int((sizes > threshold * largest).sum()) for threshold in THRESHOLDS)
+
+
+def counts(A: Tensor) -> Counts:
+    return Counts(entries=A.numel(), above=above(A.abs()))
+
+
+def numbers(dY: Tensor, X: Tensor, rotation: Rotation) -> dict[str, object]:
+    """What `schema.Place` says of one gradient, from `dY` (rows x O) and `X` (rows x I)."""
+    G = dY.T @ X  # O x I
+    rotated = rotation.to_basis(G)
+    return {
+        "shape": tuple(G.shape),
+        "rows": len(dY),
+        "live_rows": above(dY.norm(dim=1)),
+        "output": counts(dY),
+        "output_rotated": counts(dY @ rotation.V),
+        "weight": counts(G),
+        "weight_rotated": counts(rotated),
+        "energy_original": energy_in_top(G, TOP),
+        "energy_rotated": energy_in_top(rotated, TOP),
+    }
+
+
+def pictures(dY: Tensor, x: Tensor, rotation: Rotation) -> dict[str, np.ndarray]:
+    """The arrays of one gradient, as `schema` names them, from `dY` (examples x tokens x O) and `x`."""
+    G = dY.flatten(0, -2).T @ x.flatten(0, -2)
+    rotated = rotation.to_basis(G)
+    shares, before = energy_curve(G)
+    _, after = energy_curve(rotated)
+    tensors = {
+        "original": energy_map(G),
+        "rotated": energy_map(rotated),
+        "corner": rotated[:CELLS, :CELLS].abs(),
+        "curve": torch.stack([shares, before, after]),
+        "rows": dY[:EXAMPLES].norm(dim=-1),
+    }
+    return {name: tensor.float().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+
+
+def energy_map(G: Tensor) -> Tensor:
+    """Root mean square of the entries in each of at most 64 x 64 cells of nearly equal size."""
+    O, I = G.shape
+    energy = F.adaptive_avg_pool2d(G.square()[None, None], (min(CELLS, O), min(CELLS, I)))
+    return energy[0, 0].sqrt()
+
+
+def energy_curve(G: Tensor) -> tuple[Tensor, Tensor]:
+    """Shares of the entries, evenly spaced in their logarithm, and the energy in the largest so many."""
+    energy = G.flatten().double().square().sort(descending=True).values.cumsum(0)
+    sizes = torch.logspace(0, math.log10(len(energy)), POINTS, dtype=torch.float64).round().long().unique()
+    shares = sizes.double() / len(energy)
+    return shares.to(G.device), energy[sizes.to(G.device) - 1] / energy[-1]
+
+
+Use = Callable[[MLPLinear, Tensor, Tensor], None]
+
+
+def choose_places(places: list[MLPLinear]) -> list[MLPLinear]:
+    """The MLP linears of the first, the middle and the last block."""
+    blocks = sorted({place.block for place in places})
+    chosen = {blocks[0], blocks[len(blocks) // 2], blocks[-1]}
+    return [place for place in places if place.block in chosen]
+
+
+@contextmanager
+def each_output_gradient(model: nn.Module, places: list[MLPLinear], use: Use) -> Iterator[None]:
+    """Hands `dL/dY` (... x O) and the input `x` (... x I) of each place to `use`, in the backward inside.
+
+    Args:
+        model: as a method has made it ready; its layers still have the names in `places`.
+        places: found in the model before that.
+    """
+
+    def hook_for(place: MLPLinear) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            x = inputs[0].detach()
+            output.register_hook(lambda gradient: use(place, _before_activation(layer, x, gradient), x))
+
+        return hook
+
+    hooks = [model.get_submodule(place.name).register_forward_hook(hook_for(place)) for place in places]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _before_activation(layer: nn.Module, x: Tensor, gradient: Tensor) -> Tensor:
+    """`dL/dY` from the gradient of the layer's output: a streamed layer applies the activation too."""
+    activation = getattr(layer, "activation", None)
+    if activation is None:
+        return gradient
+    with torch.enable_grad():
+        y = F.linear(x, layer.weight, layer.bias).detach().requires_grad_()
+        (dY,) = torch.autograd.grad(activation(y), y, gradient)
+    return dY

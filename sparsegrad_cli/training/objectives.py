@@ -1,0 +1,322 @@
+"""The interface of an objective."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.nn import functional
+from transformers import (
+    AutoModelForCausalLM,
+    DataCollatorWithPadding,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    default_data_collator,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from ..models.chat import load_chat_tokenizer
+from ..models.checkpoint import Checkpoint
+from ..models.load import (
+    LoadedModel,
+    load_causal,
+    load_causal_config,
+    load_classifier,
+    load_tokenizer,
+    skeleton,
+)
+from ..models.random import head_parameters
+from ..store.schema import RunConfig
+from ..tasks.load import TaskData
+from ..tasks.metrics import compute_metrics
+from ..tasks.task import ChatTask, Task
+from .encode import IGNORED, encode_pairs, encode_threads
+from .recipe import GLUE, OASST, Recipe
+
+LossShare = Callable[[object, Tensor, Tensor], Tensor]  # outputs, labels, items in the batch
+BatchShapes = Mapping[str, tuple[tuple[int, ...], torch.dtype]]  # input -> shape and type
+
+
+class Objective(Protocol):
+    """What the training of a kind of task needs to know of it."""
+
+    recipe: ClassVar[Recipe]
+    scores_start: ClassVar[bool]  # whether the starting model's score says something
+    eval_batch_size: ClassVar[int]  # fixed, since padding moves the last bits of a score
+
+    def skeleton(self, checkpoint: Checkpoint) -> PreTrainedModel:
+        """The model on the meta device: modules and shapes, no numbers.
+
+        Raises:
+            InputError: the checkpoint's model is not one for this kind of task.
+        """
+
+    def head(self, model: PreTrainedModel) -> frozenset[str]:
+        """Names of the parameters that every method trains in full."""
+
+    def tokenizer(self, config: RunConfig, checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+        """Raises:
+        InputError: the checkpoint has none that would do.
+        """
+
+    def load(self, config: RunConfig, checkpoint: Checkpoint) -> LoadedModel:
+        """The starting model; what is random in it is drawn from torch's generator."""
+
+    def encode(
+        self, config: RunConfig, data: TaskData, tokenizer: PreTrainedTokenizerBase
+    ) -> dict[str, Dataset]:
+        """Every split as the rows that the model reads."""
+
+    def indices(self, data: TaskData, split: str, rows: int) -> list[int]:
+        """Names of the rows of an encoded split."""
+
+    def collator(
+        self, config: RunConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> Callable[[list[dict]], dict[str, Tensor]]:
+        """From rows to a batch."""
+
+    def shapes(self, model: PreTrainedModel, rows: int, tokens: int) -> BatchShapes:
+        """What a training batch of `rows` rows is made of, `tokens` long each."""
+
+    def loss_share(self) -> LossShare | None:
+        """What a part adds to the mean loss of its batch; None: transformers' own does that rightly."""
+
+    def scorer(self) -> Callable[[EvalPrediction], dict[str, float]]:
+        """For `Trainer(compute_metrics=...)`: metrics named as those of the first dev split are."""
+
+    def shorten(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """For `Trainer(preprocess_logits_for_metrics=...)`."""
+
+    def score_split(
+        self, trainer: Trainer, name: str, suffix: str, rows: Dataset, indices: list[int]
+    ) -> tuple[dict[str, float], pd.DataFrame]:
+        """Metrics of the trainer's model on a split, and one row an example for paired tests."""
+
+    def is_collapsed(self, examples: pd.DataFrame) -> bool:
+        """Whether the scored examples show a model that has given up."""
+
+
+def selection_scorer(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
+    """For `Trainer(compute_metrics=...)`: metrics named as those of the first dev split are."""
+
+    def score(prediction: EvalPrediction) -> dict[str, float]:
+        _, predicted = _predicted(prediction.predictions, task)
+        found = compute_metrics(task, predicted, prediction.label_ids)
+        return {f"{name}{task.suffixes[0]}": value for name, value in found.items()}
+
+    return score
+
+
+def score_classes(
+    trainer: Trainer, task: Task, name: str, suffix: str, rows: Dataset, indices: list[int]
+) -> tuple[dict[str, float], pd.DataFrame]:
+    """Metrics of the trainer's model on a split, and one row an example for paired tests."""
+    output = trainer.predict(rows)
+    logits, predicted = _predicted(output.predictions, task)
+    found = compute_metrics(task, predicted, output.label_ids)
+    examples = _examples(name, indices, logits, predicted)
+    examples.insert(2, "label", output.label_ids)
+    return {f"{metric}{suffix}": value for metric, value in found.items()}, examples
+
+
+def predict_split(trainer: Trainer, task: Task, name: str, rows: Dataset, indices: list[int]) -> pd.DataFrame:
+    """What the trainer's model says of a split without labels, one row an example."""
+    return _examples(name, indices, *_predicted(trainer.predict(rows).predictions, task))
+
+
+def _examples(split: str, indices: list[int], logits: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "split": split,
+            "idx": indices,
+            "prediction": predicted,
+            "logits": list(logits.astype(np.float32)),
+        }
+    )
+
+
+def _predicted(output: np.ndarray | tuple[np.ndarray, ...], task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (examples x outputs) and predictions (examples,)."""
+    logits = output[0] if isinstance(output, tuple) else output
+    return logits, logits[:, 0] if task.is_regression else logits.argmax(1)
+
+
+class Classify:
+    """See `Objective`."""
+
+    recipe: ClassVar[Recipe] = GLUE
+    scores_start: ClassVar[bool] = False
+    eval_batch_size: ClassVar[int] = 64
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def skeleton(self, checkpoint: Checkpoint) -> PreTrainedModel:
+        return skeleton(checkpoint)
+
+    def head(self, model: PreTrainedModel) -> frozenset[str]:
+        return head_parameters(model)
+
+    def tokenizer(self, config: RunConfig, checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+        return load_tokenizer(checkpoint)
+
+    def load(self, config: RunConfig, checkpoint: Checkpoint) -> LoadedModel:
+        num_labels = 1 if self.task.labels is None else len(self.task.labels)
+        return load_classifier(checkpoint, num_labels, self.task.is_regression)
+
+    def encode(
+        self, config: RunConfig, data: TaskData, tokenizer: PreTrainedTokenizerBase
+    ) -> dict[str, Dataset]:
+        return encode_pairs(data, tokenizer, config.length)
+
+    def indices(self, data: TaskData, split: str, rows: int) -> list[int]:
+        return data.splits[split]["idx"][:]
+
+    def collator(self, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
+        """Pads to the longest of a batch, or to `length`."""
+        if config.pad_to_max:
+            return DataCollatorWithPadding(tokenizer, padding="max_length", max_length=config.length)
+        return DataCollatorWithPadding(tokenizer)
+
+    def shapes(self, model: PreTrainedModel, rows: int, tokens: int) -> BatchShapes:
+        labels = torch.float32 if model.config.num_labels == 1 else torch.int64
+        return {
+            "input_ids": ((rows, tokens), torch.int64),
+            "attention_mask": ((rows, tokens), torch.int64),
+            "labels": ((rows,), labels),
+        }
+
+    def loss_share(self) -> LossShare:
+        """The parts of a batch need not be equal at an epoch's end."""
+        is_regression = self.task.is_regression
+
+        def share(outputs: SequenceClassifierOutput, labels: Tensor, num_items_in_batch: Tensor) -> Tensor:
+            logits = outputs.logits
+            if is_regression:
+                total = functional.mse_loss(logits.squeeze(-1), labels.to(logits.dtype), reduction="sum")
+            else:
+                total = functional.cross_entropy(logits, labels, reduction="sum")
+            return total / num_items_in_batch
+
+        return share
+
+    def scorer(self) -> Callable[[EvalPrediction], dict[str, float]]:
+        return selection_scorer(self.task)
+
+    def shorten(self) -> None:
+        return None
+
+    def score_split(
+        self, trainer: Trainer, name: str, suffix: str, rows: Dataset, indices: list[int]
+    ) -> tuple[dict[str, float], pd.DataFrame]:
+        return score_classes(trainer, self.task, name, suffix, rows, indices)
+
+    def is_collapsed(self, examples: pd.DataFrame) -> bool:
+        return not self.task.is_regression and examples["prediction"].nunique() == 1
+
+
+class Chat:
+    """See `Objective`. The score is the loss: nats a token of the turns that count, over all of them."""
+
+    recipe: ClassVar[Recipe] = OASST
+    scores_start: ClassVar[bool] = True
+    eval_batch_size: ClassVar[int] = 4  # their logits are tokens x vocabulary each
+
+    def __init__(self, task: ChatTask) -> None:
+        self.task = task
+
+    def skeleton(self, checkpoint: Checkpoint) -> PreTrainedModel:
+        config = load_causal_config(checkpoint)
+        config.use_cache = False  # as `load` does
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+    def head(self, model: PreTrainedModel) -> frozenset[str]:
+        return frozenset()
+
+    def tokenizer(self, config: RunConfig, checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+        return load_chat_tokenizer(checkpoint, config.chat_format)
+
+    def load(self, config: RunConfig, checkpoint: Checkpoint) -> LoadedModel:
+        half = config.precision == "bf16-weights"
+        loaded = load_causal(checkpoint, torch.bfloat16 if half else torch.float32)
+        loaded.model.config.use_cache = False  # for writing text
+        return loaded
+
+    def encode(
+        self, config: RunConfig, data: TaskData, tokenizer: PreTrainedTokenizerBase
+    ) -> dict[str, Dataset]:
+        assert config.loss_on is not None
+        return encode_threads(data, tokenizer, config.length, config.loss_on)
+
+    def indices(self, data: TaskData, split: str, rows: int) -> list[int]:
+        return list(range(rows))
+
+    def collator(
+        self, config: RunConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> Callable[[list[dict]], dict[str, Tensor]]:
+        return default_data_collator
+
+    def shapes(self, model: PreTrainedModel, rows: int, tokens: int) -> BatchShapes:
+        names = ("input_ids", "labels")  # sequences are packed: no padding
+        return dict.fromkeys(names, ((rows, tokens), torch.int64))
+
+    def loss_share(self) -> None:
+        """transformers divides by the tokens that count in the whole batch."""
+        return
+
+    def scorer(self) -> Callable[[EvalPrediction], dict[str, float]]:
+        suffix = self.task.suffixes[0]
+        return lambda prediction: _metrics(prediction.predictions, suffix)
+
+    def shorten(self) -> Callable[[Tensor, Tensor], Tensor]:
+        return _losses
+
+    def score_split(
+        self, trainer: Trainer, name: str, suffix: str, rows: Dataset, indices: list[int]
+    ) -> tuple[dict[str, float], pd.DataFrame]:
+        losses = trainer.predict(rows).predictions
+        examples = pd.DataFrame(
+            {
+                "split": name,
+                "idx": indices,
+                "tokens": losses[:, 1].astype(np.int64),
+                "loss": losses[:, 0] / losses[:, 1],
+            }
+        )
+        return _metrics(losses, suffix), examples
+
+    def is_collapsed(self, examples: pd.DataFrame) -> bool:
+        return False
+
+
+def _losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Of each sequence the summed loss of the tokens that count, and their number: rows x 2, float64."""
+    targets = labels[:, 1:]
+    losses = torch.stack(
+        [
+            functional.cross_entropy(row[:-1].float(), target, ignore_index=IGNORED, reduction="sum")
+            for row, target in zip(logits, targets, strict=True)
+        ]
+    )
+    return torch.stack([losses.double(), (targets != IGNORED).sum(1).double()], dim=1)
+
+
+def _metrics(losses: np.ndarray, suffix: str) -> dict[str, float]:
+    """From what `_losses` gives."""
+    total, tokens = losses.sum(0)
+    loss = float(total / tokens)
+    return {f"loss{suffix}": loss, f"perplexity{suffix}": math.exp(min(loss, 700.0))}
+
+
+def objective_of(task: Task | ChatTask) -> Objective:
+    """The objective of a task."""
+    return Chat(task) if isinstance(task, ChatTask) else Classify(task)
