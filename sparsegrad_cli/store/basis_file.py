@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from ..core import Basis
 from ..errors import InputError
-from .atomic import write_atomically
+from .io import write_atomically
 
 FORMAT = "sparsegrad-basis-1"
 

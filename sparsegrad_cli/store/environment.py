@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from .redact import redact
-from .schema import Environment
+from .io import redact
+from .records import Environment
 
 PACKAGES = [
     "sparsegrad",

@@ -11,9 +11,10 @@ from pathlib import Path
 import pydantic
 
 from ..errors import WorkError
-from .atomic import write_text
-from .hold import held
-from .schema import Environment, Record, Result, RunConfig
+from .io import write_text
+from .lock import lock as held
+from .records import Environment, Record, Result
+from .schema import RunConfig
 
 TEST_PREDICTIONS = "test_predictions.parquet"
 

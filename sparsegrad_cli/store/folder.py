@@ -1,0 +1,201 @@
+"""The folder of one piece of work, `<results>/<place>/<id>/`: the same for runs, benches, sweeps and others.
+
+The id is the hash of what decides the numbers, so equal work has one folder and is never done twice. A
+process locks the folder, begins (`config.json`, `environment.json`), works, and finishes (`result.json`,
+last). Each file is whole or not there, and each can be read again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Generic
+
+import pydantic
+from pydantic import JsonValue
+
+from ..errors import InputError, WorkError
+from .io import TEMPORARY, write_error, write_text
+from .lock import lock
+from .records import (
+    TEST_PREDICTIONS,
+    C,
+    CountConfig,
+    CountResult,
+    Environment,
+    R,
+    Record,
+    Result,
+    StoredResult,
+    config_id,
+    first_problem,
+    read_record,
+)
+from .schema import RunConfig
+
+
+@dataclass(frozen=True)
+class ResultKind(Generic[C, R]):
+    """What the folders of one kind of work have in common."""
+
+    place: str  # the folder in a results folder that holds them, such as "runs"
+    config: type[C]
+    result: type[R]
+    mark: tuple[str, JsonValue]  # a key of `config.json` that this kind alone has, and its value; None: any
+    remedy: str  # what to do about a folder that cannot be read
+    stale: tuple[str, ...] = ()  # files that `begin` drops with an earlier result
+    has_environment: bool = True
+
+    def folder(self, results: Path, config: C) -> ResultFolder[C, R]:
+        """Returns the folder of `config` in a results folder, which need not exist yet."""
+        return ResultFolder(self, results / self.place / config_id(config), config)
+
+    def owns(self, folder: Path) -> bool:
+        """Returns whether a folder is of this kind: by its `config.json`, or by its place if that is bad."""
+        key, value = self.mark
+        found = config_key(folder, key)
+        if found is None:
+            return folder.parent.name == self.place
+        return value is None or found == value
+
+
+def config_key(folder: Path, key: str) -> JsonValue:
+    """Returns a value of the folder's `config.json`; None where it has none, or cannot be read."""
+    try:
+        read = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return read.get(key) if isinstance(read, dict) else None
+
+
+class ResultFolder(Generic[C, R]):
+    """The folder of one configuration, wherever it lies and however far it got.
+
+    Args:
+        config: what the folder is, or will be, about; None: what its `config.json` says.
+    """
+
+    def __init__(self, kind: ResultKind[C, R], path: Path, config: C | None = None) -> None:
+        self.kind, self.path, self._config = kind, path, config
+
+    @cached_property
+    def config(self) -> C:
+        return self._config or read_record(self.kind.config, self.path / "config.json", self.kind.remedy)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def result(self) -> R | None:
+        """Returns what the work came to; None while there is no result.
+
+        Raises:
+            InputError: the file is no result, or the result of another configuration.
+        """
+        path = self.path / "result.json"
+        if not path.exists():
+            return None
+        result = read_record(self.kind.result, path, self.kind.remedy)
+        if result.id not in (self.path.name, config_id(self.config)):
+            raise InputError(f"{path}: this is the result of {result.id}, config.json beside it is another's")
+        return result
+
+    def is_done(self) -> bool:
+        """Returns whether the work is done, so that it is never done again."""
+        result = self.result()
+        return result is not None and result.is_done
+
+    def environment(self) -> Environment | None:
+        """Returns what the work last ran on; None if it never began."""
+        path = self.path / "environment.json"
+        return read_record(Environment, path, self.kind.remedy) if path.exists() else None
+
+    def read(self) -> StoredResult[C, R]:
+        """Returns all records of finished work.
+
+        Raises:
+            InputError: one is missing or not what it should be.
+        """
+        result = self.result()
+        if result is None:
+            raise InputError(f"{self.path}: it has no result yet")
+        path = self.path / "environment.json"
+        recorded = read_record(Environment, path, self.kind.remedy) if self.kind.has_environment else None
+        return StoredResult(self.path, self.config, result, recorded)
+
+    def lock(self, timeout: float = 0) -> AbstractContextManager[None]:
+        """Lock the folder; see `io.lock`."""
+        return lock(self.path, timeout)
+
+    def begin(self, environment: Environment) -> None:
+        """Record what is about to be done, and on what; drop what an earlier attempt came to.
+
+        The caller holds the lock.
+        """
+        leftovers = [*self.path.glob(TEMPORARY), *(self.path / name for name in self.kind.stale)]
+        try:
+            for path in (self.path / "result.json", *leftovers):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise write_error(self.path, error) from None
+        self.write("config.json", self.config)
+        self.write("environment.json", environment)
+
+    def finish(self, result: R, keep_checkpoints: bool = False) -> None:
+        """Write the result; the checkpoints go, unless the work may still be resumed."""
+        self.write("result.json", result)
+        if not keep_checkpoints:
+            self.drop_checkpoints()
+
+    def write(self, name: str, record: Record) -> None:
+        """Write a record as JSON, which can be read again.
+
+        Raises:
+            WorkError: the file cannot be written, or could not be read again.
+        """
+        text = record.model_dump_json(indent=2) + "\n"
+        try:
+            type(record).model_validate_json(text)
+            write_text(self.path / name, text)
+        except pydantic.ValidationError as error:
+            raise WorkError(f"{self.path / name}: not written ({first_problem(error)})") from None
+        except OSError as error:
+            raise write_error(self.path, error) from None
+
+    def last_checkpoint(self) -> Path | None:
+        """Returns the latest checkpoint that was written whole, and deletes those after it.
+
+        The trainer's state is the last file of each.
+        """
+        numbered = (
+            (int(path.name.rpartition("-")[2]), path) for path in self.checkpoints.glob("checkpoint-*")
+        )
+        for _, path in sorted(numbered, reverse=True):
+            try:
+                json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            except (FileNotFoundError, ValueError):
+                shutil.rmtree(path)
+                continue
+            return path
+        return None
+
+    def drop_checkpoints(self) -> None:
+        """Delete the checkpoints: the work would begin anew."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+
+RUNS = ResultKind(
+    "runs", RunConfig, Result, ("protocol", None), "delete the folder to run it again", (TEST_PREDICTIONS,)
+)
+COUNTS = ResultKind(
+    "parameters",
+    CountConfig,
+    CountResult,
+    ("parameters", 1),
+    "delete it to count again",
+    has_environment=False,
+)

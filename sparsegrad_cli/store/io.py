@@ -1,0 +1,113 @@
+"""Files that are either whole or not there, the user's cache, and text without passwords. Imports no library."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import WorkError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+TEMPORARY = ".*.tmp"  # matches what `write_atomically` leaves behind when its process is killed
+CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)  # of a folder, on some network file systems
+
+_URL_PASSWORD = re.compile(r"(://[^/:@\s]*):\S*@")
+_PARAMETER_PASSWORD = re.compile(r"([?&;][^?&;=\s]*(?:password|passwd|pwd|secret|token)=)[^&;\s'\"]*", re.I)
+
+
+class FullDiskError(WorkError):
+    """Nothing more can be written: the disk is full, its quota is used up, or it is read-only."""
+
+
+def write_error(path: Path, error: Exception) -> WorkError:
+    """Returns the error to raise where `path` cannot be written, with the way out."""
+    if is_disk_full(error):
+        return FullDiskError(f"cannot write to {path} ({error}): make room, and the same command goes on")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return WorkError(f"cannot write to {path}: {reason}; see --output")
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Returns whether the disk is the trouble; safetensors and torch.save say it only in words."""
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return True
+    return any(words in str(error) for words in ("No space left", "file write failed"))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
+
+    Whatever goes wrong, `path` is what it was and the temporary file is gone. The temporary name is random,
+    since processes on several hosts that share a disk may have the same process id.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in the folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def cache_folder() -> Path:
+    """Returns `$SPARSEGRAD_CACHE`, or `sparsegrad` in the user's cache folder."""
+    given = os.environ.get("SPARSEGRAD_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparsegrad"
+
+
+def add_cache_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a folder beside `folder`, then move it there in one step.
+
+    Two processes may add the same folder at once: the first one counts, since a cached folder is named by
+    all that decides its content.
+
+    Raises:
+        WorkError: the folder cannot be written.
+    """
+    hint = "set SPARSEGRAD_CACHE to a folder of yours"
+    temporary = folder.with_name(f".{secrets.token_hex(8)}.tmp")  # its mode is the user's, not mkdtemp's 0700
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise WorkError(f"cannot write to the cache ({error}); {hint}") from None
+    try:
+        write(temporary)
+        if not folder.is_dir():
+            os.replace(temporary, folder)
+    except OSError as error:
+        if not folder.is_dir():
+            raise WorkError(f"cannot write {folder}: {error}; {hint}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def redact(text: str) -> str:
+    """Returns `text` with the passwords of URLs replaced: `postgresql://user:***@host?sslpassword=***`."""
+    return _PARAMETER_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1:***@", text))
