@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ import pydantic
 from pydantic import JsonValue
 
 from ..errors import InputError, WorkError
+from ..settings import Record, config_id
 from .io import TEMPORARY, write_error, write_text
 from .lock import lock
 from .records import (
@@ -28,10 +30,8 @@ from .records import (
     CountResult,
     Environment,
     R,
-    Record,
     Result,
     StoredResult,
-    config_id,
     first_problem,
     read_record,
 )
@@ -49,10 +49,11 @@ class ResultKind(Generic[C, R]):
     remedy: str  # what to do about a folder that cannot be read
     stale: tuple[str, ...] = ()  # files that `begin` drops with an earlier result
     has_environment: bool = True
+    id_of: Callable[[C], str] = config_id  # the id of a configuration
 
     def folder(self, results: Path, config: C) -> ResultFolder[C, R]:
         """Returns the folder of `config` in a results folder, which need not exist yet."""
-        return ResultFolder(self, results / self.place / config_id(config), config)
+        return ResultFolder(self, results / self.place / self.id_of(config), config)
 
     def owns(self, folder: Path) -> bool:
         """Returns whether a folder is of this kind: by its `config.json`, or by its place if that is bad."""
@@ -100,7 +101,7 @@ class ResultFolder(Generic[C, R]):
         if not path.exists():
             return None
         result = read_record(self.kind.result, path, self.kind.remedy)
-        if result.id not in (self.path.name, config_id(self.config)):
+        if result.id not in (self.path.name, self.kind.id_of(self.config)):
             raise InputError(f"{path}: this is the result of {result.id}, config.json beside it is another's")
         return result
 
@@ -189,13 +190,19 @@ class ResultFolder(Generic[C, R]):
 
 
 RUNS = ResultKind(
-    "runs", RunConfig, Result, ("protocol", None), "delete the folder to run it again", (TEST_PREDICTIONS,)
+    "runs",
+    RunConfig,
+    Result,
+    ("protocol", None),
+    "delete the folder to run it again",
+    (TEST_PREDICTIONS,),
+    id_of=RunConfig.run_id,
 )
 COUNTS = ResultKind(
     "parameters",
     CountConfig,
     CountResult,
     ("parameters", 1),
-    "delete it to count again",
+    "delete the folder to count again",
     has_environment=False,
 )

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, the user's cache, and text without passwords. Imports no library."""
+"""Files that are either whole or not there, the user's cache, and text without passwords."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import WorkError
+from ..errors import DiskError, WorkError, is_disk_full
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 TEMPORARY = ".*.tmp"  # matches what `write_atomically` leaves behind when its process is killed
 CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)  # of a folder, on some network file systems
 
@@ -20,23 +19,10 @@ _URL_PASSWORD = re.compile(r"(://[^/:@\s]*):\S*@")
 _PARAMETER_PASSWORD = re.compile(r"([?&;][^?&;=\s]*(?:password|passwd|pwd|secret|token)=)[^&;\s'\"]*", re.I)
 
 
-class FullDiskError(WorkError):
-    """Nothing more can be written: the disk is full, its quota is used up, or it is read-only."""
-
-
-def write_error(path: Path, error: Exception) -> WorkError:
-    """Returns the error to raise where `path` cannot be written, with the way out."""
-    if is_disk_full(error):
-        return FullDiskError(f"cannot write to {path} ({error}): make room, and the same command goes on")
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return WorkError(f"cannot write to {path}: {reason}; see --output")
-
-
-def is_disk_full(error: Exception) -> bool:
-    """Returns whether the disk is the trouble; safetensors and torch.save say it only in words."""
-    if isinstance(error, OSError) and error.errno in NO_SPACE:
-        return True
-    return any(words in str(error) for words in ("No space left", "file write failed"))
+def write_error(path: Path, error: OSError) -> DiskError:
+    """Returns the error to raise where a file or folder cannot be written, with the way out."""
+    way_out = "make room, and the same command goes on" if is_disk_full(error) else "see --output"
+    return DiskError(f"cannot write to {path}: {error.strerror or error}; {way_out}")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -15,39 +15,24 @@ A run is a folder `runs/<id>/`, where `<id>` is the `config_id` of its configura
     model/               the trained model, plain: `from_pretrained` loads it, head included
 
 Scores are as the metric gives them (0.574, not 57.4); tables multiply by 100. Bytes are bytes. Numbers are
-finite: a record refuses NaN and infinity, which JSON cannot hold.
+finite: `Record` refuses NaN and infinity.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field
 
 from ..errors import InputError
+from ..settings import Record
 from .names import Completeness, Protocol, Status
 
 LOSS = "loss"  # the main metric of chat tasks
 TEST_PREDICTIONS = "test_predictions.parquet"
-
-
-class Record(BaseModel):
-    """A frozen record that refuses unknown keys and numbers that are not finite."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ConfigRecord(Record):
-    """A `config.json`: everything that decides the numbers of one piece of work."""
-
-    def deciding(self) -> dict[str, JsonValue]:
-        """Returns the keys that tell this work from other work: all, unless a subclass leaves some out."""
-        return self.model_dump(mode="json")
 
 
 class ResultRecord(Record):
@@ -61,26 +46,8 @@ class ResultRecord(Record):
         return True
 
 
-def config_id(config: ConfigRecord) -> str:
-    """Returns the sixteen hexadecimal digits that name the folder of a configuration.
-
-    They are the first of the SHA-256 of its deciding keys as JSON, sorted and without white space. A key that
-    is None counts as absent, so that a key added later, with the default None, changes no id.
-    """
-    canonical = json.dumps(_without_none(config.deciding()), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
-def _without_none(value: JsonValue) -> JsonValue:
-    if isinstance(value, dict):
-        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
-    if isinstance(value, list):
-        return [_without_none(inner) for inner in value]
-    return value
-
-
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
-C = TypeVar("C", bound=ConfigRecord)
+C = TypeVar("C", bound=Record)
 R = TypeVar("R", bound=ResultRecord)
 
 
@@ -192,7 +159,7 @@ class StoredResult(Generic[C, R]):
         return self.recorded
 
 
-class CountConfig(ConfigRecord):
+class CountConfig(Record):
     """`config.json` of a count of a model's parameters, `parameters/<id>/`."""
 
     parameters: Literal[1] = 1  # tells such a folder from a run's

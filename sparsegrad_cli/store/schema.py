@@ -8,7 +8,7 @@ import json
 from pydantic import JsonValue
 
 from .names import ChatFormat, Completeness, Form, LossOn, Precision, Protocol, Schedule, Status, Support
-from .records import ConfigRecord, DataRecord, Environment, Parameters, Record, Result
+from .records import DataRecord, Environment, Parameters, Record, Result
 
 __all__ = [  # those that are not defined here stand here until their users have moved
     "Completeness",
@@ -22,7 +22,7 @@ __all__ = [  # those that are not defined here stand here until their users have
 ]
 
 
-class RunConfig(ConfigRecord):
+class RunConfig(Record):
     """Everything that decides a run's numbers; what a method does not use is None."""
 
     model: str  # hub id, local directory, or "demo"
