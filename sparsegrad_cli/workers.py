@@ -52,7 +52,7 @@ from .errors import (
     is_out_of_memory,
 )
 from .progress import Progress, ProgressState, ProgressTracker
-from .store.redact import redact
+from .store.io import redact
 
 TRIES = 3  # of a job whose workers die
 STOP_SECONDS = 60.0  # that a worker has to record that it was stopped, before it is killed

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WorkError
-from ..store.atomic import write_text
 from ..store.find_results import finished_in, told
-from ..store.read_record import read_record
+from ..store.io import write_text
+from ..store.records import read_record
 from ..store.schema import Environment
 from .schema import (
     BenchConfig,

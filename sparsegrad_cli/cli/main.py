@@ -15,7 +15,7 @@ import typer
 
 from .. import __version__
 from ..errors import InputError, WorkError
-from ..store.redact import redact
+from ..store.io import redact
 from .bench import bench
 from .calibrate import calibrate
 from .finetune import finetune

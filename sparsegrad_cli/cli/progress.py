@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from ..progress import ProgressState, ProgressTracker
-from ..store.score_words import score_words
+from ..store.records import format_score
 
 
 class Display:
@@ -115,7 +115,7 @@ class Line(ProgressTracker):
 
     def evaluated(self, metric: str, value: float, best: float) -> None:
         super().evaluated(metric, value, best)
-        score, best_score = score_words(metric, value), score_words(metric, best)
+        score, best_score = format_score(metric, value), format_score(metric, best)
         where = f"step {self.state.done}/{self.state.total}"
         self._print_text(f"{where}, {metric} {score} (best {best_score})")
 
@@ -137,7 +137,7 @@ class Line(ProgressTracker):
             self._task = bars.add_task("", text="")
         parts = [] if state.loss is None else [f"loss {state.loss:.3f}"]
         if state.best is not None:
-            parts.append(f"best {score_words(state.metric, state.best)}")
+            parts.append(f"best {format_score(state.metric, state.best)}")
         bars.update(
             self._task,
             description=f"{escape(self.title)} [dim]{escape(state.phase)}[/dim]",

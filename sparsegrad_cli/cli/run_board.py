@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..grid.kinds import GridCell, Outcome
 from ..grid.work import Progress
-from ..store.score_words import score_words
+from ..store.records import format_score
 
 REFRESH_SECONDS = 0.5
 
@@ -100,7 +100,7 @@ class LiveBoard:
                 ProgressBar(total=now.total, completed=now.done, width=24) if now and now.total else "",
                 f"{now.done}/{now.total}" if now and now.total else "",
                 f"loss {now.loss:.3f}" if now and now.loss is not None else "",
-                f"best {score_words(now.metric, now.best)}" if now and now.best is not None else "",
+                f"best {format_score(now.metric, now.best)}" if now and now.best is not None else "",
             )
         return drawn
 
@@ -111,7 +111,7 @@ def outcome_words(outcome: Outcome) -> str:
         return f"{outcome.status}: {outcome.error}"
     words = "done"
     if outcome.score is not None:
-        words = f"{outcome.score_name} {score_words(outcome.score_name, outcome.score)}"
+        words = f"{outcome.score_name} {format_score(outcome.score_name, outcome.score)}"
     took = "" if outcome.seconds is None else f", {clock(outcome.seconds)}"
     return f"{words}{took}" + (f" ({outcome.error})" if outcome.error else "")
 

@@ -27,7 +27,7 @@ from ..grid.work import Job
 from ..models.checkpoint import lacks_weights
 from ..processes import threads_of
 from ..report import build_report
-from ..store.redact import redact
+from ..store.io import redact
 from ..training.checks import choose_device
 
 

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..store.score_words import score_words
+from ..store.records import format_score
 from ..sweep.schema import FAILED, Sweep, TrialRecord
 from ..sweep.space import Value
 
@@ -69,10 +69,10 @@ class SweepWatch:
 def trial_line(sweep: Sweep, trial: TrialRecord) -> str:
     """How a trial ended, with its values, and the best so far."""
     best, metric = sweep.result.best, sweep.config.score_name
-    how = score_words(metric, trial.score) if trial.score is not None else f"{trial.state} ({trial.reason})"
+    how = format_score(metric, trial.score) if trial.score is not None else f"{trial.state} ({trial.reason})"
     again = f", as trial {trial.same_as}" if trial.same_as is not None and trial.score is not None else ""
     took = f", {trial.seconds:.0f} s" if trial.seconds is not None else ""
-    so_far = f"; best {score_words(metric, best.score)}" if best and best.score is not None else ""
+    so_far = f"; best {format_score(metric, best.score)}" if best and best.score is not None else ""
     count = f"trial {trial.number}, {sweep.result.finished} of {sweep.result.asked} done"
     return f"{count}: {how}{again} ({values_words(trial.params)}{took}){so_far}"
 
@@ -132,7 +132,7 @@ def _drawn(sweeps: Sequence[Sweep], workers: int) -> Group:
             str(result.count("running")),
             str(result.count("pruned")),
             str(result.count(*FAILED)),
-            score_words(sweep.config.score_name, best.score) if best and best.score is not None else "–",
+            format_score(sweep.config.score_name, best.score) if best and best.score is not None else "–",
             values_words(best.params) if best else "",
         )
     running = [
@@ -151,5 +151,5 @@ def _running_words(sweep: Sweep, trial: TrialRecord) -> str:
     words, scores = values_words(trial.params), trial.evaluations.values()
     if not scores:
         return words
-    best = score_words(sweep.config.score_name, sweep.result.better(scores))
+    best = format_score(sweep.config.score_name, sweep.result.better(scores))
     return f"{words}, best {best} of {len(scores)} evaluations"

@@ -11,8 +11,8 @@ from rich.console import Console
 from ..errors import WorkError
 from ..models.checkpoint import fetch_weights
 from ..report import Report, build_report
+from ..store.records import format_score
 from ..store.schema import Result
-from ..store.score_words import score_words
 from ..tasks.load import TaskData
 from ..training.plan import Plan
 from ..training.run import run
@@ -81,6 +81,6 @@ def _line(result: Result, already: bool) -> str:
         return f"{result.status}: {result.error}"
     score = ""
     if result.score is not None:
-        score = f"{result.score_name} {score_words(result.score_name, result.score)}"
+        score = f"{result.score_name} {format_score(result.score_name, result.score)}"
     took = "was done already" if already else f"{result.steps} steps, {result.train_seconds:.0f} s"
     return f"{score} ({took})"

@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ..errors import InputError, WorkError
-from ..store.atomic import write_atomically, write_text
 from ..store.find_results import finished_in, told
-from ..store.read_record import read_record
+from ..store.io import write_atomically, write_text
+from ..store.records import read_record
 from ..store.schema import Environment
 from .schema import GradientsConfig, GradientsResult
 

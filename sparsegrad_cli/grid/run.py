@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import InputError, WorkError
-from ..store.hold import is_held
+from ..store.lock import is_locked
 from .engine import Engine, Event, Lost
 from .kinds import GridCell, Outcome, get_kind
 from .kinds.base import TO_CONTINUE, TO_DO
@@ -97,7 +97,7 @@ class _Queue:
             self._waiting.append(self._elsewhere.popleft()[1])
         while self._waiting:
             cell = self._waiting.popleft()
-            if is_held(get_kind(cell.kind).folder(cell, self._results)):
+            if is_locked(get_kind(cell.kind).folder(cell, self._results)):
                 self.put_off(cell)
                 continue
             self._at_work.add(cell.id)

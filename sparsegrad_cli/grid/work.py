@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import InputError, WorkError
-from ..store.hold import BusyError
-from ..store.redact import redact
+from ..store.io import redact
+from ..store.lock import BusyError
 from ..store.schema import Record
 from ..training.callbacks import Watch
 from .kinds import GridCell, How, Outcome, get_kind

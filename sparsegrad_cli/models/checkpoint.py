@@ -29,7 +29,7 @@ from huggingface_hub.utils import logging as hub_logging
 from huggingface_hub.utils import tqdm
 
 from ..errors import InputError, WorkError
-from ..store.cache import add_folder, cache_folder
+from ..store.io import add_cache_folder, cache_folder
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # names the shards of large weights
@@ -364,7 +364,7 @@ def unpacked(name: str, file: Path, sha256: str) -> Path:
     if not folder.is_dir():
         if find_spec("gguf") is None:
             raise InputError(f"--model {name}: a GGUF file is read with the package gguf: pip install gguf")
-        add_folder(folder, lambda temporary: _unpack(name, file, temporary))
+        add_cache_folder(folder, lambda temporary: _unpack(name, file, temporary))
     return folder
 
 

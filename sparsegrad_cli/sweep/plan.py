@@ -13,7 +13,7 @@ import yaml
 
 from ..errors import InputError, WorkError
 from ..methods import get_method
-from ..store.atomic import write_text
+from ..store.io import write_text
 from ..store.names import Pruner, SelectOn
 from ..tasks.splits import hold_out
 from ..training.choices import Choices

@@ -18,8 +18,8 @@ from typing import Literal
 from pydantic import Field
 
 from ..store.names import Pruner, SelectOn
+from ..store.records import greater_is_better
 from ..store.schema import DataRecord, Record, RunConfig
-from ..store.score_words import greater_is_better
 from ..training.choices import Choices
 from .space import Space, Value
 

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from ..errors import InputError, WorkError
-from ..store.redact import redact
+from ..store.io import redact
 from . import storage as liveness
 
 JOURNAL = Path("sweeps") / "journal.log"  # in the results folder

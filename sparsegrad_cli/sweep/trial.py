@@ -18,10 +18,10 @@ from optuna import Study, Trial, TrialPruned
 from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import WorkError
-from ..store.hold import BusyError
+from ..store.lock import BusyError
+from ..store.records import format_score
 from ..store.run_folder import RunFolder
 from ..store.schema import Result
-from ..store.score_words import score_words
 from ..training.callbacks import PrunedError
 from ..training.ground import Ground
 from ..training.run import run
@@ -107,7 +107,7 @@ class TrialWatch:
             pruned = self._trial.should_prune()
         if pruned:
             why = WHY[self._config.pruner]
-            raise PrunedError(f"evaluation {self._evaluations}: {score_words(metric, best)} at best, {why}")
+            raise PrunedError(f"evaluation {self._evaluations}: {format_score(metric, best)} at best, {why}")
 
     def _report(self, score: float) -> None:
         self._evaluations += 1

@@ -17,7 +17,7 @@ from optuna import Study
 from optuna.trial import TrialState
 
 from ..errors import InputError, WorkError
-from ..store.redact import redact
+from ..store.io import redact
 from ..training.ground import Ground
 from ..training.inputs import quiet_libraries
 from .folder import sweep_folder

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel, set_seed
 from ..core import Basis, calibrate
 from ..methods.base import chosen_blocks
 from ..models.checkpoint import Checkpoint
-from ..store.atomic import write_text
 from ..store.basis_file import load_basis, save_basis
+from ..store.io import write_text
 from ..store.schema import RunConfig
 from .callbacks import Watch
 from .inputs import Inputs

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from ..store.score_words import greater_is_better
+from ..store.records import greater_is_better
 from .memory import CPUPeak, live_bytes
 
 

@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import InputError
-from ..store.cache import add_folder, cache_folder
+from ..store.io import add_cache_folder, cache_folder
 from ..store.names import LossOn
 from ..tasks.load import TaskData
 
@@ -49,7 +49,7 @@ def kept(
     folder = cache_folder() / "tokens" / hashlib.sha256(text.encode()).hexdigest()[:32]
     if not folder.is_dir():
         made = make()
-        add_folder(folder, lambda temporary: _write(made, temporary))
+        add_cache_folder(folder, lambda temporary: _write(made, temporary))
     return {split: datasets.load_from_disk(str(folder / split)) for split in splits}
 
 

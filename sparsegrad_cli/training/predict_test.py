@@ -8,7 +8,7 @@ import pandas as pd
 from ..errors import InputError, WorkError
 from ..models.checkpoint import find_checkpoint
 from ..models.load import load_classifier
-from ..store.atomic import write_atomically
+from ..store.io import write_atomically
 from ..store.run_folder import RunFolder
 from ..tasks.load import TaskData
 from .encode import encode_pairs

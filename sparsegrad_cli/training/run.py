@@ -17,8 +17,8 @@ from ..errors import WorkError
 from ..methods import get_method
 from ..methods.base import Method, count_parameters
 from ..models.load import LoadedModel, remake_activations
-from ..store.atomic import write_atomically, write_text
 from ..store.environment import describe_environment
+from ..store.io import write_atomically, write_text
 from ..store.schema import DataRecord, Result, RunConfig, Status
 from .basis import find_or_calibrate
 from .callbacks import DivergedError, NoWatch, PrunedError

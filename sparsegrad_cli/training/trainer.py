@@ -16,10 +16,10 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from ..core import Basis, ConfinedLinear
 from ..errors import WorkError
 from ..models.checkpoint import WEIGHTS
-from ..store.atomic import write_atomically
+from ..store.io import write_atomically
+from ..store.records import greater_is_better
 from ..store.run_folder import RunFolder
 from ..store.schema import RunConfig
-from ..store.score_words import greater_is_better
 from ..tasks.load import TaskData
 from .callbacks import CheckpointByClock, CostMeter, MetricsLog, StopAtDivergence, TellWatch, Watch
 from .inputs import Inputs

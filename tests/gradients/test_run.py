@@ -12,7 +12,7 @@ from sparsegrad_cli.gradients.folder import is_gradients, read_gradients
 from sparsegrad_cli.gradients.record import run_gradients
 from sparsegrad_cli.gradients.schema import plan
 from sparsegrad_cli.report.read import holds_runs
-from sparsegrad_cli.store.atomic import write_text
+from sparsegrad_cli.store.io import write_text
 
 from ..cells import RecordingWatch
 from .recordings import record, small

@@ -15,7 +15,7 @@ from sparsegrad_cli.grid.plan import Wanted, plan_cells, standings
 from sparsegrad_cli.grid.read import read_experiment
 from sparsegrad_cli.grid.run import TRIES, run_grid
 from sparsegrad_cli.grid.work import Ended, Job, Progress, Sight, do
-from sparsegrad_cli.store.hold import held
+from sparsegrad_cli.store.lock import lock
 
 from ..report.runs import write_run
 from .grids import Answer, Scripted, Seen, cells_named, done
@@ -116,7 +116,7 @@ def test_a_cell_that_is_given_up_is_recorded(write, tmp_path):
 
 def test_a_cell_that_another_process_does_is_waited_for(tmp_path):
     """The lock of b is let go when all others are done."""
-    elsewhere = held(tmp_path / "runs" / "b")
+    elsewhere = lock(tmp_path / "runs" / "b")
     elsewhere.__enter__()
 
     def answer(job: Job, n: int) -> Ended:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...bench.folder import Bench, read_benches
 from ...bench.schema import BenchConfig, BenchResult
 from ...methods import get_method
-from ...store.read_record import read_record
+from ...store.records import read_record
 from ...store.schema import Environment, Result, RunConfig
 
 RUNS = ("runs/*", "sweeps/*/runs/*")

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from ...errors import InputError
 from ...store.names import Status
-from ...store.read_record import read_record
+from ...store.records import read_record
 from ...store.schema import Record
 from ...training.callbacks import Watch
 from ..estimate.planned import Planned

@@ -10,7 +10,7 @@ from ...bench.plan import Choices, plan
 from ...bench.run import run_bench
 from ...bench.schema import BenchResult, hash_of
 from ...store.environment import describe_environment
-from ...store.hold import held
+from ...store.lock import lock
 from ...training.callbacks import Watch
 from ..point import Point
 from .base import GridCell, How, Outcome, as_json, chosen, from_json, status_of
@@ -51,7 +51,7 @@ class Bench:
         options = from_json(self, cell)
         assert isinstance(options, Choices)
         config, found = plan(options)
-        with held(self.folder(cell, results)):
+        with lock(self.folder(cell, results)):
             told = 0
 
             def tell(line: str) -> None:

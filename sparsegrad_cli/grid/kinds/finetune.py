@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...models.checkpoint import fetch_weights
-from ...store.read_record import read_record
+from ...store.records import read_record
 from ...store.schema import Result
 from ...tasks.test_split import load_test
 from ...training.callbacks import Watch

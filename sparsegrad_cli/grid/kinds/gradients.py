@@ -9,7 +9,7 @@ from pathlib import Path
 from ...gradients.record import run_gradients
 from ...gradients.schema import Choices, GradientsResult, plan
 from ...models.checkpoint import fetch_weights
-from ...store.hold import held
+from ...store.lock import lock
 from ...training.callbacks import Watch
 from ..point import Point
 from .base import GridCell, How, Outcome, as_json, chosen, from_json, status_of
@@ -58,7 +58,7 @@ class Recordings:
         assert isinstance(options, Choices)
         config, found = plan(options)
         fetch_weights(found.checkpoint)
-        with held(self.folder(cell, results)):
+        with lock(self.folder(cell, results)):
             run_gradients(config, found, results, watch)
         return Outcome(status="done")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...models.parts import run_parts
 from ...models.random import find_architecture
-from ...store.hold import held
+from ...store.lock import lock
 from ...store.parts import PartsConfig, PartsResult
 from ...training.callbacks import Watch
 from ..point import Point
@@ -41,7 +41,7 @@ class Counts:
         return status_of(self.folder(cell, results), PartsResult, "take the folder away and count again")
 
     def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
-        with held(self.folder(cell, results)):
+        with lock(self.folder(cell, results)):
             run_parts(cell.model, results)
         return Outcome(status="done")
 

@@ -10,7 +10,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from ...models.checkpoint import fetch_weights, find_checkpoint
 from ...store.names import Pruner, SelectOn
-from ...store.read_record import read_record
+from ...store.records import read_record
 from ...sweep.plan import plan_studies
 from ...sweep.run import run_sweep
 from ...sweep.schema import Sweep, SweepConfig, SweepResult
