@@ -1,1 +1,1 @@
-"""A judge's ratings of what a language model answers: MT-Bench's single-answer grading."""
+"""LLM-as-a-judge: ratings of what a language model answers, as in MT-Bench's single-answer grading."""

@@ -1,164 +1,94 @@
-"""Asks an OpenAI-compatible endpoint, and asks again where that may help."""
+"""The judge's endpoint: which API key it may see, and requests that are repeated where that may help.
+
+The key goes to the endpoint that it was given for, in one header, and into no message and no file:
+OPENAI_API_KEY to https://api.openai.com alone, a key named with --key-variable to any https address or to
+this machine.
+"""
 
 from __future__ import annotations
 
 import email.utils
+import ipaddress
 import json
-import random
+import os
+import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from threading import Event
 
 import httpx2
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_result,
+    sleep_using_event,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
 
 from ..errors import InputError, WorkError
-from ..store.redact import redact
-from .key import Key
+from ..store.io import redact
+from .records import Reply
 
-AGAIN = (408, 409, 429)  # HTTP status codes that, as all from 500 on, may be another the next time
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds between tries, doubled each time
-PATIENCE = 600.0  # seconds that an endpoint may ask us to wait
+OPENAI_HOST, OPENAI_VARIABLE = "api.openai.com", "OPENAI_API_KEY"
+HIDDEN = "***"
+TRANSIENT = (408, 409, 429)  # HTTP status codes that may pass, like all from 500
+LONGEST_WAIT = 60.0  # seconds between two tries, unless the endpoint asks for more
+LONGEST_RETRY_AFTER = 600.0  # seconds that an endpoint may ask to wait
 SHOWN = 300  # characters of an endpoint's words in a message
-GOES_ON = "the same command goes on from here"
+RESUME = "the same command goes on from here"
 
-
-class StoppedError(WorkError):
-    """Another request has ended the work."""
+backoff = wait_exponential_jitter(max=LONGEST_WAIT)  # 1 to 2 s, then 2 to 3, 4 to 5, ...
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What came of one try."""
+class Key:
+    """An API key and the environment variable that holds it; both are empty where no key is sent."""
 
-    status: int | None  # None: no whole answer
-    body: str
-    text: str | None  # the judge's; "" where it said nothing; None: the reply holds no answer
-    error: str | None  # one line
-    retry_after: float | None  # seconds that the endpoint asks for
-    seconds: float
+    variable: str = ""
+    value: str = field(default="", repr=False)
+
+    def hide(self, text: str) -> str:
+        """Returns `text` without the key, also where it stands in JSON with escapes."""
+        if not self.value:
+            return text
+        written = "".join(rf"(?:\\?{re.escape(letter)}|\\u{ord(letter):04x})" for letter in self.value)
+        return re.sub(written, HIDDEN, text, flags=re.IGNORECASE)
 
 
-class Client:
-    """One judge at one endpoint; may be used from several threads.
+def read_key(endpoint: str, variable: str | None) -> Key:
+    """Returns the key for an endpoint from the environment.
 
     Args:
-        endpoint: base URL, such as http://localhost:8000/v1.
-        key: sent as a bearer token; it is in no reply and no message.
-        retries: tries after the first, of one request.
-        timeout: seconds without a byte.
-        sleep: waits so many seconds; None: until `stop` is set, at most.
+        variable: environment variable with the key; None: OPENAI_API_KEY, for OpenAI's own address alone.
 
     Raises:
-        InputError: `endpoint` is no such URL.
+        InputError: the named variable is empty or holds no key; or the key would be sent unencrypted.
     """
-
-    def __init__(
-        self,
-        endpoint: str,
-        key: Key,
-        retries: int = 6,
-        timeout: float = 120.0,
-        sleep: Callable[[float], object] | None = None,
-    ) -> None:
-        self.endpoint, self.key, self.retries = check_endpoint(endpoint), key, retries
-        self.stop = Event()
-        self._sleep = sleep or self.stop.wait
-        self._http = httpx2.Client(timeout=timeout, headers=key.headers)
-        self._jitter = random.Random()
-
-    def check(self) -> None:
-        """Finds out whether anything answers there, and takes the key, before hours of work.
-
-        Raises:
-            WorkError: not so.
-        """
-        try:
-            status = self._http.get(f"{self.endpoint}/models").status_code
-        except httpx2.HTTPError as error:
-            raise WorkError(
-                f"--endpoint {self.endpoint} cannot be reached ({self._words_of(error)}): is the server up?"
-            ) from None
-        if status == 401:  # other answers say nothing: not every server lists its models
-            raise WorkError(f"--endpoint {self.endpoint} answers 401: {self._about_key()}")
-
-    def ask(self, request: Mapping[str, object], keep: Callable[[Reply], None]) -> str:
-        """The judge's text; `keep` is told of every try.
-
-        Args:
-            request: the JSON document of `/chat/completions`.
-
-        Raises:
-            WorkError: the endpoint refuses it, or has not answered after all retries.
-            StoppedError: `stop` was set while it waited.
-        """
-        for tried in range(1, self.retries + 2):
-            reply = self._post(request)
-            keep(reply)
-            if reply.text is not None:
-                return reply.text
-            if not _may_change(reply):
-                raise WorkError(f"--endpoint {self.endpoint}: {reply.error}{self._hint(reply.status)}")
-            if tried <= self.retries:
-                self._wait(tried, reply)
-        raise WorkError(
-            f"--endpoint {self.endpoint}: no answer in {tried} tries, at last: {reply.error}; {GOES_ON}"
+    url = httpx2.URL(check_endpoint(endpoint))
+    if variable is None and (url.scheme, url.host, url.port) != ("https", OPENAI_HOST, None):
+        return Key()
+    name = variable or OPENAI_VARIABLE
+    value = os.environ.get(name, "").strip()
+    if variable and not value:
+        raise InputError(f"--key-variable {variable}: no such variable in the environment, or it is empty")
+    if not all("!" <= letter <= "~" for letter in value):
+        raise InputError(f"{name}: not a key: a key consists of ASCII letters, digits and signs, no spaces")
+    if url.scheme == "http" and not _is_loopback(url.host):
+        raise InputError(
+            f"--endpoint {endpoint}: the key in {name} would be sent unencrypted; give an https address, or "
+            "leave out --key-variable"
         )
-
-    def _post(self, request: Mapping[str, object]) -> Reply:
-        began = time.monotonic()
-        try:
-            response = self._http.post(f"{self.endpoint}/chat/completions", json=request)
-        except httpx2.HTTPError as error:
-            words = self._words_of(error)
-            return Reply(None, "", None, words, None, time.monotonic() - began)
-        seconds = time.monotonic() - began
-        body = self.key.hide(response.text)
-        after = _seconds_asked(response.headers.get("retry-after"))
-        if response.status_code != 200:
-            words = f"it answers {response.status_code} ({_said(body) or response.reason_phrase})"
-            return Reply(response.status_code, body, None, words, after, seconds)
-        text = _content(response.text)
-        error = None if text is not None else f"its answer is no chat completion ({_said(body) or 'empty'})"
-        return Reply(200, body, text, error, after, seconds)
-
-    def _wait(self, tried: int, reply: Reply) -> None:
-        """Backs off: as long as the endpoint asks, else up to twice as long each time, by chance."""
-        if reply.retry_after is not None and reply.retry_after > PATIENCE:
-            raise WorkError(
-                f"--endpoint {self.endpoint}: {reply.error}, and asks to wait {reply.retry_after:.0f} s; "
-                f"{GOES_ON}"
-            )
-        longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tried - 1))
-        by_chance = longest * self._jitter.uniform(0.5, 1)
-        self._sleep(by_chance if reply.retry_after is None else reply.retry_after)
-        if self.stop.is_set():
-            raise StoppedError("stopped")
-
-    def _words_of(self, error: httpx2.HTTPError) -> str:
-        kind = "timeout" if isinstance(error, httpx2.TimeoutException) else type(error).__name__
-        detail = " ".join(self.key.hide(str(error)).split())
-        return f"{kind}: {detail[:SHOWN]}" if detail else kind
-
-    def _hint(self, status: int | None) -> str:
-        if status in (401, 403):
-            return f": {self._about_key()}"
-        if status is not None and 300 <= status < 400:
-            return ": give the address that it leads to"
-        return ": check the path (/v1?) and --judge-model" if status == 404 else ""
-
-    def _about_key(self) -> str:
-        name = self.key.variable
-        if self.key.value:
-            return f"it does not take the key in {name}"
-        return f"it wants a key: put it in the environment as {name}, or name another with --key-variable"
+    return Key(name, value)
 
 
 def check_endpoint(endpoint: str) -> str:
-    """The base URL without a slash at its end.
+    """Returns the base URL without a slash at its end.
 
     Raises:
-        InputError: it is none, or holds a password or a query.
+        InputError: it is no URL of a server, or it holds a password or a query.
     """
     example = "give one such as http://localhost:8000/v1"
     try:
@@ -168,16 +98,182 @@ def check_endpoint(endpoint: str) -> str:
     if url.scheme not in ("http", "https") or not url.host:
         raise InputError(f"--endpoint {redact(endpoint)}: not the URL of a server; {example}")
     if url.userinfo or url.query or url.fragment:
-        raise InputError("--endpoint: it holds more than an address; a key comes from the environment alone")
+        raise InputError(
+            "--endpoint: it must be an address without password, query or fragment; a key comes from the "
+            "environment alone"
+        )
     return str(url).rstrip("/").removesuffix("/chat/completions")
 
 
-def _may_change(reply: Reply) -> bool:
-    return reply.status is None or reply.status in (200, *AGAIN) or reply.status >= 500
+class Client:
+    """Asks one endpoint that speaks OpenAI's chat protocol; may be used from several threads.
+
+    Args:
+        endpoint: base URL, such as http://localhost:8000/v1.
+        key: sent as a bearer token; see `read_key`.
+        retries: tries of a request after the first.
+        timeout: seconds without a byte.
+        sleep: waits for some seconds; by default until `stop` is set, at most.
+
+    Raises:
+        InputError: `endpoint` is no URL of a server.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        key: Key,
+        retries: int = 6,
+        timeout: float = 120.0,
+        sleep: Callable[[float], None] | None = None,
+    ) -> None:
+        self.endpoint, self.key, self.retries = check_endpoint(endpoint), key, retries
+        self.stop = Event()
+        self._sleep = sleep or sleep_using_event(self.stop)
+        url = httpx2.URL(self.endpoint)
+        # with HTTP_PROXY set, plain http to this machine would carry the key to the proxy
+        proxied = not (url.scheme == "http" and _is_loopback(url.host))
+        headers = {"Authorization": f"Bearer {key.value}"} if key.value else {}
+        self._http = httpx2.Client(timeout=timeout, headers=headers, trust_env=proxied)
+
+    def check(self) -> None:
+        """Find out whether the endpoint answers and takes the key, before hours of work.
+
+        Raises:
+            WorkError: it does not.
+        """
+        try:
+            status = self._http.get(f"{self.endpoint}/models").status_code
+        except httpx2.HTTPError as error:
+            raise WorkError(
+                f"--endpoint {self.endpoint} cannot be reached ({self._describe(error)}): is the server up?"
+            ) from None
+        if status == 401:  # other statuses say nothing: not every server lists its models
+            raise WorkError(f"--endpoint {self.endpoint} answers 401: {self._key_hint()}")
+
+    def ask(self, request: Mapping[str, object], keep: Callable[[Reply], None]) -> str:
+        """Returns the judge's text.
+
+        Args:
+            request: JSON document for `/chat/completions`.
+            keep: is called with the reply to every try.
+
+        Raises:
+            WorkError: the endpoint refuses the request, or all tries failed, or `stop` is set.
+        """
+
+        def attempt() -> Reply:
+            if self.stop.is_set():
+                raise WorkError("stopped")
+            reply = self._post(request)
+            keep(reply)
+            return reply
+
+        retrying = Retrying(
+            retry=retry_if_result(_is_worth_a_retry),
+            wait=_seconds_to_wait,
+            stop=stop_after_attempt(self.retries + 1),
+            sleep=self._sleep,
+            retry_error_callback=_last_reply,
+        )
+        reply = retrying(attempt)
+        if reply.text is not None:
+            return reply.text
+        if not _is_transient(reply):
+            raise WorkError(f"--endpoint {self.endpoint}: {reply.error}{self._hint(reply.status)}")
+        if not _is_worth_a_retry(reply):
+            raise WorkError(
+                f"--endpoint {self.endpoint}: {reply.error}, and asks to wait {reply.retry_after:.0f} s; "
+                f"{RESUME}"
+            )
+        raise WorkError(
+            f"--endpoint {self.endpoint}: no answer in {self.retries + 1} tries, at last: {reply.error}; "
+            f"{RESUME}"
+        )
+
+    def _post(self, request: Mapping[str, object]) -> Reply:
+        start = time.monotonic()
+        status, body, text, error, retry_after = None, "", None, None, None
+        try:
+            response = self._http.post(f"{self.endpoint}/chat/completions", json=request)
+        except httpx2.HTTPError as failure:
+            error = self._describe(failure)
+        else:
+            status, body = response.status_code, self.key.hide(response.text)
+            retry_after = _parse_retry_after(response.headers.get("retry-after"))
+            said = self._one_line(_error_message(body))
+            if status == 200:
+                text = _content(response.text)
+                error = f"its answer is no chat completion ({said or 'empty'})" if text is None else None
+            else:
+                error = f"it answers {status} ({said or self._one_line(response.reason_phrase)})"
+        return Reply(
+            status=status,
+            body=body,
+            text=None if text is None else self.key.hide(text),
+            error=error,
+            retry_after=retry_after,
+            seconds=round(time.monotonic() - start, 3),
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def _describe(self, error: httpx2.HTTPError) -> str:
+        kind = "timeout" if isinstance(error, httpx2.TimeoutException) else type(error).__name__
+        detail = self._one_line(str(error))
+        return f"{kind}: {detail}" if detail else kind
+
+    def _one_line(self, text: str) -> str:
+        """Returns the beginning of an endpoint's words, without the key and without control characters."""
+        shown = "".join(letter if letter.isprintable() else " " for letter in self.key.hide(text))
+        return " ".join(shown.split())[:SHOWN]
+
+    def _hint(self, status: int | None) -> str:
+        if status in (401, 403):
+            return f": {self._key_hint()}"
+        if status is not None and 300 <= status < 400:
+            return ": give the address that it leads to"
+        return ": check the path (/v1?) and --judge-model" if status == 404 else ""
+
+    def _key_hint(self) -> str:
+        if self.key.value:
+            return f"it does not take the key in {self.key.variable}"
+        if self.key.variable:
+            return f"it wants a key: put it in the environment as {self.key.variable}"
+        return (
+            "it wants a key: name the environment variable that holds it with --key-variable "
+            f"({OPENAI_VARIABLE} goes to {OPENAI_HOST} alone)"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_transient(reply: Reply) -> bool:
+    return reply.status is None or reply.status in (200, *TRANSIENT) or reply.status >= 500
+
+
+def _is_worth_a_retry(reply: Reply) -> bool:
+    return reply.text is None and _is_transient(reply) and (reply.retry_after or 0) <= LONGEST_RETRY_AFTER
+
+
+def _last_reply(state: RetryCallState) -> Reply:
+    assert state.outcome is not None
+    reply: Reply = state.outcome.result()
+    return reply
+
+
+def _seconds_to_wait(state: RetryCallState) -> float:
+    """Returns what the endpoint asks for, else a wait that doubles."""
+    asked = _last_reply(state).retry_after
+    return backoff(state) if asked is None else asked
 
 
 def _content(body: str) -> str | None:
-    """The first choice's text; "" where the judge refused or was cut off before it said anything."""
+    """Returns the first choice's text; "" where the judge refused or was cut off before it said anything."""
     try:
         content = json.loads(body)["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError):
@@ -185,18 +281,17 @@ def _content(body: str) -> str | None:
     return content if isinstance(content, str) else "" if content is None else None
 
 
-def _said(body: str) -> str:
-    """An error's message, or the beginning of whatever came."""
+def _error_message(body: str) -> str:
+    """Returns the message of an error in OpenAI's form, or the body as it is."""
     try:
         error = json.loads(body)["error"]
-        message = error if isinstance(error, str) else error["message"]
+        return str(error if isinstance(error, str) else error["message"])
     except (ValueError, KeyError, TypeError):
-        message = body
-    return " ".join(str(message).split())[:SHOWN]
+        return body
 
 
-def _seconds_asked(header: str | None) -> float | None:
-    """Of a Retry-After header: seconds, or a date."""
+def _parse_retry_after(header: str | None) -> float | None:
+    """Returns the seconds of a Retry-After header, which holds seconds or a date."""
     if not header:
         return None
     try:

@@ -1,19 +1,23 @@
-"""Questions and reference answers, in FastChat's files."""
+"""Questions, reference answers and judge prompts, in FastChat's file formats."""
 
 from __future__ import annotations
 
+import json
+import string
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
+import pydantic
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ..errors import InputError, unknown
-from .lines import read_lines
-from .schema import QuestionId, short_hash
+from ..settings import hash_of
+from .records import Message, QuestionId
 
-# FastChat's; a category that is not here is answered at 0.7
+# FastChat's temperatures of the answers
 TEMPERATURES = {
     "writing": 0.7,
     "roleplay": 0.7,
@@ -27,75 +31,106 @@ TEMPERATURES = {
 OTHER_TEMPERATURE = 0.7
 BY_REFERENCE = frozenset({"math", "reasoning", "coding", "arena-hard-200"})  # FastChat's NEED_REF_CATS
 
-QUESTION = '{"question_id": 1, "category": "writing", "turns": ["...", "..."]}'
-REFERENCE = '{"question_id": 1, "choices": [{"turns": ["...", "..."]}]}'
+RATING_FORMAT = "[[rating]]"
+# name of a prompt in FastChat's file -> blanks of its template
+BLANKS = {
+    "single-v1": ("question", "answer"),
+    "single-math-v1": ("question", "answer", "ref_answer_1"),
+    "single-v1-multi-turn": ("question_1", "answer_1", "question_2", "answer_2"),
+    "single-math-v1-multi-turn": (
+        *("question_1", "answer_1", "question_2", "answer_2"),
+        *("ref_answer_1", "ref_answer_2"),
+    ),
+}
+
+QUESTION_LINE = '{"question_id": 1, "category": "writing", "turns": ["...", "..."]}'
+REFERENCE_LINE = '{"question_id": 1, "choices": [{"turns": ["...", "..."]}]}'
+PROMPT_LINE = (
+    '{"name": "single-v1", "type": "single", "system_prompt": "...", "prompt_template": "... {question} ... '
+    f'{{answer}} ...", "output_format": "{RATING_FORMAT}"}}'
+)
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=False, pattern=r"\S")]
 
 
-class _Line(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True)  # keys that we do not use are let pass
+class Line(BaseModel):
+    """One line of a user's file; keys that we do not use are ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
 
 
-class Question(_Line):
-    """One question: what a user says in one turn or two."""
+AnyLine = TypeVar("AnyLine", bound=Line)
+
+
+class Question(Line):
+    """A question of one or two turns."""
 
     question_id: QuestionId
     category: str
     turns: list[Text] = Field(min_length=1, max_length=2)
-    reference: list[str] = Field(default_factory=list)  # a right answer to each turn
+    reference: list[str] = Field(default_factory=list)  # a correct answer to each turn
 
     @property
     def temperature(self) -> float:
-        """At which it is answered."""
+        """Sampling temperature of the answers."""
         return TEMPERATURES.get(self.category, OTHER_TEMPERATURE)
 
     @property
     def turn_numbers(self) -> range:
-        """From 1."""
+        """1, or 1 and 2."""
         return range(1, len(self.turns) + 1)
 
     @property
     def key(self) -> str:
-        """A hash of what decides its answers."""
-        return short_hash([self.turns, self.temperature])
+        """Hash of what decides the answers."""
+        return hash_of([self.turns, self.temperature])
 
 
-class _Choice(_Line):
+class ReferenceTurns(Line):
     turns: list[str] = Field(min_length=1)
 
 
-class _ReferenceLine(_Line):
+class ReferenceLine(Line):
     question_id: QuestionId
-    choices: list[_Choice] = Field(min_length=1)
+    choices: list[ReferenceTurns] = Field(min_length=1)
+
+
+class Prompt(Line):
+    """One of the four prompts in `BLANKS`."""
+
+    name: str
+    type: str = "single"
+    system_prompt: str
+    prompt_template: str
+    output_format: str = RATING_FORMAT
 
 
 def read_questions(path: Path) -> list[Question]:
-    """Every question of a file.
+    """Returns every question of a file.
 
     Raises:
-        InputError: it is not FastChat's, or two questions have one id; names file and line.
+        InputError: it is not in FastChat's format, or two questions have one id; names file and line.
     """
-    lines = read_lines(Question, path, "--questions", QUESTION)
+    lines = _read_lines(Question, path, "--questions", QUESTION_LINE)
     _check_ids((place, question.question_id) for place, question in lines)
     return [question for _, question in lines]
 
 
 def read_references(path: Path) -> dict[str, list[str]]:
-    """The reference answers of a file: question id -> a text a turn.
+    """Returns the reference answers of a file: question id -> one text per turn.
 
     Raises:
         InputError: as `read_questions`.
     """
-    lines = read_lines(_ReferenceLine, path, "--references", REFERENCE)
+    lines = _read_lines(ReferenceLine, path, "--references", REFERENCE_LINE)
     _check_ids((place, line.question_id) for place, line in lines)
     return {str(line.question_id): line.choices[0].turns for _, line in lines}
 
 
-def choose(
+def select_questions(
     questions: Sequence[Question], categories: Sequence[str], at_most: int | None
 ) -> tuple[Question, ...]:
-    """Those of some categories (none: all); of them the first so many, drawn evenly from the categories.
+    """Returns the first `at_most` questions of some categories (none: all), taken evenly from each.
 
     Raises:
         InputError: there is no such category.
@@ -106,20 +141,22 @@ def choose(
             raise InputError(f"--category: {unknown('category', category, known)}")
     wanted = [question for question in questions if question.category in (categories or known)]
     seen: Counter[str] = Counter()
-    rounds = []
-    for place, question in enumerate(wanted):
-        rounds.append((seen[question.category], place))
+    ranked = []  # (rank within the category, position)
+    for position, question in enumerate(wanted):
+        ranked.append((seen[question.category], position))
         seen[question.category] += 1
-    return tuple(wanted[place] for place in sorted(place for _, place in sorted(rounds)[:at_most]))
+    return tuple(
+        wanted[position] for position in sorted(position for _, position in sorted(ranked)[:at_most])
+    )
 
 
-def shown_references(
+def references_shown(
     questions: Sequence[Question], given: Mapping[str, Sequence[str]] | None
 ) -> dict[str, list[str]]:
-    """The references that a judge is shown: question id -> a text a turn.
+    """Returns the references that a judge is shown: question id -> one text per turn.
 
     Args:
-        given: of `--references`, in place of those that stand beside the questions.
+        given: those of `--references`, instead of those beside the questions.
     """
     found = {}
     for question in questions:
@@ -130,8 +167,78 @@ def shown_references(
 
 
 def question_set(questions: Iterable[Question]) -> str:
-    """A hash of the questions, whatever their order."""
-    return short_hash(sorted([str(q.question_id), q.category, *q.turns] for q in questions))
+    """Returns a hash of the questions that does not depend on their order."""
+    return hash_of(sorted([str(q.question_id), q.category, *q.turns] for q in questions))
+
+
+def default_prompts() -> dict[str, Prompt]:
+    """Returns our own prompts, from `prompts.yaml`."""
+    documents = yaml.safe_load((Path(__file__).parent / "prompts.yaml").read_text(encoding="utf-8"))
+    return {document["name"]: Prompt.model_validate(document) for document in documents}
+
+
+def read_prompts(path: Path) -> dict[str, Prompt]:
+    """Returns the four prompts of `BLANKS` from FastChat's `judge_prompts.jsonl`, which holds others too.
+
+    Raises:
+        InputError: one is missing, or we cannot fill its blanks; names file and line.
+    """
+    found: dict[str, Prompt] = {}
+    for place, prompt in _read_lines(Prompt, path, "--prompts", PROMPT_LINE):
+        if prompt.name in BLANKS:
+            if prompt.name in found:
+                raise InputError(f"{place}: a second prompt {prompt.name}")
+            _check_prompt(place, prompt)
+            found[prompt.name] = prompt
+    missing = [name for name in BLANKS if name not in found]
+    if missing:
+        raise InputError(
+            f"--prompts {path}: no prompt {', '.join(missing)}; it needs all of {', '.join(BLANKS)}"
+        )
+    return found
+
+
+def prompts_hash(prompts: Mapping[str, Prompt]) -> str:
+    """Returns a hash of what a judge reads."""
+    return hash_of([[prompts[name].system_prompt, prompts[name].prompt_template] for name in BLANKS])
+
+
+def fill_prompt(
+    prompts: Mapping[str, Prompt], question: Question, answers: Sequence[str], reference: Sequence[str]
+) -> tuple[str, list[Message]]:
+    """Returns the name of the prompt that asks for a rating of the last answer, and its messages.
+
+    Args:
+        answers: to the first turn, or to both.
+        reference: one text per turn; empty: the judge is shown none.
+    """
+    name = f"single{'-math' if reference else ''}-v1{'-multi-turn' if len(answers) == 2 else ''}"
+    prompt = prompts[name]
+    texts = {"question": question.turns[0], "answer": answers[0]}
+    for blank, of_turns in (("question", question.turns), ("answer", answers), ("ref_answer", reference)):
+        texts |= {f"{blank}_{turn}": text for turn, text in enumerate(of_turns, 1)}
+    filled = prompt.prompt_template.format(**{blank: texts[blank] for blank in BLANKS[name]})
+    return name, [{"role": "system", "content": prompt.system_prompt}, {"role": "user", "content": filled}]
+
+
+def _check_prompt(place: str, prompt: Prompt) -> None:
+    if (prompt.type, prompt.output_format) != ("single", RATING_FORMAT):
+        raise InputError(
+            f"{place}: {prompt.name} is {prompt.type} with {prompt.output_format}; it must be single with "
+            f"{RATING_FORMAT}"
+        )
+    try:
+        parsed = list(string.Formatter().parse(prompt.prompt_template))
+    except ValueError as error:
+        raise InputError(f"{place}: prompt_template: {error}; double a brace that is text") from None
+    plain = all(not spec and not conversion for _, blank, spec, conversion in parsed if blank is not None)
+    blanks = {blank for _, blank, _, _ in parsed if blank is not None}
+    wanted = ", ".join(f"{{{blank}}}" for blank in BLANKS[prompt.name])
+    if blanks != set(BLANKS[prompt.name]):
+        odd = ", ".join(f"{{{blank}}}" for blank in sorted(blanks ^ set(BLANKS[prompt.name])))
+        raise InputError(f"{place}: prompt_template of {prompt.name}: {odd}; its blanks must be {wanted}")
+    if not plain:
+        raise InputError(f"{place}: prompt_template of {prompt.name}: write its blanks as {wanted}")
 
 
 def _check_ids(places: Iterable[tuple[str, QuestionId]]) -> None:
@@ -140,3 +247,40 @@ def _check_ids(places: Iterable[tuple[str, QuestionId]]) -> None:
         if str(question_id) in seen:
             raise InputError(f"{place}: question {question_id} is at {seen[str(question_id)]} already")
         seen[str(question_id)] = place
+
+
+def _read_lines(kind: type[AnyLine], path: Path, option: str, example: str) -> list[tuple[str, AnyLine]]:
+    """Returns the documents of a JSON-lines file, each with its place (`file:line`); skips empty lines.
+
+    Args:
+        option: with which the user gave the file.
+        example: of a line.
+
+    Raises:
+        InputError: the file is missing, empty or not text, or a line is something else; names it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{option} {path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{option} {path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise InputError(f"{option} {path}: cannot be read ({error.strerror})") from None
+    lines = [(f"{path}:{number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines:
+        raise InputError(f"{option} {path}: it is empty; give lines such as {example}")
+    return [(place, _parse_line(kind, place, line, example)) for place, line in lines]
+
+
+def _parse_line(kind: type[AnyLine], place: str, line: str, example: str) -> AnyLine:
+    try:
+        return kind.model_validate(json.loads(line))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, pydantic.ValidationError):
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            problem = f"{where}: {first['msg']}" if where else first["msg"]
+        else:
+            problem = "not JSON" + (f" ({error.msg})" if isinstance(error, json.JSONDecodeError) else "")
+    raise InputError(f"{place}: {problem}; a line is such as {example}")

@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 from ..bench.folder import Bench, read_benches
 from ..errors import WorkError
 from ..gradients.folder import read_gradients
-from ..judge.folder import read_judgements
+from ..judge.records import read_judgements
 from ..store.atomic import write_text
 from ..store.parts import read_parts
 from ..sweep.folder import ReadSweep, read_sweeps

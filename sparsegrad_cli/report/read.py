@@ -10,7 +10,7 @@ import pandas as pd
 from ..bench.folder import is_bench
 from ..errors import InputError
 from ..gradients.folder import is_gradients
-from ..judge.folder import is_judge
+from ..judge.records import JUDGEMENTS
 from ..store.parts import is_parts
 from ..store.read_record import read_record
 from ..store.schema import Environment, Result, RunConfig
@@ -66,7 +66,7 @@ def _run_folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
         raise InputError(f"{folder}: no such folder") from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be read as a folder ({error.strerror})") from None
-    if any(is_other(folder) for is_other in (is_bench, is_sweep, is_gradients, is_judge, is_parts)):
+    if any(is_other(folder) for is_other in (is_bench, is_sweep, is_gradients, JUDGEMENTS.owns, is_parts)):
         return
     names = {entry.name for entry in entries}
     if names & {"result.json", "environment.json"} or (

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from sparsegrad_cli.judge import client
-
 from ..checkpoints import tiny_checkpoint
 from ..judge.questions_file import write_questions
 from ..judge.server import JudgeServer, Said, judge_server, refuses, says
@@ -33,13 +31,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_questions(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.0)
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
 
 
 def command(model: str, server: JudgeServer) -> list[str]:
     asked = ["judge", "--model", model, "--questions", "questions.jsonl", "--max-new-tokens", "4"]
-    return [*asked, "--device", "cpu", "--endpoint", server.url, "--judge-model", "gpt-4"]
+    asked += ["--device", "cpu", "--endpoint", server.url, "--judge-model", "gpt-4"]
+    return [*asked, "--key-variable", "OPENAI_API_KEY"]
 
 
 def test_a_table_then_the_same_again_without_a_request(call, model):
@@ -139,8 +137,8 @@ def test_bad_usage_ends_with_2_and_one_line(call, model, tmp_path):
     for arguments, words in (
         ([*asked, "--model", model], "--endpoint and --judge-model: say where the judge is"),
         ([*asked, "--model", model, "--endpoint", "http://h/v1"], "--judge-model: say"),
-        ([*asked, *judge], "give one of the two: --run"),
-        ([*asked, *judge, "--model", model, "--run", "x"], "give one of the two: --run"),
+        ([*asked, *judge], "give either --run"),
+        ([*asked, *judge, "--model", model, "--run", "x"], "give either --run"),
         ([*asked, *judge, "--model", encoder], "a bert model is an encoder"),
         ([*asked, "--model", model, "--endpoint", "here", "--judge-model", "g"], "not the URL of a server"),
         (["--questions", "no.jsonl", *judge, "--model", model], "--questions no.jsonl: no such file"),

@@ -20,6 +20,7 @@ class Said:
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False  # the connection ends in the middle of the body
     delay: float = 0.0  # seconds before it comes
+    reason: str | None = None  # phrase behind the status
 
 
 def says(text: str | None) -> Said:
@@ -75,7 +76,7 @@ def judge_server(
             time.sleep(said.delay)
             data = said.body.encode()
             try:
-                self.send_response(said.status)
+                self.send_response(said.status, said.reason)
                 for name, value in said.headers.items():
                     self.send_header(name.replace("_", "-"), value)
                 self.send_header("Content-Length", str(len(data)))

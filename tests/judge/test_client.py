@@ -7,9 +7,8 @@ from email.utils import formatdate
 import pytest
 
 from sparsegrad_cli.errors import InputError, WorkError
-from sparsegrad_cli.judge import client as module
-from sparsegrad_cli.judge.client import Client, Reply, check_endpoint
-from sparsegrad_cli.judge.key import Key, read_key
+from sparsegrad_cli.judge.client import LONGEST_WAIT, Client, Key, check_endpoint, read_key
+from sparsegrad_cli.judge.records import Reply
 
 from .server import Said, judge_server, refuses, says
 
@@ -50,7 +49,7 @@ def test_trouble_that_passes_is_asked_again(bad):
     assert text == "[[8]]"
     assert [reply.text for reply in replies] == [None, None, "[[8]]"]
     assert all(reply.error for reply in replies[:2])
-    assert 0.5 <= waits[0] <= 1 <= waits[1] <= 2  # by chance, twice as long each time
+    assert 1 <= waits[0] <= 2 <= waits[1] <= 3  # doubles, and at random by a second
 
 
 def test_a_slow_server_is_given_up_and_asked_again():
@@ -110,7 +109,12 @@ def test_no_key_is_sent_where_there_is_none_and_401_names_the_variable():
         assert server.authorizations == [None]
 
 
-@pytest.mark.parametrize("echo", ["sk-Secret/0123", r"sk-Secret\/0123"])
+ESCAPED = "".join(f"\\u{ord(letter):04x}" for letter in KEY.value)
+
+
+@pytest.mark.parametrize(
+    "echo", ["sk-Secret/0123", r"sk-Secret\/0123", ESCAPED, ESCAPED.upper().replace("U", "u")]
+)
 def test_a_key_that_comes_back_is_shown_nowhere(echo):
     body = f'{{"error": {{"message": "bad header Authorization: Bearer {echo}"}}}}'
     for status in (400, 200):
@@ -121,8 +125,14 @@ def test_a_key_that_comes_back_is_shown_nowhere(echo):
                 client.ask(REQUEST, replies.append)
             assert server.authorizations[0] == f"Bearer {KEY.value}"
         told = f"{raised.value} {raised.value!r} {replies} {KEY!r}"
-        assert "Secret" not in told
+        assert not any(written in told for written in ("Secret", ESCAPED, "u0053"))
         assert "Bearer ***" in told
+
+
+def test_a_key_in_a_reason_phrase_is_shown_nowhere():
+    error, replies, _ = ask(Said(401, "", reason=f"bad key Bearer {KEY.value}"))
+    assert "it answers 401 (bad key Bearer ***)" in str(error)
+    assert "Secret" not in f"{error!r} {replies}"
 
 
 def test_the_endpoint_is_looked_at_before_the_work():
@@ -151,21 +161,87 @@ def test_an_address_holds_no_secrets():
     assert check_endpoint("https://host/v1/chat/completions") == "https://host/v1"
 
 
+OPENAI = "https://api.openai.com/v1"
+
+
 def test_keys_come_from_the_environment(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    assert read_key(None).headers == {}
+    assert read_key(OPENAI, None).value == ""
     monkeypatch.setenv("OPENAI_API_KEY", " abc \n")
-    assert read_key(None).headers == {"Authorization": "Bearer abc"}
+    assert read_key(OPENAI, None) == Key("OPENAI_API_KEY", "abc")
     with pytest.raises(InputError, match="--key-variable OTHER: no such variable"):
-        read_key("OTHER")
+        read_key(OPENAI, "OTHER")
     for odd in ("a b", "schlüssel", "a\nb"):
         monkeypatch.setenv("OTHER", odd)
-        with pytest.raises(InputError, match="OTHER: what it holds is no key") as raised:
-            read_key("OTHER")
+        with pytest.raises(InputError, match="OTHER: not a key") as raised:
+            read_key(OPENAI, "OTHER")
         assert odd not in str(raised.value)
 
 
-def test_waits_have_an_end(monkeypatch):
-    monkeypatch.setattr(module, "LONGEST_WAIT", 3.0)
-    _, _, waits = ask(*[refuses(500, "oops")] * 6, says(""))
-    assert max(waits) <= 3
+@pytest.mark.parametrize(
+    ("endpoint", "is_sent"),
+    [
+        (OPENAI, True),
+        ("https://API.openai.com:443/v1/", True),
+        ("http://api.openai.com/v1", False),
+        ("https://api.openai.com:8443/v1", False),
+        ("https://api.openai.com.example.org/v1", False),
+        ("https://eu.api.openai.com/v1", False),
+        ("https://example.org/v1", False),
+        ("http://localhost:8000/v1", False),
+    ],
+)
+def test_the_openai_key_goes_to_openai_alone_unless_it_is_named(monkeypatch, endpoint, is_sent):
+    monkeypatch.setenv("OPENAI_API_KEY", "abc")
+    assert read_key(endpoint, None) == (Key("OPENAI_API_KEY", "abc") if is_sent else Key())
+    if not endpoint.startswith("http://api"):
+        assert read_key(endpoint, "OPENAI_API_KEY").value == "abc"
+
+
+@pytest.mark.parametrize(
+    ("host", "is_safe"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.9.10", True),
+        ("[::1]", True),
+        ("judge.example.org", False),
+        ("10.0.0.1", False),
+        ("0.0.0.0", False),
+        ("localhost.example.org", False),
+    ],
+)
+def test_no_key_leaves_this_machine_unencrypted(monkeypatch, host, is_safe):
+    monkeypatch.setenv("MY_KEY", "abc")
+    assert read_key(f"https://{host}/v1", "MY_KEY").value == "abc"
+    if is_safe:
+        assert read_key(f"http://{host}:8000/v1", "MY_KEY").value == "abc"
+    else:
+        with pytest.raises(InputError, match="the key in MY_KEY would be sent unencrypted; give an https"):
+            read_key(f"http://{host}:8000/v1", "MY_KEY")
+
+
+def test_a_proxy_sees_no_key_of_this_machines_servers(monkeypatch):
+    with judge_server() as proxy, judge_server() as server:
+        for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(variable, proxy.url.removesuffix("/v1"))
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        Client(server.url, KEY).ask(REQUEST, lambda reply: None)
+        assert server.authorizations == [f"Bearer {KEY.value}"]
+        assert proxy.asked == []
+
+
+def test_who_gets_no_key_and_wants_one_says_how_to_give_it():
+    error, _, _ = ask(refuses(401, "who are you?"), key=Key())
+    assert "name the environment variable that holds it with --key-variable" in str(error)
+
+
+def test_control_characters_of_an_endpoint_do_not_reach_the_terminal():
+    error, _, _ = ask(refuses(400, "red\x1b[31m\x07 alarm"))
+    assert "it answers 400 (red [31m alarm)" in str(error)
+
+
+def test_waits_have_an_end():
+    _, _, waits = ask(*[refuses(500, "oops")] * 9, says(""), retries=9)
+    assert max(waits) == LONGEST_WAIT

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sparsegrad_cli.judge.folder import judge_folder, write_records
-from sparsegrad_cli.judge.schema import AnswersConfig, JudgeConfig, JudgeResult
+from sparsegrad_cli.judge.records import JUDGEMENTS, AnswersConfig, JudgeConfig, JudgeResult
+from sparsegrad_cli.settings import config_id
 from sparsegrad_cli.store.schema import Environment, Parameters
 
 from .runs import write_run
@@ -97,10 +97,10 @@ def write_judgement(
         run=run and run.name,
         **{"prompts_asked": "a" * 16, "references": "f" * 16, **shared},
     )
-    folder = judge_folder(results, config)
+    folder = JUDGEMENTS.folder(results, config)
     done = JudgeResult(
         **result,
-        id=config.judge_id(),
+        id=config_id(config),
         run=config.run,
         model=asked.model,
         status="done",
@@ -124,6 +124,6 @@ def write_judgement(
         data="sha256:" + "0" * 64,
         restarts=0,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_records(folder, config=config, environment=environment, result=done)
-    return folder
+    folder.begin(environment)
+    folder.finish(done)
+    return folder.path

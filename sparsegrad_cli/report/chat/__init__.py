@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from ...judge.folder import Judgement
+from ...judge.records import Judgement
 from ..build import build_table
 from ..rows import RowRuns, split_rows
 from ..significance import read_out, significance_of

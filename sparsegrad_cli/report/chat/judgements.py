@@ -6,8 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
-from ...judge.folder import Judgement
-from ...judge.schema import JudgeConfig
+from ...judge.records import JudgeConfig, Judgement
 from ..rows import RowRuns
 from ..table import Spread
 from .table import Judge, Judged

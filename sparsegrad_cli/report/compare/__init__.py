@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ...bench.folder import Bench
-from ...judge.folder import Judgement
+from ...judge.records import Judgement
 from ...store.parts import ReadParts
 from ...sweep.folder import ReadSweep
 from .chat import chat_tables

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ...judge.folder import Judgement
+from ...judge.records import Judgement
 from ...paper import paper_cells, same_model
 from ...store.score_words import LOSS
 from ..chat import build_chat_tables

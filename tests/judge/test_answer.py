@@ -6,9 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from sparsegrad_cli.judge.answers import Turn, Writer
+from sparsegrad_cli.judge.answer import AnswerGenerator, GumbelNoise, Turn
 from sparsegrad_cli.judge.questions import Question
-from sparsegrad_cli.judge.sampling import GumbelNoise, Row
 from sparsegrad_cli.models.chat import LLAMA_2
 
 from ..checkpoints import tiny_checkpoint
@@ -19,13 +18,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("llama") / "llama", "llama")
 
 
-def writer(folder: Path, max_new_tokens: int = 12, seed: int = 0, batch_size: int = 1) -> Writer:
+def generator(folder: Path, max_new_tokens: int = 12, seed: int = 0, batch_size: int = 1) -> AnswerGenerator:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = LLAMA_2
     tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(folder)
     model.generation_config.repetition_penalty = 50.0  # a rule of the checkpoint's, which is not ours
-    return Writer(model, tokenizer, max_new_tokens, seed, batch_size)
+    return AnswerGenerator(model, tokenizer, max_new_tokens, seed, batch_size)
 
 
 def turn(text: str, category: str = "writing", earlier: tuple[str, ...] = ()) -> Turn:
@@ -33,7 +32,7 @@ def turn(text: str, category: str = "writing", earlier: tuple[str, ...] = ()) ->
 
 
 def test_greedy_answers_are_the_likeliest_tokens(folder):
-    answering = writer(folder)
+    answering = generator(folder)
     (answer,) = answering.answer([turn("What is 1 + 1?", "math")])
     ids = answering.tokenizer("[INST] What is 1 + 1? [/INST]")["input_ids"]  # <s> is put before it
     assert answer.prompt_tokens == len(ids)
@@ -54,7 +53,7 @@ def test_the_second_turn_sees_the_first_answer(folder):
         {"role": "assistant", "content": "Once upon a time."},
         {"role": "user", "content": "And then?"},
     ]
-    (answer,) = writer(folder).answer([later])
+    (answer,) = generator(folder).answer([later])
     assert answer.turn == 2
 
 
@@ -64,20 +63,20 @@ def test_draws_hang_on_seed_question_and_turn_alone(folder):
         turn("What is 1 + 1?", "math"),
         turn("A poem, please, a long one."),
     ]
-    one_by_one = [writer(folder).answer([each])[0].text for each in turns]
-    together = [answer.text for answer in writer(folder, batch_size=3).answer(turns)]
+    one_by_one = [generator(folder).answer([each])[0].text for each in turns]
+    together = [answer.text for answer in generator(folder, batch_size=3).answer(turns)]
     assert together == one_by_one
-    assert [a.text for a in writer(folder).answer(turns[::-1])] == one_by_one[::-1]
-    other = [answer.text for answer in writer(folder, seed=1).answer(turns)]
+    assert [a.text for a in generator(folder).answer(turns[::-1])] == one_by_one[::-1]
+    other = [answer.text for answer in generator(folder, seed=1).answer(turns)]
     assert other[0] != one_by_one[0]
     assert other[1] == one_by_one[1]  # greedy
     second = turn("Tell a story of a dog.", earlier=("",))
-    assert writer(folder).answer([second])[0].text != one_by_one[0]
+    assert generator(folder).answer([second])[0].text != one_by_one[0]
 
 
 def test_noise_draws_from_the_softmax_at_the_temperature():
     logits = torch.tensor([[1.0, 0.0, -1.0, 0.5]])
-    noise = GumbelNoise([Row(0.7, "a seed")])
+    noise = GumbelNoise([0.7], ["a seed"])
     drawn = torch.stack([noise(torch.empty(0), logits)[0].argmax() for _ in range(4000)])
     shares = torch.bincount(drawn, minlength=4) / len(drawn)
     # four standard deviations of a share of 4000 draws are at most 0.032
@@ -87,7 +86,7 @@ def test_noise_draws_from_the_softmax_at_the_temperature():
 def test_an_answer_ends_with_the_models_positions_and_the_others_do_not(folder):
     long = turn(" ".join(["the dog reads a book and"] * 5))  # of 130 positions
     longest = turn(" ".join(["the dog reads a book and"] * 40))
-    answering = writer(folder, max_new_tokens=100)
+    answering = generator(folder, max_new_tokens=100)
     answering.ends = []  # nothing else ends them
     answering.model.generation_config.eos_token_id = None
     short, cut, empty = answering.answer([turn("Hi"), long, longest])
@@ -98,7 +97,7 @@ def test_an_answer_ends_with_the_models_positions_and_the_others_do_not(folder):
 
 
 def test_an_answer_ends_where_the_model_says(folder):
-    answering = writer(folder)
+    answering = generator(folder)
     ids = answering.tokenizer("[INST] What is 1 + 1? [/INST]", return_tensors="pt")["input_ids"]
     first = int(answering.model(ids).logits[0, -1].argmax())
     answering.ends = [first]
