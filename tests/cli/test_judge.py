@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ..checkpoints import tiny_checkpoint
-from ..judge.questions_file import write_questions
+from ..judge.questions_file import write_lines, write_questions
 from ..judge.server import JudgeServer, Said, judge_server, refuses, says
 from ..report.runs import write_run
 
@@ -92,8 +93,25 @@ def test_answers_alone_need_no_endpoint(call, model):
     code, out, _ = call(*arguments, "--answers-only", "--device", "cpu", "--json")
     document = json.loads(out)
     assert [(a["question_id"], a["turn"]) for a in document["answers"]][:3] == [(1, 1), (1, 2), (2, 1)]
-    code, _, err = call(*arguments, "--answers-only", "--judge-model", "gpt-4")
-    assert (code, "--judge-model: of no use with --answers-only" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--endpoint", "http://127.0.0.1:9/v1"),
+        ("--judge-model", "gpt-4"),
+        ("--key-variable", "OPENAI_API_KEY"),
+        ("--references", "references.jsonl"),
+        ("--prompts", "prompts.jsonl"),
+        ("--workers", "4"),
+        ("--retries", "0"),
+        ("--timeout", "120"),
+    ],
+)
+def test_options_of_the_judge_are_refused_where_none_is_asked(call, model, option, value):
+    arguments = ["judge", "--model", model, "--questions", "questions.jsonl", "--answers-only"]
+    code, _, err = call(*arguments, option, value)
+    assert (code, f"{option}: of no use with --answers-only" in err) == (2, True)
 
 
 def chat_run(folder: Path, **how: object) -> Path:
@@ -167,6 +185,60 @@ def test_an_endpoint_that_refuses_ends_with_1_its_words_and_no_key(call, model, 
     assert not any(SECRET in path.read_text() for path in tmp_path.rglob("*.json*"))
 
 
+def test_a_key_in_a_reason_phrase_is_in_no_output_and_no_file(call, model, tmp_path):
+    with judge_server(Said(401, "", reason=f"bad key Bearer {SECRET}")) as server:
+        code, out, err = call(*command(model, server))
+    assert code == 1
+    assert "it answers 401 (bad key Bearer ***)" in err
+    assert SECRET not in out + err
+    assert not any(SECRET in path.read_text() for path in tmp_path.rglob("*.json*"))
+
+
+def test_the_openai_key_goes_to_no_other_server_unless_it_is_named(call, model):
+    with judge_server() as server:
+        code, _, err = call(*command(model, server)[:-2], "--quiet")
+    assert (code, err) == (0, "")
+    assert set(server.authorizations) == set(server.authorizations_of_get) == {None}
+    with judge_server() as server:
+        code, _, err = call(*command(model, server), "--quiet", "--judge-model", "another")
+    assert (code, err) == (0, "")
+    assert set(server.authorizations) == set(server.authorizations_of_get) == {f"Bearer {SECRET}"}
+
+
+def test_no_key_is_sent_unencrypted_to_another_machine(call, model, tmp_path):
+    arguments = ["--endpoint", "http://judge.example.org/v1", "--key-variable", "OPENAI_API_KEY"]
+    asked = ["judge", "--model", model, "--questions", "questions.jsonl", "--judge-model", "gpt-4"]
+    code, _, err = call(*asked, *arguments)
+    assert code == 2
+    assert "the key in OPENAI_API_KEY would be sent unencrypted; give an https address" in err
+    assert SECRET not in err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_full_disk_ends_with_1_and_one_line_and_the_same_command_goes_on(call, model):
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with judge_server() as server:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))  # less than all exchanges take
+        try:
+            code, _, err = call(*command(model, server), "--quiet", "--workers", "1")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        assert code == 1
+        assert "exchanges.jsonl: File too large" in err
+        assert len(err.splitlines()) == 1
+        goes_on(call, model, server)
+
+
+def test_brackets_in_a_category_are_shown_as_they_are(call, model):
+    categories = ["[math]", "[/math]", "[bold]stem[/bold]"]
+    lines = [{"question_id": c, "category": c, "turns": ["What is 1 + 1?"]} for c in categories]
+    write_lines(Path("questions.jsonl"), lines)
+    with judge_server() as server:
+        code, out, err = call(*command(model, server))
+    assert code == 0, err
+    assert all(category in out for category in categories)
+
+
 def test_an_unreachable_endpoint_ends_with_1_before_the_answers(call, model, tmp_path):
     with judge_server() as server:
         pass
@@ -215,15 +287,30 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(call, model):
         goes_on(call, model, server)
 
 
+def test_sigterm_does_not_wait_for_a_slow_judge(call, model):
+    hour = replace(says("[[7]]"), delay=3600)
+    with judge_server(says("[[7]]"), says("[[7]]"), hour) as server:
+        started = start(model, server)
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(timeout=60) == 130
+        goes_on(call, model, server)
+
+
+def start(model: str, server: JudgeServer) -> subprocess.Popen:
+    """The command in a process of its own, which has asked three times: two are answered."""
+    started = subprocess.Popen(
+        [sys.executable, "-m", "sparsegrad_cli", *command(model, server), "--workers", "1", "--quiet"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    while len(server.asked) < 3:
+        assert started.poll() is None
+        time.sleep(0.02)
+    return started
+
+
 def test_after_kill_9_the_same_command_goes_on(call, model):
     with judge_server(otherwise=slowly) as server:
-        started = subprocess.Popen(
-            [sys.executable, "-m", "sparsegrad_cli", *command(model, server), "--workers", "1", "--quiet"],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-        while len(server.asked) < 3:
-            assert started.poll() is None
-            time.sleep(0.02)
+        started = start(model, server)
         started.kill()
         started.wait()
         goes_on(call, model, server)

@@ -43,6 +43,7 @@ class JudgeServer:
         self.script, self.otherwise = iter(script), otherwise
         self.asked: list[Request] = []
         self.authorizations: list[str | None] = []
+        self.authorizations_of_get: list[str | None] = []
         self.models = Said(404)  # to GET /models: not every server lists its models
         self.url = ""
         self._lock = threading.Lock()
@@ -63,6 +64,7 @@ def judge_server(
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            judge.authorizations_of_get.append(self.headers["Authorization"])
             self._say(judge.models)
 
         def do_POST(self) -> None:

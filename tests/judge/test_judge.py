@@ -211,6 +211,13 @@ def test_what_decides_a_judgement_names_its_folder(choices, tmp_path):
     assert len({identity(), *(identity(**changes) for changes in others)}) == len(others) + 1
 
 
+def test_answers_are_in_float32_on_a_gpu_too_because_bfloat16_rounds_updates_away(choices, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    config = plan(**{**choices, "device": "auto"}).model.config
+    assert (config.device, config.precision) == ("cuda", "fp32")
+    assert plan(**{**choices, "device": "auto", "precision": "bf16"}).model.config.precision == "bf16"
+
+
 def test_a_file_of_answers_that_is_damaged_is_named(choices, tmp_path):
     planned = plan(**choices)
     folder = ANSWERS.folder(tmp_path, planned.model.config).path
