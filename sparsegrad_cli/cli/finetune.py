@@ -100,21 +100,21 @@ def _plans(choices: Choices, params: Path | None, from_shapes: bool) -> list[Pla
 
 def _test_splits(plans: Sequence[Plan], output: Path) -> TaskData:
     """What --predict-test reads; refuses, before anything is trained, what could not be predicted."""
-    from ..store.run_folder import RunFolder
+    from ..store.folder import RUNS
     from ..tasks.test_split import load_test
     from ..training.predict_test import check_model_kept
 
     configs = [config for planned in plans for config in planned.configs]
     test = load_test(plans[0].data, configs[0].data)
     for config in configs:
-        check_model_kept(RunFolder(output, config), test)
+        check_model_kept(RUNS.folder(output, config), test)
     return test
 
 
 def _estimate(plans: Sequence[Plan], output: Path, save_model: bool) -> Estimate:
     """What the runs will take that are not done."""
     from ..grid.estimate import Planned, estimate
-    from ..store.run_folder import RunFolder
+    from ..store.folder import RUNS
     from ..training.objectives import objective_of
 
     todo = [
@@ -122,7 +122,7 @@ def _estimate(plans: Sequence[Plan], output: Path, save_model: bool) -> Estimate
         for planned in plans
         for model in [objective_of(planned.data.task).skeleton(planned.checkpoint)]
         for config in planned.configs
-        if not RunFolder(output, config).is_done()
+        if not RUNS.folder(output, config).is_done()
     ]
     return estimate(todo, [output] if output.is_dir() else [], keep_model=save_model)
 
@@ -133,14 +133,14 @@ def _show_plan(
     from ..grid.estimate.memory import memory_lines
     from ..grid.estimate.words import estimate_words
     from ..models.checkpoint import SHAPES_ALONE
-    from ..store.run_folder import RunFolder
+    from ..store.folder import RUNS
     from ..tasks.task import LEADERBOARD
     from ..training.predict_test import has_test_predictions
 
     cells = []
     configs = [config for planned in plans for config in planned.configs]
     for config in configs:
-        folder = RunFolder(output, config)
+        folder = RUNS.folder(output, config)
         result = folder.result()
         killed = folder.path.exists() and result is None
         cells.append(

@@ -189,6 +189,7 @@ class ResultFolder(Generic[C, R]):
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
+RunFolder = ResultFolder[RunConfig, Result]
 RUNS = ResultKind(
     "runs",
     RunConfig,

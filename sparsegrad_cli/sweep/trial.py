@@ -18,9 +18,9 @@ from optuna import Study, Trial, TrialPruned
 from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import WorkError
+from ..store.folder import RUNS, RunFolder
 from ..store.lock import BusyError
 from ..store.records import format_score
-from ..store.run_folder import RunFolder
 from ..store.schema import Result
 from ..training.callbacks import PrunedError
 from ..training.ground import Ground
@@ -73,7 +73,7 @@ class Objective:
         planned = plan_trial(self.ground, self.config, values)
         (run_config,) = planned.configs
         trial.set_user_attr(RUN, run_config.run_id())
-        watch = TrialWatch(trial, self.config, RunFolder(self.results, run_config), self.stop)
+        watch = TrialWatch(trial, self.config, RUNS.folder(self.results, run_config), self.stop)
         try:
             with self.stop.heeded():
                 result = _run(planned.cell(run_config, self.results, watch, keep_model=False))

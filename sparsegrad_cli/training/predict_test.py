@@ -8,13 +8,15 @@ import pandas as pd
 from ..errors import InputError, WorkError
 from ..models.checkpoint import find_checkpoint
 from ..models.load import load_classifier
+from ..store.folder import RunFolder
 from ..store.io import write_atomically
-from ..store.run_folder import RunFolder
+from ..store.records import TEST_PREDICTIONS
 from ..tasks.load import TaskData
 from .encode import encode_pairs
 from .objectives import predict_split
 from .trainer import Cell, CellTrainer, make_trainer
 
+MODEL = "model"  # in a run's folder: the trained model
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}  # of logits, as a share of the largest
 
 
@@ -29,12 +31,12 @@ def write_test_predictions(trainer: CellTrainer, cell: Cell) -> None:
         cell.watch.step(sum(map(len, predicted)))
     predictions = pd.concat(predicted, ignore_index=True)
     predictions.attrs["data"] = cell.test.sha256
-    write_atomically(cell.folder.test_predictions, predictions.to_parquet)
+    write_atomically(cell.folder.path / TEST_PREDICTIONS, predictions.to_parquet)
 
 
 def has_test_predictions(folder: RunFolder, test: TaskData) -> bool:
     """Whether the run has predictions of these very test splits."""
-    path = folder.test_predictions
+    path = folder.path / TEST_PREDICTIONS
     return path.exists() and pd.read_parquet(path, columns=["idx"]).attrs.get("data") == test.sha256
 
 
@@ -44,7 +46,7 @@ def check_model_kept(folder: RunFolder, test: TaskData) -> None:
     Raises:
         InputError: it is such a run.
     """
-    if folder.is_done() and not has_test_predictions(folder, test) and not folder.model.is_dir():
+    if folder.is_done() and not has_test_predictions(folder, test) and not (folder.path / MODEL).is_dir():
         raise InputError(
             f"--predict-test: {folder.path} is finished and its model was not kept: delete that folder, or "
             "give another --output, and the run is done again"
@@ -64,8 +66,8 @@ def predict_again(cell: Cell) -> None:
     check_model_kept(folder, cell.test)
     task = inputs.data.task
     num_labels = 1 if task.labels is None else len(task.labels)
-    with folder.held():
-        loaded = load_classifier(find_checkpoint(str(folder.model)), num_labels, task.is_regression)
+    with folder.lock():
+        loaded = load_classifier(find_checkpoint(str(folder.path / MODEL)), num_labels, task.is_regression)
         trainer = make_trainer(loaded.model.to(cell.config.device), None, cell)
         trainer.compute_metrics = None
         again = [
@@ -85,6 +87,6 @@ def _check_same(cell: Cell, again: pd.DataFrame) -> None:
     allowed = TOLERANCE[cell.config.precision] * np.abs(before).max()
     if before.shape != now.shape or not np.abs(before - now).max() <= allowed:
         raise WorkError(
-            f"{cell.folder.model} does not make the dev predictions in {path}: one of the two was changed; "
-            "delete the run's folder to do it again"
+            f"{cell.folder.path / MODEL} does not make the dev predictions in {path}: one of the two was "
+            "changed; delete the run's folder to do it again"
         )

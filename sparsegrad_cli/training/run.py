@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import json
 from pathlib import Path
@@ -13,7 +12,7 @@ from safetensors import SafetensorError
 from transformers import Trainer, set_seed
 
 from ..core import touched_entries
-from ..errors import WorkError
+from ..errors import DiskError, WorkError, is_disk_full
 from ..methods import get_method
 from ..methods.base import Method, count_parameters
 from ..models.load import LoadedModel, remake_activations
@@ -25,10 +24,8 @@ from .callbacks import DivergedError, NoWatch, PrunedError
 from .configure import settings_of
 from .inputs import Inputs
 from .plan import Plan
-from .predict_test import predict_again, write_test_predictions
+from .predict_test import MODEL, predict_again, write_test_predictions
 from .trainer import Cell, make_trainer, train
-
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def run(cell: Cell) -> Result:
@@ -48,11 +45,11 @@ def run(cell: Cell) -> Result:
             predict_again(cell)
         return earlier
     loaded = load_model(cell.config, cell.inputs)
-    with folder.held():
+    with folder.lock():
         earlier = folder.result()  # of another process, while this one loaded the model
         if earlier is not None and earlier.status == "done":
             return earlier
-        checkpoint, before = folder.last_checkpoint(), folder.earlier()
+        checkpoint, before = folder.last_checkpoint(), folder.environment()
         parts = cell.config.accumulation_steps or 1
         restarts = 0
         if checkpoint is not None and before is not None:
@@ -78,20 +75,20 @@ def _attempt(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, parts: in
     try:
         result = _train_and_score(cell, loaded, checkpoint, parts)
     except KeyboardInterrupt:
-        folder.finish(_failed(cell, "interrupted", "stopped by the user"))
+        folder.finish(_failed(cell, "interrupted", "stopped by the user"), keep_checkpoints=True)
         raise
     except DivergedError as error:
         result = _failed(cell, "diverged", str(error))
     except PrunedError as error:
         result = _failed(cell, "pruned", str(error))
     except (RuntimeError, MemoryError, ValueError, OSError, SafetensorError) as error:
-        if _cannot_write(error):
+        if isinstance(error, DiskError) or is_disk_full(error):
             folder.last_checkpoint()  # clears away what was cut short
-            raise WorkError(
+            raise DiskError(
                 f"cannot write to {folder.path} ({error}): make room, and the same command goes on"
             ) from error
         result = _failed(cell, *_reason(error))
-    folder.finish(result)
+    folder.finish(result, keep_checkpoints=result.status not in ("done", "pruned", "diverged"))
     return result
 
 
@@ -109,12 +106,12 @@ def record_failure(planned: Plan, config: RunConfig, results: Path, error: str) 
         WorkError: it cannot be written.
     """
     cell = planned.cell(config, results, NoWatch())
-    with cell.folder.held():
-        if cell.folder.earlier() is None:
+    with cell.folder.lock():
+        if cell.folder.environment() is None:
             data = f"sha256:{cell.inputs.data.sha256}"
             cell.folder.begin(describe_environment(cell.inputs.checkpoint.identity, data, restarts=0))
         result = _failed(cell, "failed", error)
-        cell.folder.finish(result)
+        cell.folder.finish(result, keep_checkpoints=True)
     return result
 
 
@@ -175,8 +172,8 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
         write_test_predictions(trainer, cell)
     if cell.keep_model:
         plain = plain or method.merge()
-        loaded.save(plain, folder.model)
-        inputs.tokenizer.save_pretrained(folder.model)
+        loaded.save(plain, folder.path / MODEL)
+        inputs.tokenizer.save_pretrained(folder.path / MODEL)
 
     task = inputs.data.task
     return Result(
@@ -217,12 +214,6 @@ def _identity(cell: Cell) -> dict[str, str | int | DataRecord]:
 
 def _failed(cell: Cell, status: Status, error: str) -> Result:
     return Result(**_identity(cell), status=status, error=error)
-
-
-def _cannot_write(error: Exception) -> bool:
-    """Whether the disk is the trouble; safetensors and torch.save tell it only in words."""
-    full = isinstance(error, OSError) and error.errno in NO_SPACE
-    return full or any(words in str(error) for words in ("No space left", "file write failed"))
 
 
 def _reason(error: Exception) -> tuple[Status, str]:

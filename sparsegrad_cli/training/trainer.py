@@ -16,9 +16,9 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from ..core import Basis, ConfinedLinear
 from ..errors import WorkError
 from ..models.checkpoint import WEIGHTS
+from ..store.folder import RUNS, RunFolder
 from ..store.io import write_atomically
 from ..store.records import greater_is_better
-from ..store.run_folder import RunFolder
 from ..store.schema import RunConfig
 from ..tasks.load import TaskData
 from .callbacks import CheckpointByClock, CostMeter, MetricsLog, StopAtDivergence, TellWatch, Watch
@@ -42,7 +42,7 @@ class Cell:
 
     @property
     def folder(self) -> RunFolder:
-        return RunFolder(self.results, self.config)
+        return RUNS.folder(self.results, self.config)
 
 
 @dataclass(frozen=True)

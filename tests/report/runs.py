@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sparsegrad_cli.store.run_folder import RunFolder
+from sparsegrad_cli.store.folder import RUNS
 from sparsegrad_cli.store.schema import DataRecord, Environment, Parameters, Result, RunConfig
 
 METRICS = {
@@ -85,7 +85,7 @@ def write_run(
     names = METRICS.get(made.task, ["accuracy"])
     values = score if isinstance(score, tuple) else (score,) * len(names)
     metrics = metrics or dict(zip(names, values, strict=True))
-    folder = RunFolder(results, made)
+    folder = RUNS.folder(results, made)
     environment = Environment(
         started="2025-01-01T00:00:00+00:00",
         command=["sparsegrad"],

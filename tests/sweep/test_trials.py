@@ -327,7 +327,7 @@ def test_a_run_that_another_process_holds_is_waited_for(choices, tmp_path, monke
 
     def run(cell: Cell) -> Result:
         if not held:
-            held.append(cell.folder.held())
+            held.append(cell.folder.lock())
             held[0].__enter__()
         return really_run(cell)
 

@@ -81,7 +81,7 @@ def test_training_lowers_the_loss_and_moves_only_the_chosen_blocks(variant, choi
     assert result.parameters.touched > 0
 
     before = AutoModelForCausalLM.from_pretrained(model).state_dict()
-    after = AutoModelForCausalLM.from_pretrained(cell.folder.model).state_dict()
+    after = AutoModelForCausalLM.from_pretrained(cell.folder.path / "model").state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     chosen = {f"model.layers.{block}.mlp.{kind}_proj.weight" for block in (0, 3) for kind in ("up", "down")}
     assert moved == chosen  # every:3 of four blocks, as by default
@@ -90,7 +90,7 @@ def test_training_lowers_the_loss_and_moves_only_the_chosen_blocks(variant, choi
 def test_the_score_is_the_mean_loss_of_the_tokens_that_count(choices, tmp_path):
     cell = make_cell(tmp_path, RecordingWatch(), choices)
     result = run(cell)
-    plain = AutoModelForCausalLM.from_pretrained(cell.folder.model)
+    plain = AutoModelForCausalLM.from_pretrained(cell.folder.path / "model")
     (split,) = cell.inputs.reported
     total, tokens, each = 0.0, 0, []
     for row in split.rows:
@@ -149,8 +149,8 @@ def test_bf16_weights_hold_in_float32_what_is_trained_and_nothing_else(variant, 
     result = run(cell)
     assert result.status == "done", result.error
     assert result.score < result.metrics["loss_before"]
-    saved = AutoModelForCausalLM.from_pretrained(cell.folder.model, dtype="auto")
-    exact = AutoModelForCausalLM.from_pretrained(cell.folder.model, dtype=torch.float32)
+    saved = AutoModelForCausalLM.from_pretrained(cell.folder.path / "model", dtype="auto")
+    exact = AutoModelForCausalLM.from_pretrained(cell.folder.path / "model", dtype=torch.float32)
     assert next(saved.parameters()).dtype == torch.bfloat16
     fine = {
         name
@@ -197,7 +197,7 @@ def test_a_warm_up_takes_no_more_than_a_third_of_a_short_run(choices, tmp_path):
 def test_the_saved_tokenizer_writes_the_format_that_was_trained(choices, tmp_path):
     cell = make_cell(tmp_path, RecordingWatch(), choices)
     run(cell)
-    tokenizer = AutoTokenizer.from_pretrained(cell.folder.model)
+    tokenizer = AutoTokenizer.from_pretrained(cell.folder.path / "model")
     asked = tokenizer.apply_chat_template([{"role": "user", "content": "Why?"}], tokenize=False)
     assert asked == "<s>[INST] Why? [/INST]"
 

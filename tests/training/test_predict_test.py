@@ -58,7 +58,7 @@ def cell_of(
 
 
 def predictions(cell: Cell) -> pd.DataFrame:
-    return pd.read_parquet(cell.folder.test_predictions)
+    return pd.read_parquet(cell.folder.path / "test_predictions.parquet")
 
 
 @pytest.mark.parametrize("method", ["ft", "lora", "meprop", "sparsegrad"])
@@ -73,11 +73,9 @@ def test_they_change_no_number_of_the_run(method, choices, tmp_path):
     for cost in ("train_seconds", "steps_per_second", "peak_memory_bytes"):
         del first[cost], second[cost]
     assert first == second
-    assert (cells[0].folder.test_predictions.exists(), cells[1].folder.test_predictions.exists()) == (
-        True,
-        False,
-    )
-    one, two = (load_file(cell.folder.model / "model.safetensors") for cell in cells)
+    predicted = [(cell.folder.path / "test_predictions.parquet").exists() for cell in cells]
+    assert predicted == [True, False]
+    one, two = (load_file(cell.folder.path / "model" / "model.safetensors") for cell in cells)
     assert all(torch.equal(one[name], two[name]) for name in one)
     one, two = (pd.read_parquet(cell.folder.path / "predictions.parquet") for cell in cells)
     np.testing.assert_array_equal(np.stack(one["logits"]), np.stack(two["logits"]))
@@ -90,8 +88,8 @@ def test_they_are_what_the_saved_model_says_of_each_row(choices, tmp_path):
     assert list(found.columns) == ["split", "idx", "prediction", "logits"]
     assert set(found["split"]) == {"test"}
     assert list(found["idx"]) == list(range(70))
-    model = AutoModelForSequenceClassification.from_pretrained(cell.folder.model).eval()
-    tokenizer = AutoTokenizer.from_pretrained(cell.folder.model)
+    model = AutoModelForSequenceClassification.from_pretrained(cell.folder.path / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(cell.folder.path / "model")
     texts = cell.test.splits["test"]["sentence"][:]
     with torch.no_grad():
         logits = model(
@@ -149,18 +147,18 @@ def test_a_finished_run_without_its_model_says_what_to_do(choices, tmp_path):
         InputError, match="its model was not kept: delete that folder, or give another --output"
     ):
         run(cell)
-    assert not cell.folder.test_predictions.exists()
+    assert not (cell.folder.path / "test_predictions.parquet").exists()
 
 
 def test_a_model_that_is_not_the_runs_own_predicts_nothing(choices, tmp_path):
     cell = cell_of(tmp_path, choices)
     run(dataclasses.replace(cell, test=None))
-    path = cell.folder.model / "model.safetensors"
+    path = cell.folder.path / "model" / "model.safetensors"
     weights = load_file(path)
     save_file({**weights, "classifier.bias": weights["classifier.bias"] + 1}, path, {"format": "pt"})
     with pytest.raises(WorkError, match="does not make the dev predictions"):
         run(cell)
-    assert not cell.folder.test_predictions.exists()
+    assert not (cell.folder.path / "test_predictions.parquet").exists()
     (cell.folder.path / "predictions.parquet").unlink()
     with pytest.raises(WorkError, match="missing, so nothing tells whether"):
         run(cell)
@@ -185,6 +183,6 @@ def test_predictions_of_an_earlier_attempt_do_not_outlive_it(choices, tmp_path):
     often = {"checkpoint_seconds": 0.0}
     cell = cell_of(tmp_path, choices, **often)
     cell.folder.path.mkdir(parents=True)
-    cell.folder.test_predictions.write_bytes(b"of another attempt")
+    (cell.folder.path / "test_predictions.parquet").write_bytes(b"of another attempt")
     run(dataclasses.replace(cell, test=None))
-    assert not cell.folder.test_predictions.exists()
+    assert not (cell.folder.path / "test_predictions.parquet").exists()

@@ -45,7 +45,7 @@ def test_the_cache_is_as_the_checkpoint_had_it(kind, task, had, has, method, tmp
     asked = Choices(str(model), task, data, [method], **short)
     cell = make_cell(tmp_path / "results", RecordingWatch(), asked)
     assert run(cell).status == "done"
-    saved = json.loads((cell.folder.model / "config.json").read_text())
+    saved = json.loads((cell.folder.path / "model" / "config.json").read_text())
     assert saved.get("use_cache") == has
-    generation = cell.folder.model / "generation_config.json"
+    generation = cell.folder.path / "model" / "generation_config.json"
     assert not generation.exists() or json.loads(generation.read_text()).get("use_cache") is not False
