@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ..judge.judge import Plan
     from ..judge.records import JudgeResult
 
-JUDGE = "The judge"
 WORKERS, RETRIES, TIMEOUT = 4, 6, 120.0  # defaults; an option that was not given is None
 UPDATES = 10  # lines of progress per phase, where there is no terminal
 CUT_SHORT = {
@@ -35,113 +35,67 @@ CUT_SHORT = {
 Precision = StrEnum("Precision", ["fp32", "bf16"])
 
 
+answering = partial(typer.Option, rich_help_panel=opt.WHAT)
+judging = partial(typer.Option, rich_help_panel="The judge", show_default=False)
+
+
 def judge(
-    questions: Annotated[
-        Path,
-        typer.Option(help="Questions in FastChat's format, such as MT-Bench's.", rich_help_panel=opt.WHAT),
-    ],
-    run: Annotated[
-        Path | None,
-        typer.Option(help="Folder of a finished chat run, whose model answers.", rich_help_panel=opt.WHAT),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Instead of --run: a model before training.", rich_help_panel=opt.WHAT),
-    ] = None,
+    questions: Annotated[Path, answering(help="Questions in FastChat's format, such as MT-Bench's.")],
+    run: Annotated[Path | None, answering(help="Folder of a finished chat run, whose model answers.")] = None,
+    model: Annotated[str | None, answering(help="Instead of --run: a model before training.")] = None,
     category: Annotated[
-        list[str] | None,
-        typer.Option(help="Ask only questions of this category; repeatable.", rich_help_panel=opt.WHAT),
+        list[str] | None, answering(help="Ask only questions of this category; repeatable.")
     ] = None,
     max_questions: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Ask at most this many questions, evenly from the categories.",
-            rich_help_panel=opt.WHAT,
-        ),
+        int | None, answering(min=1, help="Ask at most this many questions, evenly from the categories.")
     ] = None,
-    max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens of an answer, at most.", rich_help_panel=opt.WHAT)
-    ] = 1024,
+    max_new_tokens: Annotated[int, answering(min=1, help="Tokens of an answer, at most.")] = 1024,
     batch_size: Annotated[
         int,
-        typer.Option(
-            min=1,
-            help="Questions answered at once: faster on a GPU; changes answers by rounding alone.",
-            rich_help_panel=opt.WHAT,
+        answering(
+            min=1, help="Questions answered at once: faster on a GPU; changes answers by rounding alone."
         ),
     ] = 1,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the answers that are sampled.", rich_help_panel=opt.WHAT)
-    ] = 0,
-    device: Annotated[
-        opt.Device, typer.Option(help="Where to generate the answers.", rich_help_panel=opt.WHAT)
-    ] = opt.Device.auto,
+    seed: Annotated[int, answering(min=0, help="Seed of the answers that are sampled.")] = 0,
+    device: Annotated[opt.Device, answering(help="Where to generate the answers.")] = opt.Device.auto,
     precision: Annotated[
         Precision,
-        typer.Option(
-            help="Precision of the answers; bf16 takes half the memory, but rounds small updates away.",
-            rich_help_panel=opt.WHAT,
+        answering(
+            help="Precision of the answers; bf16 takes half the memory, but rounds small updates away."
         ),
     ] = Precision.fp32,
     endpoint: Annotated[
         str | None,
-        typer.Option(
-            help="Base URL of any server that speaks OpenAI's protocol, such as http://localhost:8000/v1.",
-            rich_help_panel=JUDGE,
+        judging(
+            help="Base URL of any server that speaks OpenAI's protocol, such as http://localhost:8000/v1."
         ),
     ] = None,
-    judge_model: Annotated[
-        str | None, typer.Option(help="Name of the judge on the server.", rich_help_panel=JUDGE)
-    ] = None,
+    judge_model: Annotated[str | None, judging(help="Name of the judge on the server.")] = None,
     key_variable: Annotated[
         str | None,
-        typer.Option(
+        judging(
             help="Environment variable with the server's API key. Default: OPENAI_API_KEY for "
-            "https://api.openai.com, none for other servers.",
-            show_default=False,
-            rich_help_panel=JUDGE,
+            "https://api.openai.com, none for other servers."
         ),
     ] = None,
     references: Annotated[
         Path | None,
-        typer.Option(
-            help="Reference answers in FastChat's format. Default: those beside the questions.",
-            show_default=False,
-            rich_help_panel=JUDGE,
-        ),
+        judging(help="Reference answers in FastChat's format. Default: those beside the questions."),
     ] = None,
     prompts: Annotated[
-        Path | None,
-        typer.Option(
-            help="FastChat's judge_prompts.jsonl. Default: prompts of our own.",
-            show_default=False,
-            rich_help_panel=JUDGE,
-        ),
+        Path | None, judging(help="FastChat's judge_prompts.jsonl. Default: prompts of our own.")
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help=f"Requests at once. Default: {WORKERS}.", rich_help_panel=JUDGE),
-    ] = None,
+    workers: Annotated[int | None, judging(min=1, help=f"Requests at once. Default: {WORKERS}.")] = None,
     retries: Annotated[
         int | None,
-        typer.Option(
-            min=0,
-            help=f"Retries of a failed request, each after a longer wait. Default: {RETRIES}.",
-            rich_help_panel=JUDGE,
-        ),
+        judging(min=0, help=f"Retries of a failed request, each after a longer wait. Default: {RETRIES}."),
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(
-            min=0.1,
-            help=f"Seconds without a byte from the server. Default: {TIMEOUT:g}.",
-            rich_help_panel=JUDGE,
-        ),
+        judging(min=0.1, help=f"Seconds without a byte from the server. Default: {TIMEOUT:g}."),
     ] = None,
     answers_only: Annotated[
-        bool,
-        typer.Option("--answers-only", help="Answer the questions, ask no judge.", rich_help_panel=JUDGE),
+        bool, judging("--answers-only", help="Answer the questions, ask no judge.")
     ] = False,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,

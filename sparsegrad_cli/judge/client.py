@@ -10,6 +10,7 @@ from __future__ import annotations
 import email.utils
 import ipaddress
 import json
+import math
 import os
 import re
 import time
@@ -37,6 +38,7 @@ HIDDEN = "***"
 TRANSIENT = (408, 409, 429)  # HTTP status codes that may pass, like all from 500
 LONGEST_WAIT = 60.0  # seconds between two tries, unless the endpoint asks for more
 LONGEST_RETRY_AFTER = 600.0  # seconds that an endpoint may ask to wait
+LONGEST_TIMEOUT = 86400.0  # seconds; sockets refuse far more
 SHOWN = 300  # characters of an endpoint's words in a message
 RESUME = "the same command goes on from here"
 
@@ -116,7 +118,7 @@ class Client:
         sleep: waits for some seconds; by default until `stop` is set, at most.
 
     Raises:
-        InputError: `endpoint` is no URL of a server.
+        InputError: `endpoint` is no URL of a server, or `timeout` is out of range.
     """
 
     def __init__(
@@ -128,6 +130,10 @@ class Client:
         sleep: Callable[[float], None] | None = None,
     ) -> None:
         self.endpoint, self.key, self.retries = check_endpoint(endpoint), key, retries
+        if not 0 < timeout <= LONGEST_TIMEOUT:
+            raise InputError(
+                f"--timeout {timeout:g}: must be above 0 and at most {LONGEST_TIMEOUT:g} seconds"
+            )
         self.stop = Event()
         self._sleep = sleep or sleep_using_event(self.stop)
         url = httpx2.URL(self.endpoint)
@@ -199,18 +205,18 @@ class Client:
         except httpx2.HTTPError as failure:
             error = self._describe(failure)
         else:
-            status, body = response.status_code, self.key.hide(response.text)
+            status, body = response.status_code, self._clean(response.text)
             retry_after = _parse_retry_after(response.headers.get("retry-after"))
             said = self._one_line(_error_message(body))
             if status == 200:
-                text = _content(response.text)
+                text = _content(body)
                 error = f"its answer is no chat completion ({said or 'empty'})" if text is None else None
             else:
                 error = f"it answers {status} ({said or self._one_line(response.reason_phrase)})"
         return Reply(
             status=status,
             body=body,
-            text=None if text is None else self.key.hide(text),
+            text=None if text is None else self._clean(text),
             error=error,
             retry_after=retry_after,
             seconds=round(time.monotonic() - start, 3),
@@ -222,9 +228,13 @@ class Client:
         detail = self._one_line(str(error))
         return f"{kind}: {detail}" if detail else kind
 
+    def _clean(self, text: str) -> str:
+        """Returns `text` without the key and without lone surrogates, which no file can hold."""
+        return self.key.hide(text).encode(errors="replace").decode()
+
     def _one_line(self, text: str) -> str:
         """Returns the beginning of an endpoint's words, without the key and without control characters."""
-        shown = "".join(letter if letter.isprintable() else " " for letter in self.key.hide(text))
+        shown = "".join(letter if letter.isprintable() else " " for letter in self._clean(text))
         return " ".join(shown.split())[:SHOWN]
 
     def _hint(self, status: int | None) -> str:
@@ -276,7 +286,7 @@ def _content(body: str) -> str | None:
     """Returns the first choice's text; "" where the judge refused or was cut off before it said anything."""
     try:
         content = json.loads(body)["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return None
     return content if isinstance(content, str) else "" if content is None else None
 
@@ -286,7 +296,7 @@ def _error_message(body: str) -> str:
     try:
         error = json.loads(body)["error"]
         return str(error if isinstance(error, str) else error["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return body
 
 
@@ -295,10 +305,10 @@ def _parse_retry_after(header: str | None) -> float | None:
     if not header:
         return None
     try:
-        return max(0.0, float(header))
+        seconds = float(header)
     except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
-        return None
+        try:
+            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

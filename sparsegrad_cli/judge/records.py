@@ -194,19 +194,22 @@ class RecordLog(Generic[AnyRecord]):
         with self._as_work_error():
             size = len(self._complete_lines())
             file = self.path.open("ab", buffering=0)  # closing a buffered file writes, and fails, once more
-        with file, self._as_work_error():
-            file.truncate(size)
+        with file:
+            with self._as_work_error():
+                file.truncate(size)
 
             def append(record: AnyRecord) -> None:
+                nonlocal size
+                line = record.model_dump_json().encode() + b"\n"
                 with lock, self._as_work_error():
-                    start = file.tell()
-                    left = record.model_dump_json().encode() + b"\n"
                     try:
-                        while left:
-                            left = left[file.write(left) :]
+                        written = 0
+                        while written < len(line):
+                            written += file.write(line[written:])
                     except OSError:
-                        file.truncate(start)
+                        file.truncate(size)
                         raise
+                    size += len(line)
 
             yield append
 

@@ -41,8 +41,9 @@ def ask(*script: Said, key: Key = KEY, **how: float) -> tuple[str | WorkError, l
         Said(200, "<html>welcome</html>"),
         Said(200, '{"choices": []}'),
         Said(200, "null"),
+        Said(200, "[" * 100_000),
     ],
-    ids=["429", "500", "503", "cut", "no JSON", "no choices", "null"],
+    ids=["429", "500", "503", "cut", "no JSON", "no choices", "null", "deep"],
 )
 def test_trouble_that_passes_is_asked_again(bad):
     text, replies, waits = ask(bad, bad, says("[[8]]"))
@@ -64,6 +65,26 @@ def test_a_server_says_how_long_to_wait():
     _, _, waits = ask(refuses(429, "wait", Retry_After="7"), refuses(503, "wait", Retry_After=at), says(""))
     assert waits[0] == 7
     assert 95 < waits[1] <= 100
+
+
+@pytest.mark.parametrize("odd", ["inf", "nan", "soon", "Mon, 99 Foo 2026"])
+def test_an_odd_retry_after_counts_for_nothing(odd):
+    text, _, waits = ask(refuses(429, "wait", Retry_After=odd), says("[[8]]"))
+    assert text == "[[8]]"
+    assert 1 <= waits[0] <= 2
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, float("inf"), float("nan"), 1e12])
+def test_a_timeout_that_no_socket_takes_is_refused(timeout):
+    with pytest.raises(InputError, match=r"--timeout .* must be above 0"):
+        Client("http://127.0.0.1:9/v1", KEY, timeout=timeout)
+
+
+def test_a_text_that_cannot_be_written_as_utf_8_is_kept_without_what_cannot():
+    broken = Said(200, '{"choices": [{"message": {"content": "[[8]] \\ud800"}}]}')
+    text, replies, _ = ask(broken)
+    assert text == "[[8]] ?"
+    assert Reply.model_validate_json(replies[0].model_dump_json()) == replies[0]
 
 
 def test_who_asks_to_wait_for_an_hour_ends_it():

@@ -53,7 +53,8 @@ def test_a_folder_that_cannot_be_written_is_work_that_failed(tmp_path):
 
 def test_a_full_disk_is_one_error_and_leaves_complete_lines(tmp_path):
     log = RecordLog(tmp_path / "log.jsonl", Note)
-    fill(log, "one")
+    fill(log, "one", "cut short")
+    log.path.write_bytes(log.path.read_bytes()[:-5])
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # the next line fits in part
     try:
@@ -64,3 +65,8 @@ def test_a_full_disk_is_one_error_and_leaves_complete_lines(tmp_path):
     assert log.path.read_bytes().endswith(b'{"text":"two"}\n')
     fill(log, "four")
     assert [note.text for note in log.read()] == ["one", "two", "four"]
+
+
+def test_an_error_of_other_work_is_not_taken_for_one_of_the_file(tmp_path):
+    with pytest.raises(ConnectionError), RecordLog(tmp_path / "log.jsonl", Note).appending():
+        raise ConnectionError("the hub is away")
