@@ -73,6 +73,10 @@ def read_key(endpoint: str, variable: str | None) -> Key:
     if variable is None and (url.scheme, url.host, url.port) != ("https", OPENAI_HOST, None):
         return Key()
     name = variable or OPENAI_VARIABLE
+    if not re.fullmatch(r"\w+", name, re.ASCII):  # not shown: it may be a key
+        raise InputError(
+            "--key-variable: not the name of an environment variable; give the name, not the key"
+        )
     value = os.environ.get(name, "").strip()
     if variable and not value:
         raise InputError(f"--key-variable {variable}: no such variable in the environment, or it is empty")

@@ -182,6 +182,12 @@ def test_an_address_holds_no_secrets():
     assert check_endpoint("https://host/v1/chat/completions") == "https://host/v1"
 
 
+def test_a_key_in_place_of_its_variable_is_not_shown():
+    with pytest.raises(InputError, match="give the name, not the key") as raised:
+        read_key(OPENAI, KEY.value)
+    assert "Secret" not in str(raised.value)
+
+
 OPENAI = "https://api.openai.com/v1"
 
 
