@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -11,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import yaml
@@ -21,7 +24,25 @@ Mode = Literal["normal", "503", "404", "gated", "portal", "silent", "gone"]
 """normal; 503 or 404 for everything; gated: all is seen, but no file is given; portal: a web page for
 everything, as in a hotel; silent: no answer ever; gone: the port is closed."""
 Json = dict[str, "Json"] | list["Json"] | str | int | bool | None
+ROOT = Path(__file__).resolve().parents[1]
 LARGE = (".safetensors", ".parquet")  # what the hub keeps in LFS and hands out from another host
+
+
+PRELUDE = """
+import json
+from sparsegrad_cli.errors import InputError
+
+def tell(work):
+    try:
+        answer = {"answer": work()}
+    except InputError as error:
+        answer = {"error": str(error)}
+    print(json.dumps(answer), flush=True)
+
+def switch(mode):
+    print("@" + mode, flush=True)
+    input()
+"""
 
 
 @dataclass(frozen=True)
@@ -294,3 +315,33 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+
+def ask(server: Hub, script: str, **environment: str) -> list[dict[str, Any]]:
+    """Run a script in a process that uses `server`.
+
+    The script calls `tell(work)` for each answer, and `switch(mode)` to have the server behave otherwise.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", PRELUDE + script],
+        cwd=ROOT,
+        env=os.environ | server.environment | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        answers = []
+        for line in process.stdout:
+            if line.startswith("@"):
+                server.mode = cast("Mode", line[1:].strip())
+                process.stdin.write("\n")
+                process.stdin.flush()
+            else:
+                answers.append(json.loads(line))
+        assert not process.stderr.read().strip()
+    assert process.returncode == 0
+    return answers

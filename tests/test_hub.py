@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,8 +13,8 @@ from sparsegrad_cli.models.checkpoint import find_checkpoint
 from sparsegrad_cli.models.load import load_classifier
 
 from .checkpoints import tiny_checkpoint
-from .hub_server import Hub, glue_repository, hub
-from .tasks.chat.oasst import chain, flat, write
+from .hub_server import Hub, ask, glue_repository, hub
+from .tasks.oasst import chain, flat, write
 
 ROOT = Path(__file__).resolve().parents[1]
 COLA = {
@@ -35,18 +30,6 @@ MNLI = {
     for split in ("train", "validation_matched", "validation_mismatched", "test_matched", "test_mismatched")
 }
 
-PRELUDE = """
-import json, time
-from sparsegrad_cli.errors import InputError
-
-def tell(work):
-    start = time.monotonic()
-    try:
-        answer = {"answer": work()}
-    except InputError as error:
-        answer = {"error": str(error)}
-    print(json.dumps(answer | {"seconds": time.monotonic() - start}))
-"""
 FIND = """
 from sparsegrad_cli.models.checkpoint import fetch_weights, find_checkpoint
 
@@ -57,11 +40,11 @@ def find(name="org/tiny"):
 """
 READ = """
 from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.hub import read_hub
+from sparsegrad_cli.tasks.load import load_data
 
 def read(task="cola"):
-    splits, commit = read_hub(get_task(task))
-    return {split: rows.to_list() for split, rows in splits.items()}, commit
+    data = load_data(get_task(task), "hub")
+    return {split: rows.to_list() for split, rows in data.splits.items()}, data.origin.rpartition("@")[2]
 """
 LOAD = """
 import hashlib, torch
@@ -76,21 +59,6 @@ def load():
         digest.update(name.encode() + value.numpy().tobytes())
     return digest.hexdigest()
 """
-
-
-def ask(server: Hub, script: str, **environment: str) -> list[dict[str, Any]]:
-    """Run a script in a process that uses `server`; what it tells."""
-    found = subprocess.run(
-        [sys.executable, "-c", PRELUDE + script],
-        cwd=ROOT,
-        env=os.environ | server.environment | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert found.returncode == 0, found.stderr
-    assert not found.stderr.strip()
-    return [json.loads(line) for line in found.stdout.splitlines()]
 
 
 READ_CHAT = """
@@ -159,22 +127,29 @@ def filled(
         yield running
 
 
-@pytest.mark.parametrize("mode", ["503", "gone", "offline"])
-def test_what_was_read_once_is_read_again_without_the_hub(filled: Hub, mode: str) -> None:
-    filled.mode = "normal" if mode == "offline" else mode
+ASK_AGAIN = {
+    "without a hub": ("for mode in '503', 'gone':\n    switch(mode); tell(find); tell(read)", {}),
+    "offline": ("tell(find); tell(read)", {"HF_HUB_OFFLINE": "1"}),
+}
+
+
+@pytest.mark.parametrize("how", ASK_AGAIN)
+def test_what_was_read_once_is_read_again_without_the_hub(filled: Hub, how: str) -> None:
+    script, environment = ASK_AGAIN[how]
+    filled.mode = "normal"
     filled.requests.clear()
-    environment = {"HF_HUB_OFFLINE": "1"} if mode == "offline" else {}
-    model, data = ask(filled, FIND + READ + "tell(find); tell(read)", **environment)
-    assert model["answer"] == f"hub:org/tiny@{commit(filled, 'models', 'org/tiny')}"
-    assert data["answer"][0] == {"train": COLA["train"], "validation": COLA["validation"]}
-    assert data["answer"][1] == commit(filled, "datasets", "nyu-mll/glue")
-    assert mode == "503" or not filled.requests
+    told = ask(filled, FIND + READ + script, **environment)
+    for model, data in zip(told[::2], told[1::2], strict=True):
+        assert model["answer"] == f"hub:org/tiny@{commit(filled, 'models', 'org/tiny')}"
+        assert data["answer"][0] == {"train": COLA["train"], "validation": COLA["validation"]}
+        assert data["answer"][1] == commit(filled, "datasets", "nyu-mll/glue")
+    assert how != "offline" or not filled.requests
 
 
 def test_a_task_that_is_not_in_the_cache_is_not_made_up(filled: Hub) -> None:
     (told,) = ask(filled, READ + "tell(lambda: read('stsb'))", HF_DATASETS_OFFLINE="1")
-    assert "of split train of nyu-mll/glue stsb" in told["error"]
-    assert "take a directory of GLUE files or --data demo" in told["error"]
+    assert "of split stsb/train of nyu-mll/glue" in told["error"]
+    assert "take a directory with the files of stsb or --data demo" in told["error"]
 
 
 def test_what_other_programs_cached_is_read_without_the_hub(server: Hub) -> None:
@@ -193,36 +168,45 @@ for file in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.sa
     assert data["answer"][0]["train"] == COLA["train"]
 
 
-@pytest.mark.parametrize(
-    ("mode", "reason"),
-    [
-        ("503", "answers 503 Service Unavailable"),
-        ("404", "shows no"),
-        ("gated", "gated; accept its terms at"),
-        ("portal", "is not the hub: check HF_ENDPOINT"),
-        ("silent", "cannot be reached: ReadTimeout"),
-        ("gone", "cannot be reached: ConnectError"),
-        ("offline", "offline mode is on (HF_HUB_OFFLINE)"),
-    ],
-)
-def test_without_hub_or_cache_one_line_says_why_and_what_to_do(server: Hub, mode: str, reason: str) -> None:
-    impatient = "from sparsegrad_cli.models import hub; hub.TIMEOUT = 0.3\n"
-    if mode != "offline":
-        server.mode = mode
-    environment = {"HF_HUB_OFFLINE": "1"} if mode == "offline" else {}
-    told = ask(server, impatient + FIND + READ + "tell(find); tell(read)", **environment)
-    for answer, asked, instead in zip(
-        told,
-        ("--model org/tiny (no such directory): ", "--data hub: "),
-        ("take a local directory or --model demo", "take a directory of GLUE files or --data demo"),
-        strict=True,
-    ):
-        line = answer["error"]
-        assert line.startswith(asked)
+REASONS = {
+    "503": "answers 503 Service Unavailable",
+    "404": "shows no",
+    "gated": "gated; accept its terms at",
+    "portal": "is not the hub: check HF_ENDPOINT",
+    "silent": "cannot be reached: ReadTimeout",
+    "gone": "cannot be reached: ConnectError",
+}
+
+
+def check_refusals(model: dict[str, str], data: dict[str, str], reason: str) -> None:
+    """What is asked for, why it cannot be had and what would do, in one line each."""
+    assert model["error"].startswith("--model org/tiny (no such directory): ")
+    assert "take a local directory or --model demo" in model["error"]
+    assert data["error"].startswith("--data hub: ")
+    assert "take a directory with the files of cola or --data demo" in data["error"]
+    for line in (model["error"], data["error"]):
         assert reason in line
-        assert instead in line
         assert "\n" not in line
-        assert answer["seconds"] < 8  # the libraries' own retries take 23 seconds and more
+
+
+def test_without_hub_or_cache_one_line_says_why_and_what_to_do(server: Hub) -> None:
+    script = f"""
+from sparsegrad_cli.models import hub
+for mode in {list(REASONS)}:
+    switch(mode)
+    hub.TIMEOUT = 0.3 if mode == "silent" else 10
+    tell(find)
+    tell(read)
+"""
+    told = ask(server, FIND + READ + script)
+    for model, data, reason in zip(told[::2], told[1::2], REASONS.values(), strict=True):
+        check_refusals(model, data, reason)
+    assert len(server.requests) <= 2 * 2 * len(REASONS)  # nothing is asked for again and again
+
+
+def test_offline_without_a_cache_one_line_says_so(server: Hub) -> None:
+    model, data = ask(server, FIND + READ + "tell(find); tell(read)", HF_HUB_OFFLINE="1")
+    check_refusals(model, data, "offline mode is on (HF_HUB_OFFLINE)")
 
 
 def test_a_model_that_has_only_a_pickle_is_refused(server: Hub) -> None:
@@ -232,10 +216,9 @@ def test_a_model_that_has_only_a_pickle_is_refused(server: Hub) -> None:
 
 
 def test_the_hub_may_come_back(server: Hub) -> None:
-    server.mode = "gone"
-    assert "error" in ask(server, FIND + "tell(find)")[0]
-    server.mode = "normal"
-    assert "answer" in ask(server, FIND + "tell(find)")[0]
+    before, after = ask(server, FIND + "switch('gone'); tell(find); switch('normal'); tell(find)")
+    assert "error" in before
+    assert "answer" in after
 
 
 def test_conversations_are_the_ones_that_the_hub_has(tmp_path: Path) -> None:
@@ -244,9 +227,8 @@ def test_conversations_are_the_ones_that_the_hub_has(tmp_path: Path) -> None:
         write(tmp_path / "oasst1" / "data" / f"{split}-00000-of-00001-{hashed}.parquet", flat(chats[split]))
     (tmp_path / "oasst1" / "README.md").write_text("Conversations\n")
     with hub(tmp_path / "cache", datasets={"OpenAssistant/oasst1": tmp_path / "oasst1"}) as server:
-        (told,) = ask(server, READ_CHAT + "tell(read_chat)")
-        server.mode = "gone"
-        (nothing,) = ask(server, READ_CHAT + "tell(read_chat)", HF_HOME=str(tmp_path / "new"))
+        script = "switch('gone'); tell(read_chat); switch('normal'); tell(read_chat)"
+        nothing, told = ask(server, READ_CHAT + script)
     origin, completeness, messages = told["answer"]
     assert origin == f"hub: OpenAssistant/oasst1@{commit(server, 'datasets', 'OpenAssistant/oasst1')} (all)"
     assert completeness == "complete"
@@ -258,4 +240,4 @@ def test_conversations_are_the_ones_that_the_hub_has(tmp_path: Path) -> None:
     ]
     assert "README.md" not in " ".join(server.requests)
     assert nothing["error"].startswith("--data hub: the hub ")
-    assert "or take a file with OpenAssistant's trees or messages (.jsonl, " in nothing["error"]
+    assert "or take a directory with the files of oasst1 or --data demo" in nothing["error"]

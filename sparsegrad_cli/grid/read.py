@@ -14,8 +14,8 @@ from ..errors import InputError, unknown
 from ..methods import get_method, method_names
 from ..tasks import get_task
 from ..training.choices import METHOD_OPTIONS
+from ..yaml_lines import Keys, Lines, Value, read_yaml
 from .kinds import Kind, get_kind
-from .lines import Lines, Place, Value, read_lines
 from .schema import KINDS, Experiment
 
 
@@ -51,7 +51,7 @@ def read_experiment(path: Path) -> ReadExperiment:
     Raises:
         InputError: every mistake that was found, each with its line.
     """
-    read, lines = read_lines(path)
+    read, lines = read_yaml(path)
     if not isinstance(read, dict):
         raise InputError(f"{lines.at(())}: an experiment is a mapping, such as `title: ...`, `models: [...]`")
     mistakes = list(_misspelt((), read, Experiment.model_fields, "key", lines))
@@ -75,13 +75,13 @@ def _said(error: pydantic.ErrorDetails) -> str:
     return f"{name}: {said}"
 
 
-def _place(where: tuple[int | str, ...]) -> Place:
+def _place(where: tuple[int | str, ...]) -> Keys:
     """Without what pydantic puts in for the members of a union."""
     return tuple(part for part in where if isinstance(part, int) or "[" not in part)
 
 
 def _misspelt(
-    place: Place, given: dict[str, Value], known: Iterable[str], what: str, lines: Lines
+    place: Keys, given: dict[str, Value], known: Iterable[str], what: str, lines: Lines
 ) -> Iterator[str]:
     names = list(known)
     for name in given:
@@ -168,7 +168,7 @@ def _options_of(method: str) -> frozenset[str]:
 
 
 def _wrong_value(
-    place: Place, name: str, value: Value, hints: dict[str, object], lines: Lines
+    place: Keys, name: str, value: Value, hints: dict[str, object], lines: Lines
 ) -> Iterator[str]:
     if name not in hints:
         return

@@ -26,9 +26,9 @@ from transformers import (
 )
 
 from ..errors import InputError, WorkError, is_out_of_memory
-from ..models.chat import load_chat_tokenizer
+from ..models.chat_template import load_chat_tokenizer
 from ..models.checkpoint import Checkpoint, find_checkpoint
-from ..models.load import load_causal, load_causal_config
+from ..models.load import causal_config, load_causal
 from ..progress import Progress
 from ..store.folder import RUNS, ResultFolder
 from ..tasks import chat_task_names
@@ -71,7 +71,7 @@ def find_model(
     else:
         assert model is not None
         name, run_id, checkpoint = model, None, find_checkpoint(model)
-    load_causal_config(checkpoint)
+    causal_config(checkpoint)
     tokenizer = load_chat_tokenizer(checkpoint)
     config = AnswersConfig(
         model=name,

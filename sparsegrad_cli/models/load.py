@@ -1,4 +1,7 @@
-"""The classifier that starts from a checkpoint."""
+"""The models that a checkpoint holds: a classifier under a new head, or the language model it is.
+
+Everything is checked before it is loaded, and what cannot be read is one line.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -25,11 +30,94 @@ from transformers.modeling_layers import GenericForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from ..errors import InputError
-from .checkpoint import TOKENIZER_FILES, Checkpoint, fetch_weights
+from .checkpoint import VOCABULARIES, Checkpoint, fetch_weights
+
+# what transformers raises for a file that is damaged or does not fit; each has its reason as message
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+)
 
 
-def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
-    """The configuration of a model that transformers can make a sequence classifier of.
+@dataclass(frozen=True)
+class LoadedModel:
+    """A pretrained model on the CPU, with the names of its head's parameters."""
+
+    model: PreTrainedModel
+    # of a classifier: parameters outside the base model, and those that the checkpoint did not hold
+    head: frozenset[str]
+    use_cache: bool | None = None  # as the checkpoint's configuration has it; None: it does not say
+
+    def save(self, trained: PreTrainedModel, folder: Path) -> None:
+        """Save what training made of the model, for `from_pretrained`."""
+        vars(trained.config).pop("use_cache", None)  # training turns it off
+        if self.use_cache is not None:
+            trained.config.use_cache = self.use_cache
+        trained.save_pretrained(folder)
+
+
+def load_classifier(checkpoint: Checkpoint, num_labels: int, regression: bool) -> LoadedModel:
+    """Load pretrained weights under a new classification head.
+
+    The head is drawn from torch's generator: seed it first. A head that the checkpoint brings is kept if
+    it has `num_labels` outputs.
+
+    Args:
+        checkpoint: what to start from.
+        num_labels: classes; 1 for regression.
+        regression: whether the loss is the squared error of one output, not cross entropy.
+
+    Raises:
+        InputError: the weights are not there, are damaged or incomplete, or do not fit the configuration.
+        WorkError: the hub's cache cannot be written.
+    """
+    config = classifier_config(checkpoint)
+    config.num_labels = num_labels
+    config.problem_type = "regression" if regression else "single_label_classification"
+    tokenizer = load_tokenizer(checkpoint)
+    loaded = _load(
+        AutoModelForSequenceClassification, checkpoint, config, tokenizer, torch.float32, has_head=True
+    )
+    model = loaded.model
+    if model.config.pad_token_id is None or isinstance(model, GenericForSequenceClassification):
+        # a head on a decoder reads the last token that is not padding
+        model.config.pad_token_id = tokenizer.pad_token_id
+    return loaded
+
+
+def load_causal(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> LoadedModel:
+    """Load a language model; it has no head that any method would train.
+
+    Args:
+        dtype: of the weights.
+
+    Raises:
+        InputError: the weights are not there, are damaged or incomplete, or do not fit the configuration.
+        WorkError: the hub's cache cannot be written.
+    """
+    config = causal_config(checkpoint)
+    tokenizer = load_tokenizer(checkpoint)
+    return _load(AutoModelForCausalLM, checkpoint, config, tokenizer, dtype, has_head=False)
+
+
+def classifier_on_meta(checkpoint: Checkpoint) -> PreTrainedModel:
+    """Returns the classifier of a checkpoint on the meta device: modules and shapes, no numbers.
+
+    Raises:
+        InputError: transformers can make no sequence classifier of it.
+    """
+    with torch.device("meta"):
+        return AutoModelForSequenceClassification.from_config(classifier_config(checkpoint))
+
+
+def classifier_config(checkpoint: Checkpoint) -> PreTrainedConfig:
+    """Returns the configuration of a model that transformers can make a sequence classifier of.
 
     Raises:
         InputError: it cannot; see also `read_config`.
@@ -43,59 +131,50 @@ def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
     return config
 
 
-def load_classifier(checkpoint: Checkpoint, num_labels: int, regression: bool) -> LoadedModel:
-    """Load pretrained weights under a new classification head.
-
-    The head is drawn from torch's generator: seed it first. A head that the checkpoint brings is kept if
-    it has `num_labels` outputs.
-
-    Args:
-        checkpoint: What to start from.
-        num_labels: Classes; 1 for regression.
-        regression: Whether the loss is the squared error of one output, not cross entropy.
+def causal_config(checkpoint: Checkpoint) -> PreTrainedConfig:
+    """Returns the configuration of a decoder: a model that writes text from left to right.
 
     Raises:
-        InputError: the weights are not there, are damaged or incomplete, or do not fit the configuration.
-        WorkError: the hub's cache cannot be written.
+        InputError: it is another model, such as an encoder, though transformers would make (untrained)
+            decoders of some; see also `read_config`.
     """
-    config = load_config(checkpoint)
-    config.num_labels = num_labels
-    config.problem_type = "regression" if regression else "single_label_classification"
-    tokenizer = load_tokenizer(checkpoint)
-    loaded = load_pretrained(
-        AutoModelForSequenceClassification, checkpoint, config, tokenizer, torch.float32, has_head=True
-    )
-    model = loaded.model
-    if model.config.pad_token_id is None or isinstance(model, GenericForSequenceClassification):
-        # a head on a decoder reads the last token that is not padding
-        model.config.pad_token_id = tokenizer.pad_token_id
-    return loaded
+    config = read_config(checkpoint)
+    encodes = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING or encodes:
+        kind = "an encoder" if encodes else "no language model"
+        raise InputError(
+            f"{checkpoint.option}: a {config.model_type} model is {kind}, and a chat task needs one that "
+            "writes text: take a LLaMA-style decoder such as meta-llama/Llama-2-7b-hf"
+        )
+    return config
 
 
-# what transformers raises for a file that is damaged or does not fit; each has its reason as message
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
-UNREADABLE += (SafetensorError, StrictDataclassError)
+def head_parameters(model: PreTrainedModel) -> frozenset[str]:
+    """Returns the names of the parameters outside the base model."""
+    names = (name for name, _ in model.named_parameters())
+    return frozenset(name for name in names if not name.startswith(f"{model.base_model_prefix}."))
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A pretrained model on the CPU, with the names of its head's parameters."""
+def longest_input(model: PreTrainedModel) -> int | None:
+    """Returns the tokens that the model has positions for; None where it has no limit."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is None:
+        return None
+    embeddings = getattr(model.base_model, "embeddings", None)
+    table = getattr(embeddings, "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)  # RoBERTa's first position comes after the padding's
+    return positions if padding is None else positions - padding - 1
 
-    model: PreTrainedModel
-    # of a classifier: parameters outside the base model, and those that the checkpoint did not hold
-    head: frozenset[str]
-    use_cache: bool | None = None  # as the checkpoint's configuration has it; None: it does not say
 
-    def save(self, trained: PreTrainedModel, folder: Path) -> None:
-        """Saves what training made of the model, for `from_pretrained`."""
-        vars(trained.config).pop("use_cache", None)  # training turns it off
-        if self.use_cache is not None:
-            trained.config.use_cache = self.use_cache
-        trained.save_pretrained(folder)
+def enable_gradient_checkpointing(model: PreTrainedModel) -> None:
+    """Have `model` compute the activations of each block again in backward, rather than keep them."""
+    # the method's name up to transformers 5.x, and after
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def read_config(checkpoint: Checkpoint) -> PreTrainedConfig:
-    """The configuration of a model of a family that transformers knows.
+    """Returns the configuration of a model of a family that transformers knows.
 
     Raises:
         InputError: it is not; or `config.json` is damaged or asks for code of its own.
@@ -112,15 +191,15 @@ def read_config(checkpoint: Checkpoint) -> PreTrainedConfig:
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    """The checkpoint's tokenizer, always with a padding token.
+    """Returns the checkpoint's tokenizer, always with a padding token.
 
-    Where it names none, the configuration's serves, then the end-of-text token.
+    Where it names none, the configuration's is taken, then the end-of-text token.
 
     Raises:
         InputError: its files are missing or damaged, or it has no token to pad with.
     """
     folder = Path(checkpoint.location)
-    if not any((folder / file).is_file() for file in TOKENIZER_FILES):
+    if not any((folder / file).is_file() for file in VOCABULARIES):
         raise InputError(
             f"{checkpoint.option}: no tokenizer: put its files (tokenizer.json and tokenizer_config.json) "
             "beside config.json"
@@ -139,7 +218,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_pretrained(
+def _load(
     auto_class: type[AutoModelForCausalLM] | type[AutoModelForSequenceClassification],
     checkpoint: Checkpoint,
     config: PreTrainedConfig,
@@ -147,7 +226,7 @@ def load_pretrained(
     dtype: torch.dtype,
     has_head: bool,
 ) -> LoadedModel:
-    """Load pretrained weights, and see that they are whole.
+    """Load pretrained weights, and check that they are whole.
 
     Args:
         dtype: of the weights.
@@ -160,7 +239,7 @@ def load_pretrained(
     use_cache = getattr(config, "use_cache", None)
     fetch_weights(checkpoint)
     with readable(checkpoint, "its weights"):
-        model, report = auto_class.from_pretrained(
+        loaded: Any = auto_class.from_pretrained(
             checkpoint.location,
             config=config,
             dtype=dtype,
@@ -169,28 +248,21 @@ def load_pretrained(
             ignore_mismatched_sizes=True,  # looked at below
             output_loading_info=True,
         )
+    model, report = loaded
     parameters = {name for name, _ in model.named_parameters()}
-    base = f"{model.base_model_prefix}."
-    head = {name for name in parameters if not name.startswith(base)} if has_head else set()
+    head = head_parameters(model) if has_head else frozenset()
     fresh = parameters & set(report["missing_keys"])
     _check_complete(checkpoint, model, fresh - head, head, report["mismatched_keys"])
     _check_depth(checkpoint, report["unexpected_keys"])
     _check_vocabulary(checkpoint, model, tokenizer)
-    return LoadedModel(model, frozenset(head | fresh), use_cache)
-
-
-def remake_activations(model: PreTrainedModel) -> None:
-    """Has `model` make the activations of each block again in backward, rather than keep them."""
-    # the method's name up to transformers 5.x, and after
-    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable({"use_reentrant": False})
+    return LoadedModel(model, head | fresh, use_cache)
 
 
 def _check_complete(
     checkpoint: Checkpoint,
     model: PreTrainedModel,
     fresh: set[str],
-    head: set[str],
+    head: frozenset[str],
     mismatched: set[tuple[str, tuple[int, ...], tuple[int, ...]]],
 ) -> None:
     """Refuse weights that would leave part of the base model random; a pooler alone may be."""
@@ -222,7 +294,9 @@ def _check_vocabulary(
     checkpoint: Checkpoint, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Refuse a tokenizer whose tokens the model has no embedding for."""
-    rows = model.get_input_embeddings().weight.shape[0]
+    embeddings = model.get_input_embeddings().weight
+    assert isinstance(embeddings, Tensor)
+    rows = embeddings.shape[0]
     highest = max(tokenizer.vocab_size - 1, tokenizer.pad_token_id)
     if highest >= rows:
         raise InputError(
@@ -249,65 +323,3 @@ def readable(checkpoint: Checkpoint, what: str) -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
-
-
-def skeleton(checkpoint: Checkpoint) -> PreTrainedModel:
-    """The classifier of `checkpoint` on the meta device: modules and shapes, no numbers.
-
-    Raises:
-        InputError: transformers can make no sequence classifier of it.
-    """
-    with torch.device("meta"):
-        return AutoModelForSequenceClassification.from_config(load_config(checkpoint))
-
-
-def longest_input(model: PreTrainedModel) -> int | None:
-    """Tokens that the model has positions for; None where it has no limit."""
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is None:
-        return None
-    embeddings = getattr(model.base_model, "embeddings", None)
-    table = getattr(embeddings, "position_embeddings", None)
-    padding = getattr(table, "padding_idx", None)  # RoBERTa's first position comes after the padding's
-    return positions if padding is None else positions - padding - 1
-
-
-def load_causal_config(checkpoint: Checkpoint) -> PreTrainedConfig:
-    """The configuration of a decoder: a model that writes text from left to right.
-
-    Raises:
-        InputError: it is none; see also `read_config`.
-    """
-    config = read_config(checkpoint)
-    check_decoder(config, checkpoint.option)
-    return config
-
-
-def check_decoder(config: PreTrainedConfig, option: str) -> None:
-    """Refuses encoders, though transformers would make (untrained) decoders of some.
-
-    Raises:
-        InputError: it is no decoder.
-    """
-    encodes = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
-    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING or encodes:
-        kind = "an encoder" if encodes else "no language model"
-        raise InputError(
-            f"{option}: a {config.model_type} model is {kind}, and a chat task needs one that writes "
-            "text: take a LLaMA-style decoder such as meta-llama/Llama-2-7b-hf"
-        )
-
-
-def load_causal(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> LoadedModel:
-    """Load a language model; it has no head that any method would train.
-
-    Args:
-        dtype: of the weights.
-
-    Raises:
-        InputError: the weights are not there, are damaged or incomplete, or do not fit the configuration.
-        WorkError: the hub's cache cannot be written.
-    """
-    config = load_causal_config(checkpoint)
-    tokenizer = load_tokenizer(checkpoint)
-    return load_pretrained(AutoModelForCausalLM, checkpoint, config, tokenizer, dtype, has_head=False)

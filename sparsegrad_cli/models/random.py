@@ -1,4 +1,4 @@
-"""Classifiers with random weights: an architecture is timed without fetching what it learned."""
+"""Models with random weights: an architecture is timed or counted without fetching what it learned."""
 
 from __future__ import annotations
 
@@ -7,19 +7,12 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import (
-    AutoModelForSequenceClassification,
-    BertConfig,
-    LlamaConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-    RobertaConfig,
-)
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from ..core import find_mlp_linears
 from ..errors import InputError
-from .checkpoint import Checkpoint, find_checkpoint
-from .load import LoadedModel, load_config
+from .checkpoint import SHAPES_ONLY, Checkpoint, find_checkpoint
+from .load import LoadedModel, classifier_config, head_parameters
 
 _BASE = {
     "hidden_size": 768,
@@ -43,18 +36,18 @@ _BERT = {"vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size":
 _ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
 _LLAMA = {"vocab_size": 32000, "max_position_embeddings": 4096, "pad_token_id": 0}
 
-# hub name without its owner -> the facts of its config.json that decide shapes
-KNOWN: dict[str, tuple[type[PreTrainedConfig], dict[str, int | float]]] = {
-    "bert-base-uncased": (BertConfig, _BERT | _BASE),
-    "bert-large-uncased": (BertConfig, _BERT | _LARGE),
-    "roberta-base": (RobertaConfig, _ROBERTA | _BASE),
-    "roberta-large": (RobertaConfig, _ROBERTA | _LARGE),
-    "Llama-2-7b-hf": (LlamaConfig, _LLAMA | _LLAMA_7B),
+# hub name without its owner -> model_type, and the keys of its config.json that decide shapes
+KNOWN: dict[str, tuple[str, dict[str, int | float]]] = {
+    "bert-base-uncased": ("bert", {**_BERT, **_BASE}),
+    "bert-large-uncased": ("bert", {**_BERT, **_LARGE}),
+    "roberta-base": ("roberta", {**_ROBERTA, **_BASE}),
+    "roberta-large": ("roberta", {**_ROBERTA, **_LARGE}),
+    "Llama-2-7b-hf": ("llama", {**_LLAMA, **_LLAMA_7B}),
 }
 
 
 def find_architecture(name: str) -> Checkpoint:
-    """Where the shapes of `name` are written down; weights are not asked for.
+    """Find where the shapes of a model are written down; weights are not asked for.
 
     Args:
         name: a hub id in `KNOWN`, with or without its owner; a directory that holds a `config.json`; `demo`;
@@ -66,28 +59,28 @@ def find_architecture(name: str) -> Checkpoint:
     folder = Path(name).expanduser()
     if name and name != "demo" and (folder / "config.json").is_file():
         digest = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
-        return Checkpoint(name, str(folder), digest, f"config:sha256:{digest}")
+        return Checkpoint(name, str(folder), digest, f"{SHAPES_ONLY}{digest}")
     if not folder.exists() and name.rpartition("/")[2] in KNOWN:
         return Checkpoint(name, "", "", f"config:{name.rpartition('/')[2]}")
     return find_checkpoint(name)
 
 
 def architecture(checkpoint: Checkpoint) -> PreTrainedConfig:
-    """The configuration of what `find_architecture` found.
+    """Returns the configuration of what `find_architecture` found.
 
     Raises:
         InputError: transformers can make no sequence classifier of it.
     """
     if checkpoint.location:
-        return load_config(checkpoint)
-    family, facts = KNOWN[checkpoint.name.rpartition("/")[2]]
-    return family(**facts)
+        return classifier_config(checkpoint)
+    model_type, keys = KNOWN[checkpoint.name.rpartition("/")[2]]
+    return AutoConfig.for_model(model_type, **keys)
 
 
 def random_classifier(
     config: PreTrainedConfig, layers: int | None = None, num_labels: int = 2, regression: bool = False
 ) -> LoadedModel:
-    """A classifier in float32 whose weights are all drawn from torch's generator: seed it first.
+    """Returns a float32 classifier whose weights are all drawn from torch's generator: seed it first.
 
     Args:
         config: the architecture; it is not changed.
@@ -105,14 +98,8 @@ def random_classifier(
     return LoadedModel(model, head_parameters(model))
 
 
-def head_parameters(model: PreTrainedModel) -> frozenset[str]:
-    """Names of the parameters outside the base model."""
-    names = (name for name, _ in model.named_parameters())
-    return frozenset(name for name in names if not name.startswith(f"{model.base_model_prefix}."))
-
-
 def cut_blocks(model: PreTrainedModel, layers: int) -> None:
-    """Takes all blocks but the first `layers` out of `model`, in place.
+    """Take all blocks but the first `layers` out of `model`, in place.
 
     Raises:
         InputError: it has fewer.
@@ -120,13 +107,18 @@ def cut_blocks(model: PreTrainedModel, layers: int) -> None:
     places = find_mlp_linears(model)
     path = places[0].name.split(f".{places[0].block}.")[0]
     blocks = model.get_submodule(path)
+    assert isinstance(blocks, nn.ModuleList)
     check_depth(layers, len(blocks))
     parent, _, name = path.rpartition(".")
-    setattr(model.get_submodule(parent), name, nn.ModuleList(blocks[:layers]))
+    setattr(model.get_submodule(parent), name, blocks[:layers])
     model.config.num_hidden_layers = layers
 
 
 def check_depth(layers: int | None, blocks: int) -> None:
-    """Refuse to cut a model deeper than it is."""
+    """Refuse to cut a model deeper than it is.
+
+    Raises:
+        InputError: `layers` is more than it has.
+    """
     if layers is not None and layers > blocks:
         raise InputError(f"--layers {layers}: the model has {blocks} blocks; give at most as many")

@@ -1,4 +1,24 @@
-"""Tasks: the nine of GLUE, the user's own, and those of chat. Nothing here loads torch or data sets."""
+"""Tasks: the nine of GLUE, those of chat, and the user's own. Nothing here loads torch or data sets.
+
+To add a text classification or regression task, add an entry to `glue.yaml`:
+
+    boolq:
+      text: [question, passage]
+      labels: ["no", "yes"]
+      metrics: accuracy
+      hub: {id: super_glue, config: boolq}   # for --data hub: boolq/train-*.parquet and so on
+      in_average: false                      # it is no part of GLUE's average
+
+Nothing else is needed: `--task boolq`, `sparsegrad ls tasks`, experiments and tables know it.
+`--data FOLDER` reads `FOLDER/boolq/train.jsonl.gz` (or `.jsonl`) and the same for each dev split; `tsv` says
+where older copies keep it. `--data demo` works once `demo/boolq/` holds such files, with made-up rows.
+`rows`, the sizes of the official splits, lets tables tell a whole data set from a part; `test`, the splits
+without labels, is for a leaderboard. Text columns, labels, metrics and rows are part of a run's id; raise
+`version` where something else of the task changes its numbers.
+
+A user needs no change here: the same keys in a YAML file of their own, with `files` or `hub`, make a task.
+Conversations of another data set in OpenAssistant's form are an entry of `chat.yaml`.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +29,47 @@ from pathlib import Path
 import yaml
 
 from ..errors import InputError, unknown
-from .task import ChatTask, Task, read_entry
+from .task import ChatTask, Task, TestSplit, read_task
+
+
+def _entries(file: str) -> dict[str, dict[str, object]]:
+    return yaml.safe_load(resources.files(__package__).joinpath(file).read_text(encoding="utf-8"))
 
 
 @functools.cache
-def _glue() -> dict[str, dict[str, object]]:
-    return yaml.safe_load(resources.files(__package__).joinpath("glue.yaml").read_text(encoding="utf-8"))
+def text_tasks() -> dict[str, Task]:
+    """Returns the built-in tasks of text classification and regression by name, in the order of tables."""
+    return {
+        name: Task.model_validate({"name": name, **entry}) for name, entry in _entries("glue.yaml").items()
+    }
 
 
 @functools.cache
-def _chat() -> dict[str, dict[str, object]]:
-    entries = resources.files(__package__).joinpath("chat", "chat.yaml")
-    return yaml.safe_load(entries.read_text(encoding="utf-8"))
+def chat_tasks() -> dict[str, ChatTask]:
+    """Returns the chat tasks by name."""
+    return {
+        name: ChatTask.model_validate({"name": name, **entry})
+        for name, entry in _entries("chat.yaml").items()
+    }
 
 
 def task_names() -> list[str]:
-    """The names of the GLUE tasks."""
-    return list(_glue())
+    """Returns the names of the built-in tasks of text classification and regression."""
+    return list(text_tasks())
 
 
 def chat_task_names() -> list[str]:
-    """The names of the chat tasks."""
-    return list(_chat())
+    """Returns the names of the chat tasks."""
+    return list(chat_tasks())
+
+
+def leaderboard() -> dict[str, tuple[TestSplit, ...]]:
+    """Returns the test splits of the tasks that GLUE's leaderboard scores, by task."""
+    return {name: task.test for name, task in text_tasks().items() if task.test}
 
 
 def get_task(name_or_yaml: str) -> Task | ChatTask:
-    """The task of that name, or the one that a user's YAML file describes.
+    """Returns the task of that name, or the one that a user's YAML file describes.
 
     Args:
         name_or_yaml: a name of `task_names()` or `chat_task_names()`, or the path of a file that ends in
@@ -43,12 +78,10 @@ def get_task(name_or_yaml: str) -> Task | ChatTask:
     Raises:
         InputError: no such task or file, or the file describes no task.
     """
-    if name_or_yaml in _glue():
-        return Task(name=name_or_yaml, **_glue()[name_or_yaml])
-    if name_or_yaml in _chat():
-        return ChatTask(name=name_or_yaml, **_chat()[name_or_yaml])
-    names = task_names() + chat_task_names()
+    tasks: dict[str, Task | ChatTask] = {**text_tasks(), **chat_tasks()}
+    if name_or_yaml in tasks:
+        return tasks[name_or_yaml]
     path = Path(name_or_yaml)
     if path.suffix.lower() in (".yaml", ".yml"):
-        return read_entry(path, taken=names)
-    raise InputError(f"--task: {unknown('task', name_or_yaml, names)} (or the path of your own .yaml)")
+        return read_task(path, taken=tasks)
+    raise InputError(f"--task: {unknown('task', name_or_yaml, tasks)} (or the path of your own .yaml)")

@@ -1,45 +1,64 @@
-"""Load the train and dev splits of a task from wherever they are, checked and in one form."""
+"""Load the splits of a task from the hub, a folder, the package's synthetic data or a user's files.
+
+Whatever the source, a split is a `Dataset` with the columns `idx` (int64: the source's own where it numbers
+every row, else the row's place from 0), the text columns (string) and, but for test splits, `label` (int64
+class id; float32 for regression).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets import Dataset, Features, Value
+from pyarrow import ArrowException
+from pyarrow.parquet import read_schema, read_table
 
 from ..errors import InputError
+from ..models.hub import Repository, fetch
 from ..store.schema import Completeness, DataRecord
-from . import get_task, task_names
-from .rows import Row, Rows, read_rows
-from .task import ChatTask, HiddenSplit, LeftOut, Task
+from . import text_tasks
+from .rows import InvalidRowError, Row, Rows, as_text, read_rows, require
+from .task import DEFINITION, ChatTask, Task, TestSplit
+
+DEMO = Path(__file__).parent / "demo"  # a folder in the layout of GLUE's JSON lines
+SHOWN = 10  # invalid rows that a message lists
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row or a conversation tree of the source that is not used."""
+
+    name: str  # "row", or "tree <id>"
+    reason: str
+    place: str  # file and line
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task's examples, split by split.
-
-    The columns of a split are `idx` (int64: the source's own where it numbers every row, else the row's
-    place from 0), the text columns (string) and `label` (int64 class id; float32 for regression). Those of a
-    chat task are told in `chat/data.py`.
-    """
+    """A task's examples, split by split. `oasst.py` says which columns a chat task's have."""
 
     task: Task | ChatTask
     splits: dict[str, Dataset]
     origin: str  # as in `DataRecord`
     completeness: Completeness
-    sha256: str  # hexadecimal; over the texts and labels of all splits, in order
-    left_out: tuple[LeftOut, ...] = ()  # chat tasks: the malformed trees
-    skipped: Mapping[str, int] = field(default_factory=dict)  # chat tasks: why unwanted -> well-formed trees
+    sha256: str  # hexadecimal; see `digest`
+    left_out: tuple[LeftOut, ...] = ()  # invalid rows, malformed trees
+    skipped: Mapping[str, int] = field(
+        default_factory=dict
+    )  # chat tasks: why not wanted -> well-formed trees
 
     def record(self) -> DataRecord:
-        """What a result says of its data."""
+        """Returns what a result says of its data."""
         rows = {split: len(dataset) for split, dataset in self.splits.items()}
-        left_out = Counter(tree.reason for tree in self.left_out) + Counter(self.skipped)
+        left_out = Counter(one.reason for one in self.left_out) + Counter(self.skipped)
         return DataRecord(
             origin=self.origin, completeness=self.completeness, rows=rows, left_out=dict(left_out)
         )
@@ -49,144 +68,78 @@ def load_data(task: Task | ChatTask, source: str) -> TaskData:
     """Read and check a task's train and dev splits.
 
     Args:
-        task: a task of GLUE, or a user's.
-        source: "hub", "demo" or a directory; a user's task names its own files and takes only "hub".
+        task: a text task, built in or a user's.
+        source: "hub", "demo" or a directory; a user's task that names its files takes only "hub", the default
+            of --data.
 
     Raises:
         InputError: the data is not there, or a row is not what it should be; says the file and line. Or the
-            task is one of chat, which `chat.data.load_chat` reads.
+            task is one of chat, which `load_chat` reads.
     """
     if isinstance(task, ChatTask):
         raise InputError(f"--task {task.name}: conversations, where texts to classify are needed")
-    origin, found = _read(task, source)
-    splits = {split: _check(task, rows) for split, rows in found.items()}
-    return TaskData(task, splits, origin, _completeness(task, source, splits), digest(task, splits))
+    splits, left_out = {}, list[LeftOut]()
+    origin, found = _find_splits(task, source)
+    for split, rows in found.items():
+        splits[split], invalid = _read_labelled(task, rows)
+        left_out += invalid
+    completeness = "synthetic" if source == "demo" else _completeness(task.rows, splits)
+    return TaskData(task, splits, origin, completeness, digest(task, splits), tuple(left_out))
 
 
-def _read(task: Task, source: str) -> tuple[str, dict[str, Rows]]:
-    """Where the data is from, in words, and its splits."""
-    if task.files is not None:
-        if source != "hub":
-            raise InputError(
-                f"--data: {task.name} names its own files, {source!r} cannot replace them: leave it out"
-            )
-        needed, names = (*task.text, "label"), {"label": task.label}
-        files = {split: Path(file) for split, file in task.files.items()}
-        origin = f"files: {', '.join(path.name for path in files.values())}"
-        return origin, {split: read_rows(path, needed, names) for split, path in files.items()}
-    if source == "demo":
-        return "demo", read_folder(task, demo_folder(task.name).parent)
-    if source == "hub":
-        from .hub import read_hub
+def load_test(data: TaskData, source: str) -> TaskData:
+    """Read the test splits that belong with a task's train and dev splits.
 
-        datasets, commit = read_hub(task)
-        return f"hub: nyu-mll/glue@{commit}", {
-            split: _numbered(f"nyu-mll/glue {task.name} {split}", dataset.to_list())
-            for split, dataset in datasets.items()
-        }
-    folder = Path(source)
-    return f"folder: {folder.resolve().name}", read_folder(task, folder)
+    MNLI's are matched and mismatched, and GLUE's diagnostic set `ax` where the source has it.
 
+    Args:
+        data: the task's train and dev splits.
+        source: where they are from, as `load_data` takes it.
 
-def _numbered(source: str, rows: Iterable[Row]) -> Rows:
-    return Rows(source, enumerate(rows, 1), by_line=False)
-
-
-def _check(task: Task, rows: Rows) -> Dataset:
-    """One split in our form.
+    Returns:
+        Splits without labels, whatever the label column of the source says.
 
     Raises:
-        InputError: there are no rows, or one has no proper text or label; says its place.
+        InputError: the task or the source has no test split, or a row is not what it should be.
     """
-    label_column = rows.names.get("label", "label")
-    text_columns = [rows.names.get(column, column) for column in task.text]
-    ids = _class_ids(task)
-    idx, labels, texts = [], [], []
-    for number, row in rows.numbered:
-        try:
-            texts.append([as_text(column, row[column]) for column in text_columns])
-            if not any(texts[-1]):
-                raise ValueError(f"no text in {' or '.join(text_columns)}")
-            labels.append(_label(task, ids, row[label_column]))
-        except ValueError as error:
-            raise InputError(f"{rows.place(number)}: {error}") from None
-        idx.append(row.get("idx"))
-    if not labels:
-        raise InputError(f"{rows.source}: empty: there is no row to train or test on")
-    if task.files is not None or len({i for i in idx if type(i) is int}) < len(idx):
-        idx = range(len(idx))
-    columns = dict(zip(task.text, zip(*texts, strict=True), strict=True))
-    features = {"idx": Value("int64"), **dict.fromkeys(task.text, Value("string"))}
-    features["label"] = Value("float32" if task.is_regression else "int64")
-    return Dataset.from_dict({"idx": idx, **columns, "label": labels}, features=Features(features))
-
-
-def as_text(column: str, value: object) -> str:
-    """The value of a text column.
-
-    Raises:
-        ValueError: it is no text; says what it is.
-    """
-    if not isinstance(value, str):
-        raise ValueError(f"{column} is {'missing' if value is None else repr(value)}, not a text")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"{column} holds half a surrogate pair, which is no character") from None
-    return value
-
-
-def _class_ids(task: Task) -> dict[str, int]:
-    """What a label may be, written out, and its id: a class name, or an id where no name is a number."""
-    ids = {name: i for i, name in enumerate(task.labels or ())}
-    if not any(name.lstrip("-").isdigit() for name in ids):
-        ids |= {str(i): i for i in range(len(ids))}
-    return ids
-
-
-def _label(task: Task, ids: dict[str, int], value: object) -> int | float:
-    if value is None or value == "" or value != value:
-        raise ValueError("the label is missing")
-    if task.is_regression:
-        return _score(task, value)
-    name = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-    if name not in ids:
-        hidden = ": -1 marks a label that is kept secret, as in test splits" if name == "-1" else ""
-        raise ValueError(f"label {value!r} is not one of {', '.join(ids)}{hidden}")
-    return ids[name]
-
-
-def _score(task: Task, value: object) -> float:
-    lowest, highest = task.range or (-math.inf, math.inf)
-    try:
-        score = (
-            float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    task = data.task
+    if isinstance(task, ChatTask):
+        raise InputError(f"--predict-test: {task.name} has no test split: leave it out")
+    if not task.test:
+        raise InputError(
+            f"--predict-test: {task.name} has no test split; only GLUE's have a leaderboard: leave it out"
         )
-    except ValueError:
-        score = math.nan
-    if not (math.isfinite(score) and lowest <= score <= highest):
-        bounds = f" from {lowest:g} to {highest:g}" if task.range else ""
-        raise ValueError(f"label {value!r} is not a number{bounds}")
-    return score
-
-
-def _completeness(task: Task, source: str, splits: dict[str, Dataset]) -> Completeness:
     if source == "demo":
-        return "synthetic"
-    if task.rows is None:
-        return "custom"
-    if any(len(dataset) < task.rows[split] for split, dataset in splits.items()):
-        return "partial"
-    return (
-        "complete" if all(len(dataset) == task.rows[split] for split, dataset in splits.items()) else "custom"
-    )
+        raise InputError(
+            "--predict-test: the synthetic tasks of --data demo have no test split: give --data hub or a "
+            "directory with GLUE's test files"
+        )
+    found: dict[str, Rows] = {}
+    if source == "hub":
+        places = {split.name: split.path for split in task.test}
+        optional = {split.name for split in task.test if split.optional}
+        commit = data.origin.rpartition("@")[2]
+        found, _ = read_hub(task, places, task.text, ["idx"], commit, optional)
+    else:
+        for split in task.test:
+            rows = _test_rows(task, Path(source), split)
+            if rows is not None:
+                found[split.name] = rows
+    splits = {name: _read_texts(task, rows) for name, rows in found.items()}
+    whole = {split.name: split.rows for split in task.test} == {name: len(s) for name, s in splits.items()}
+    return TaskData(task, splits, data.origin, "complete" if whole else "partial", digest(task, splits))
 
 
-def digest(task: Task | ChatTask, splits: dict[str, Dataset]) -> str:
-    """SHA-256, hexadecimal, over the texts and labels, where there are any, of all splits, in order."""
+def digest(task: Task | ChatTask, splits: Mapping[str, Dataset]) -> str:
+    """Returns the SHA-256 over what decides a run's numbers: the task's definition and its rows.
+
+    The definition is the keys of `DEFINITION` that differ from their defaults; of the rows the texts and
+    labels count, where there are any, of all splits, in order.
+    """
     names = ("messages",) if isinstance(task, ChatTask) else (*task.text, "label")
-    sha256 = hashlib.sha256()
+    keys = DEFINITION & set(type(task).model_fields)
+    definition = task.model_dump(mode="json", include=keys, exclude_defaults=True)
+    sha256 = hashlib.sha256(json.dumps(definition, sort_keys=True).encode())
     for split, dataset in splits.items():
         columns = dataset[:]
         hashed = [columns[name] for name in names if name in columns]
@@ -194,22 +147,9 @@ def digest(task: Task | ChatTask, splits: dict[str, Dataset]) -> str:
     return sha256.hexdigest()
 
 
-DEMO = Path(__file__).parent / "demo"
-
-
-def read_folder(task: Task, folder: Path) -> dict[str, Rows]:
-    """The train and dev splits of a GLUE task; no other file is read.
-
-    Looked for in turn: `cola/train.jsonl.gz`, `cola/train.jsonl`, and the classic `CoLA/train.tsv`.
-
-    Raises:
-        InputError: no such directory, or a split is not in it; says what was looked for and what is there.
-    """
-    if not folder.is_dir():
-        raise InputError(
-            f"--data: no directory {str(folder)!r}: give hub, demo or a directory with GLUE in it"
-        )
-    return {split: _read_split(task, folder, split) for split in (task.train, *task.dev)}
+def tasks_in(folder: Path) -> list[str]:
+    """Returns the names of the built-in text tasks whose train split is in a directory."""
+    return [name for name, task in text_tasks().items() if _file_of(task, folder, task.train)]
 
 
 def demo_folder(task: str) -> Path:
@@ -228,13 +168,116 @@ def demo_folder(task: str) -> Path:
     return folder
 
 
-def read_test_split(task: Task, folder: Path, split: HiddenSplit) -> Rows | None:
-    """A test split of a GLUE task; None where it is not there and need not be.
+def read_hub(
+    task: Task | ChatTask,
+    places: Mapping[str, str],
+    needed: Sequence[str],
+    more: Sequence[str] = (),
+    commit: str | None = None,
+    optional: Container[str] = (),
+) -> tuple[dict[str, Rows], str]:
+    """Read splits of a task from its data set on the hub, or from the hub's cache.
+
+    Args:
+        places: split -> its folder and name in the repository, such as `cola/train`.
+        needed: our names of the columns that every split must have.
+        more: columns to read where there are such.
+        commit: the revision; None takes the newest, or the newest in the cache.
+        optional: splits that need not be there.
+
+    Returns:
+        The rows of each split; and the commit.
 
     Raises:
-        InputError: it is not there; says what was looked for.
+        InputError: the task names no data set, the hub cannot be asked and the cache has no copy, or a split
+            or column is not in it.
+        WorkError: the hub's cache cannot be written.
     """
-    files = [f"{split.place}.jsonl.gz", f"{split.place}.jsonl", split.tsv]
+    if task.hub is None:
+        raise InputError(
+            f"--data hub: {task.name} names no data set on the hub: give the directory that holds its files"
+        )
+    instead = f"a directory with the files of {task.name}"
+    instead += " or --data demo" if (DEMO / task.name).is_dir() else ""
+    repository = Repository(task.hub.id, "dataset", "--data hub", instead)
+    folder = fetch(repository, [f"{place}-*.parquet" for place in places.values()], commit)
+    names, read = _names(task), {}
+    columns = [names.get(column, column) for column in needed]
+    for split, place in places.items():
+        files = sorted(folder.glob(f"{place}-*.parquet"))
+        if files or split not in optional:
+            _check_parts(repository, folder, place, files)
+            rows = _read_parquet(files, f"{repository.option}: {repository.id} {place}", columns, more)
+            read[split] = Rows(f"{repository.id} {place}", enumerate(rows, 1), by_line=False, names=names)
+    return read, folder.name
+
+
+def _check_parts(repository: Repository, folder: Path, place: str, files: list[Path]) -> None:
+    """Refuse a split that is not whole: each file says how many they are, `train-00000-of-00002.parquet`."""
+    # some files have a part of their hash in the name: `train-00000-of-00001-b42a775f407cee45.parquet`
+    numbers = [re.search(r"-of-(\d+)(-[0-9a-f]+)?\.parquet$", file.name) for file in files]
+    if not files or any(number is None or int(number[1]) != len(files) for number in numbers):
+        there = ", ".join(file.name for file in files) or "none of its files"
+        raise InputError(
+            f"{repository.option}: of split {place} of {repository.id} at commit {folder.name} there is "
+            f"{there}; read it once with the hub in reach, or take {repository.instead}"
+        )
+
+
+def _read_parquet(files: list[Path], place: str, needed: Sequence[str], more: Sequence[str]) -> list[Row]:
+    try:
+        there = read_schema(files[0]).names
+        require(needed, there, place)
+        return read_table(files, columns=[name for name in there if name in (*needed, *more)]).to_pylist()
+    except (ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{place}: {files[0]} cannot be read ({reason}): delete it and read it again"
+        ) from None
+
+
+def _find_splits(task: Task, source: str) -> tuple[str, dict[str, Rows]]:
+    """Returns where the data is from, as in `DataRecord`, and the rows of the train and dev splits."""
+    splits = (task.train, *task.dev)
+    if task.files is not None:
+        if source != "hub":
+            raise InputError(
+                f"--data: {task.name} names its own files, {source!r} cannot replace them: leave it out"
+            )
+        files = {split: Path(task.files[split]) for split in splits}
+        needed = (*task.text, "label")
+        found = {split: read_rows(file, needed, _names(task), task.columns) for split, file in files.items()}
+        return f"files: {', '.join(path.name for path in files.values())}", found
+    if source == "hub":
+        config = task.hub.config if task.hub else ""
+        places = {split: f"{config}/{split}" for split in splits}
+        found, commit = read_hub(task, places, (*task.text, "label"), more=["idx"])
+        return f"hub: {task.hub.id if task.hub else ''}@{commit}", found
+    folder = demo_folder(task.name).parent if source == "demo" else Path(source)
+    if not folder.is_dir():
+        raise InputError(
+            f"--data: no directory {str(folder)!r}: give hub, demo or a directory with GLUE in it"
+        )
+    origin = "demo" if source == "demo" else f"folder: {folder.resolve().name}"
+    return origin, {split: _folder_rows(task, folder, split) for split in splits}
+
+
+def _folder_rows(task: Task, folder: Path, split: str) -> Rows:
+    """Look for `cola/train.jsonl.gz`, `cola/train.jsonl` and the classic `CoLA/train.tsv`, in turn."""
+    path, needed = _file_of(task, folder, split), (*task.text, "label")
+    if path is None:
+        raise InputError(
+            f"--data: no {split} split of {task.name} in {folder}: looked for "
+            f"{', '.join(_candidates(task, split))}; tasks there: {', '.join(tasks_in(folder)) or 'none'}"
+        )
+    if path.suffix == ".tsv" and task.tsv:
+        return read_rows(path, needed, task.tsv.names, task.tsv.columns)
+    return read_rows(path, needed, _names(task))
+
+
+def _test_rows(task: Task, folder: Path, split: TestSplit) -> Rows | None:
+    """Returns a test split in a folder; None where it is not there and need not be."""
+    files = [f"{split.path}.jsonl.gz", f"{split.path}.jsonl", split.tsv]
     path = next((folder / file for file in files if (folder / file).is_file()), None)
     if path is None and split.optional:
         return None
@@ -242,26 +285,11 @@ def read_test_split(task: Task, folder: Path, split: HiddenSplit) -> Rows | None
         raise InputError(
             f"--predict-test: no {split.name} split of {task.name} in {folder}: looked for {', '.join(files)}"
         )
-    return read_rows(path, task.text, task.tsv.columns if path.suffix == ".tsv" else {})
+    return read_rows(path, task.text, task.tsv.names if path.suffix == ".tsv" and task.tsv else {})
 
 
-def glue_tasks(folder: Path) -> list[str]:
-    """The GLUE tasks whose train split is in a directory."""
-    return [name for name in task_names() if _find(get_task(name), folder, "train")]
-
-
-def _read_split(task: Task, folder: Path, split: str) -> Rows:
-    path = _find(task, folder, split)
-    if path is None:
-        looked_for = ", ".join(_candidates(task, split))
-        raise InputError(
-            f"--data: no {split} split of {task.name} in {folder}: looked for {looked_for}; "
-            f"tasks there: {', '.join(glue_tasks(folder)) or 'none'}"
-        )
-    needed = (*task.text, "label")
-    if path.suffix == ".tsv":
-        return read_rows(path, needed, task.tsv.columns, task.tsv.header)
-    return read_rows(path, needed, {})
+def _names(task: Task | ChatTask) -> dict[str, str]:
+    return {"label": task.label} if isinstance(task, Task) else {}
 
 
 def _candidates(task: Task, split: str) -> list[str]:
@@ -269,5 +297,127 @@ def _candidates(task: Task, split: str) -> list[str]:
     return [*files, f"{task.tsv.folder}/{task.tsv.files[split]}"] if task.tsv else files
 
 
-def _find(task: Task, folder: Path, split: str) -> Path | None:
+def _file_of(task: Task, folder: Path, split: str) -> Path | None:
     return next((folder / file for file in _candidates(task, split) if (folder / file).is_file()), None)
+
+
+def _read_labelled(task: Task, rows: Rows) -> tuple[Dataset, list[LeftOut]]:
+    """Returns one split in our form, and the invalid rows that were left out of it.
+
+    Raises:
+        InputError: there are no rows, or some have no proper text or label and the task does not drop them.
+    """
+    label_column = rows.names.get("label", "label")
+    ids = _class_ids(task)
+    texts, labels, idx = list[list[str]](), list[int | float](), list[object]()
+    invalid: list[tuple[int, InvalidRowError]] = []
+    for number, row in rows.numbered:
+        try:
+            if isinstance(row, InvalidRowError):
+                raise row
+            text = _texts(task, rows, row)
+            if not any(text):
+                raise InvalidRowError(f"no text in {' or '.join(task.text)}", "no text")
+            label = _label(task, ids, row[label_column])
+        except InvalidRowError as error:
+            invalid.append((number, error))
+            continue
+        texts.append(text)
+        labels.append(label)
+        idx.append(row.get("idx"))
+    if invalid and (not labels or not task.drop_invalid_rows):
+        raise InputError(_tell_invalid(task, rows, invalid, len(labels)))
+    if not labels:
+        raise InputError(f"{rows.source}: empty: there is no row to train or test on")
+    left_out = [LeftOut("row", error.reason, rows.place(number)) for number, error in invalid]
+    return _dataset(task, idx, texts, labels), left_out
+
+
+def _read_texts(task: Task, rows: Rows) -> Dataset:
+    """Returns one test split; a row without text is one of the leaderboard's all the same."""
+    texts, idx = list[list[str]](), list[object]()
+    for number, row in rows.numbered:
+        try:
+            if isinstance(row, InvalidRowError):
+                raise row
+            texts.append(_texts(task, rows, row))
+        except InvalidRowError as error:
+            raise InputError(f"{rows.place(number)}: {error}") from None
+        idx.append(row.get("idx"))
+    if not texts:
+        raise InputError(f"{rows.source}: empty: there is no row to predict")
+    return _dataset(task, idx, texts)
+
+
+def _dataset(
+    task: Task, idx: list[object], texts: list[list[str]], labels: list[int | float] | None = None
+) -> Dataset:
+    numbered_by_source = task.files is None and len({i for i in idx if type(i) is int}) == len(idx)
+    columns: dict[str, object] = {"idx": idx if numbered_by_source else list(range(len(idx)))}
+    columns |= dict(zip(task.text, zip(*texts, strict=True), strict=True))
+    features = {"idx": Value("int64"), **dict.fromkeys(task.text, Value("string"))}
+    if labels is not None:
+        columns["label"] = labels
+        features["label"] = Value("float32" if task.is_regression else "int64")
+    return Dataset.from_dict(columns, features=Features(features))
+
+
+def _tell_invalid(task: Task, rows: Rows, invalid: list[tuple[int, InvalidRowError]], valid: int) -> str:
+    """Returns the first invalid row with its place, and how many and which more there are."""
+    number, error = invalid[0]
+    message = f"{rows.place(number)}: {error}"
+    if len(invalid) > 1:
+        listed = ", ".join(str(number) for number, _ in invalid[:SHOWN])
+        more = ", ..." if len(invalid) > SHOWN else ""
+        what = "lines" if rows.by_line else "rows"
+        message += f"; {len(invalid)} of {len(invalid) + valid} rows are invalid ({what} {listed}{more})"
+    if not valid:
+        return f"{message}: no row is left"
+    if task.rows is None:
+        message += "; mend them, or set drop_invalid_rows: true in the task to go on without"
+    return message
+
+
+def _texts(task: Task, rows: Rows, row: Mapping[str, object]) -> list[str]:
+    return [as_text(name, row[name]) for name in (rows.names.get(column, column) for column in task.text)]
+
+
+def _class_ids(task: Task) -> dict[str, int]:
+    """Returns what a label may be, written out, and its id: a class name, or an id if no name is a number."""
+    ids = {name: i for i, name in enumerate(task.labels or ())}
+    if not any(name.lstrip("-").isdigit() for name in ids):
+        ids |= {str(i): i for i in range(len(ids))}
+    return ids
+
+
+def _label(task: Task, ids: dict[str, int], value: object) -> int | float:
+    if value is None or value == "" or value != value:
+        raise InvalidRowError("the label is missing", "no label")
+    if task.is_regression:
+        return _score(task, value)
+    name = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if name not in ids:
+        hidden = ": -1 marks a label that is kept secret, as in test splits" if name == "-1" else ""
+        raise InvalidRowError(f"label {value!r} is not one of {', '.join(ids)}{hidden}", "unknown label")
+    return ids[name]
+
+
+def _score(task: Task, value: object) -> float:
+    lowest, highest = task.range or (-math.inf, math.inf)
+    score = math.nan
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):  # it stays NaN, which is refused below
+            score = float(value)
+    if not (math.isfinite(score) and lowest <= score <= highest):
+        bounds = f" from {lowest:g} to {highest:g}" if task.range else ""
+        raise InvalidRowError(f"label {value!r} is not a number{bounds}", "unknown label")
+    return score
+
+
+def _completeness(official: Mapping[str, int] | None, splits: Mapping[str, Dataset]) -> Completeness:
+    if official is None:
+        return "custom"
+    sizes = {split: len(dataset) for split, dataset in splits.items()}
+    if any(size < official[split] for split, size in sizes.items()):
+        return "partial"
+    return "complete" if all(size == official[split] for split, size in sizes.items()) else "custom"

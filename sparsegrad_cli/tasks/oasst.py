@@ -8,34 +8,33 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from datasets import Dataset, Features, Value
 
 from ..errors import InputError
-from ..models.checkpoint import Repository, fetch
 from ..store.schema import Completeness
-from .hub import read_split
-from .load import TaskData, demo_folder, digest, glue_tasks
-from .rows import Rows
-from .task import ChatTask, LeftOut
+from .load import TaskData, demo_folder, digest, read_hub, tasks_in
+from .splits import draw_rows
+from .task import ChatTask
 from .threads import (
     ALL,
+    COLUMNS,
     ENDINGS,
     FORM,
-    MESSAGE_COLUMNS,
     OPTIONAL,
     ROLES,
-    Forest,
     Message,
     Thread,
-    draw_trees,
-    grow,
+    ThreadSet,
+    build_threads,
     is_message_file,
     messages_of,
     read_messages,
 )
 
-VALIDATION_SHARE = 0.1  # of the trees of a source that has only one split
-COLUMNS = Features(
+VALIDATION_SHARE = 0.1  # of the threads of a source that has only one split
+FEATURES = Features(
     {
         "idx": Value("int64"),
         "tree": Value("string"),
@@ -44,13 +43,22 @@ COLUMNS = Features(
 )
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where the messages of a chat task were found."""
+
+    origin: str  # as in `DataRecord`
+    completeness: Completeness
+    splits: dict[str, Iterator[Message]]  # each in any order; the train split alone where all is in one file
+
+
 def load_chat(task: ChatTask, source: str, languages: Sequence[str] = ("en",)) -> TaskData:
-    """Read a chat task's train and dev splits and walk their trees to threads.
+    """Read a chat task's train and dev splits as threads.
 
     Args:
         task: a chat task.
-        source: "hub", "demo", a file, or a directory with a file for each split. Of a single file's trees a
-            tenth, and at least one, is the dev split.
+        source: "hub", "demo", a file, or a directory with a file for each split. Of a single file about a
+            tenth of the threads, and at least one tree, is the dev split.
         languages: codes such as "en", or "all".
 
     Returns:
@@ -62,50 +70,96 @@ def load_chat(task: ChatTask, source: str, languages: Sequence[str] = ("en",)) -
         InputError: the data is not there, a line is no message, or no thread is left for a split.
     """
     languages = tuple(dict.fromkeys(languages))
-    found = find_source(task, source)
-    forests = {split: grow(messages, languages) for split, messages in found.splits.items()}
-    _check_languages(found, forests, languages)
+    found = find_messages(task, source)
+    sets = {split: build_threads(messages, languages) for split, messages in found.splits.items()}
+    _check_languages(found, sets, languages)
     origin = f"{found.origin} ({', '.join(languages)})"
-    threads = {split: forest.threads for split, forest in forests.items()}
-    for split in threads:
-        if not threads[split]:
-            raise InputError(f"--data {source}: {_nothing_left(split, forests[split])}")
+    for split, thread_set in sets.items():
+        if not thread_set.threads:
+            raise InputError(f"--data {source}: {_nothing_left(split, thread_set)}")
+    threads = {split: thread_set.threads for split, thread_set in sets.items()}
     if set(threads) == {task.train}:
-        trees = {thread.tree for thread in threads[task.train]}
-        if len(trees) == 1:
+        everything = threads[task.train]
+        trees = pd.factorize(np.array([thread.tree for thread in everything], dtype=object))[0]
+        if trees.max() == 0:
             raise InputError(f"--data {source}: one tree of messages cannot be split in train and validation")
-        dev = draw_trees(trees, max(1, int(VALIDATION_SHARE * len(trees))))
-        origin += f", {len(dev)} of {len(trees)} trees for {task.dev[0]}"
+        dev = set(draw_rows(trees, max(1, int(VALIDATION_SHARE * len(trees)))).tolist())
+        origin += f", {len(dev)} of {len(trees)} threads for {task.dev[0]}"
         threads = {
-            task.train: [thread for thread in threads[task.train] if thread.tree not in dev],
-            task.dev[0]: [thread for thread in threads[task.train] if thread.tree in dev],
+            task.train: [thread for place, thread in enumerate(everything) if place not in dev],
+            task.dev[0]: [thread for place, thread in enumerate(everything) if place in dev],
         }
-    splits = {split: _dataset(found_threads) for split, found_threads in threads.items()}
-    left_out: list[LeftOut] = []
-    skipped: Counter[str] = Counter()
-    for forest in forests.values():
-        left_out += forest.left_out
-        skipped += forest.skipped
-    sha256 = digest(task, splits)
-    return TaskData(task, splits, origin, found.completeness, sha256, tuple(left_out), skipped)
+    splits = {split: _dataset(some) for split, some in threads.items()}
+    left_out = tuple(one for thread_set in sets.values() for one in thread_set.left_out)
+    skipped = sum((thread_set.skipped for thread_set in sets.values()), Counter[str]())
+    return TaskData(task, splits, origin, found.completeness, digest(task, splits), left_out, skipped)
 
 
-def _check_languages(found: Source, forests: dict[str, Forest], languages: Sequence[str]) -> None:
-    spoken = sum((forest.languages for forest in forests.values()), Counter())
-    if not spoken:
+def find_messages(task: ChatTask, source: str) -> Source:
+    """Find the messages of each split; they are read as they are asked for.
+
+    Args:
+        source: "hub", "demo", a file or a directory.
+
+    Raises:
+        InputError: they are not there; says what was looked for.
+    """
+    splits = (task.train, *task.dev)
+    if source == "hub":
+        places = {split: f"{task.hub.config}/{split}" for split in splits}
+        read, commit = read_hub(task, places, COLUMNS, OPTIONAL)
+        found = {split: messages_of(rows) for split, rows in read.items()}
+        return Source(f"hub: {task.hub.id}@{commit}", "complete", found)
+    path = demo_folder(task.name) if source == "demo" else Path(source)
+    if path.is_file() and is_message_file(path):
+        return Source(f"file: {path.name}", "custom", {task.train: read_messages(path)})
+    if path.is_file():
+        raise InputError(f"--data {source}: {task.name} is read from files with {FORM}")
+    if not path.is_dir():
+        raise InputError(
+            f"--data: no file or directory {source!r}: give hub, demo, a file with {FORM}, or a directory "
+            f"with such files for {' and '.join(splits)}"
+        )
+    found = {split: _messages_in(task, path, split) for split in splits}
+    if source == "demo":
+        return Source("demo", "synthetic", found)
+    return Source(f"folder: {path.resolve().name}", "custom", found)
+
+
+def _messages_in(task: ChatTask, folder: Path, split: str) -> Iterator[Message]:
+    """Read one of `train.jsonl`, `train.trees.jsonl.gz` and the like, or the hub's `data/train-*.parquet`."""
+    files = sorted(path for path in folder.glob(f"{split}.*") if is_message_file(path))
+    if len(files) > 1:
+        raise InputError(
+            f"--data: {' and '.join(path.name for path in files)} in {folder} are both for {split}: keep one"
+        )
+    files = files or sorted(folder.glob(f"data/{split}-*.parquet"))
+    if not files:
+        glue = tasks_in(folder)
+        holds = f"; it holds GLUE ({', '.join(glue)}), which {task.name} is no part of" if glue else ""
+        raise InputError(
+            f"--data: no {split} split of {task.name} in {folder}: looked for {split} with "
+            f"{', '.join(ENDINGS)}, and data/{split}-*.parquet{holds}"
+        )
+    return chain.from_iterable(read_messages(file) for file in files)
+
+
+def _check_languages(found: Source, sets: dict[str, ThreadSet], languages: Sequence[str]) -> None:
+    there = sum((thread_set.languages for thread_set in sets.values()), Counter[str]())
+    if not there:
         raise InputError(f"--data: {found.origin}: empty: there is no message")
     for language in languages:
-        if language != ALL and language not in spoken:
-            there = ", ".join(f"{code} ({trees:,})" for code, trees in spoken.most_common())
+        if language != ALL and language not in there:
+            listed = ", ".join(f"{code} ({trees:,})" for code, trees in there.most_common())
             raise InputError(
-                f"--language: no conversation in {language!r}; {found.origin} has (trees): {there}; or all"
+                f"--language: no conversation in {language!r}; {found.origin} has (trees): {listed}; or all"
             )
 
 
-def _nothing_left(split: str, forest: Forest) -> str:
-    reasons = Counter(tree.reason for tree in forest.left_out) + forest.skipped
+def _nothing_left(split: str, thread_set: ThreadSet) -> str:
+    reasons = Counter(tree.reason for tree in thread_set.left_out) + thread_set.skipped
     why = ", ".join(f"{reason}: {trees:,}" for reason, trees in reasons.most_common())
-    first = f"; the first malformed tree: {forest.left_out[0].place}" if forest.left_out else ""
+    first = f"; the first malformed tree: {thread_set.left_out[0].place}" if thread_set.left_out else ""
     return f"no conversation is left for {split}: trees by what is wrong: {why}{first}"
 
 
@@ -115,81 +169,4 @@ def _dataset(threads: Sequence[Thread]) -> Dataset:
         for thread in threads
     ]
     trees = [thread.tree for thread in threads]
-    return Dataset.from_dict({"idx": range(len(threads)), "tree": trees, "messages": messages}, COLUMNS)
-
-
-@dataclass(frozen=True)
-class Source:
-    """A place that was found."""
-
-    origin: str  # as in `DataRecord`
-    completeness: Completeness
-    splits: dict[str, Iterator[Message]]  # each in any order; the train split alone where all is in one file
-
-
-def find_source(task: ChatTask, source: str) -> Source:
-    """Find the messages of each split; they are read as they are asked for.
-
-    Args:
-        source: "hub", "demo", a file or a directory.
-
-    Raises:
-        InputError: they are not there; says what was looked for.
-    """
-    if source == "demo":
-        folder = demo_folder(task.name)
-        splits = {split: _in_folder(task, folder, split) for split in (task.train, *task.dev)}
-        return Source("demo", "synthetic", splits)
-    if source == "hub":
-        splits, commit = read_hub(task)
-        return Source(f"hub: {task.hub}@{commit}", "complete", splits)
-    path = Path(source)
-    if path.is_file() and is_message_file(path):
-        return Source(f"file: {path.name}", "custom", {task.train: read_messages(path)})
-    if path.is_file():
-        raise InputError(f"--data {source}: {task.name} is read from files with {FORM}")
-    if not path.is_dir():
-        raise InputError(
-            f"--data: no file or directory {source!r}: give hub, demo, a file with {FORM}, or a directory "
-            f"with such files for {' and '.join((task.train, *task.dev))}"
-        )
-    splits = {split: _in_folder(task, path, split) for split in (task.train, *task.dev)}
-    return Source(f"folder: {path.resolve().name}", "custom", splits)
-
-
-def _in_folder(task: ChatTask, folder: Path, split: str) -> Iterator[Message]:
-    """One of `train.jsonl`, `train.trees.jsonl.gz` and the like, or the hub's `data/train-*.parquet`."""
-    files = sorted(path for path in folder.glob(f"{split}.*") if is_message_file(path))
-    if len(files) > 1:
-        raise InputError(
-            f"--data: {' and '.join(path.name for path in files)} in {folder} are both for {split}: keep one"
-        )
-    files = files or sorted(folder.glob(f"data/{split}-*.parquet"))
-    if not files:
-        glue = glue_tasks(folder)
-        holds = f"; it holds GLUE ({', '.join(glue)}), which {task.name} is no part of" if glue else ""
-        raise InputError(
-            f"--data: no {split} split of {task.name} in {folder}: looked for {split} with "
-            f"{', '.join(ENDINGS)}, and data/{split}-*.parquet{holds}"
-        )
-    return chain.from_iterable(read_messages(file) for file in files)
-
-
-def read_hub(task: ChatTask) -> tuple[dict[str, Iterator[Message]], str]:
-    """Read a chat task's train and dev splits, and no other, from the hub or its cache.
-
-    Returns:
-        The messages of each split, made as they are asked for; and the commit of the data set.
-
-    Raises:
-        InputError: the hub cannot be asked and the cache has no copy, or a split is not in it.
-        WorkError: the hub's cache cannot be written.
-    """
-    repository = Repository(task.hub, "dataset", "--data hub", f"a file with {FORM} or --data demo")
-    splits = (task.train, *task.dev)
-    folder = fetch(repository, [f"data/{split}-*.parquet" for split in splits])
-    read = {}
-    for split in splits:
-        rows = read_split(repository, folder, "data", split, (*MESSAGE_COLUMNS, *OPTIONAL)).to_list()
-        read[split] = messages_of(Rows(f"{task.hub} {split}", enumerate(rows, 1), by_line=False))
-    return read, folder.name
+    return Dataset.from_dict({"idx": range(len(threads)), "tree": trees, "messages": messages}, FEATURES)

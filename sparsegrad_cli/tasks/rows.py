@@ -16,8 +16,23 @@ from pathlib import Path
 
 from ..errors import InputError
 
-Row = Mapping[str, object]
 FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+
+
+class InvalidRowError(ValueError):
+    """A row that cannot be used.
+
+    Args:
+        message: what is wrong with it.
+        reason: the same without its values, to count such rows by.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+Row = Mapping[str, object] | InvalidRowError
 
 
 @dataclass(frozen=True)
@@ -30,7 +45,7 @@ class Rows:
     names: Mapping[str, str] = field(default_factory=dict)  # our name of a column -> theirs, where it differs
 
     def place(self, number: int) -> str:
-        """Where a row stands, to begin a message with."""
+        """Returns where a row is, to begin a message with."""
         return f"{self.source}:{number}" if self.by_line else f"{self.source}, row {number}"
 
 
@@ -38,7 +53,7 @@ def read_rows(
     path: Path,
     needed: Collection[str],
     names: Mapping[str, str],
-    header: tuple[str, ...] | None = None,
+    columns: Collection[str] | None = None,
     optional: Collection[str] = (),
 ) -> Rows:
     """Open a data file by its ending; rows are read as they are asked for.
@@ -47,27 +62,51 @@ def read_rows(
         path: a file with one of the endings of `FORMATS`.
         needed: our names of the columns that every row must have.
         names: our name of a column -> the file's, where it differs.
-        header: the columns of a .tsv or .csv that has no header line.
+        columns: all columns, in order, of a .tsv or .csv without a header line.
         optional: more columns of a .parquet to read where it has them; the other formats give all there are.
 
     Raises:
         InputError: here or while rows are read: the file cannot be read, is empty, has a broken line
             or lacks a column.
     """
-    columns = [names.get(column, column) for column in needed]
+    theirs = [names.get(column, column) for column in needed]
     ending = path.name.lower().removesuffix(".gz").rpartition(".")[2]
-    if ending == "jsonl":
-        return Rows(str(path), _json_lines(path, columns), names=names)
     if ending in ("tsv", "csv"):
         cells = _tsv_lines(path) if ending == "tsv" else _csv_records(path)
-        return Rows(str(path), _table(path, cells, columns, header), names=names)
+        return Rows(str(path), _table(path, cells, theirs, columns), names=names)
+    if columns is not None and ending in ("jsonl", "parquet"):
+        raise InputError(
+            f"{path}: its rows name their columns, and `columns` is for .tsv and .csv files without a header "
+            "line: leave it out of the task"
+        )
+    if ending == "jsonl":
+        return Rows(str(path), _json_lines(path, theirs), names=names)
     if ending == "parquet":
-        return Rows(str(path), _parquet(path, columns, optional), by_line=False, names=names)
+        return Rows(str(path), _parquet(path, theirs, optional), by_line=False, names=names)
     raise InputError(f"{path}: not a data file by its ending: {', '.join(FORMATS)} are read")
 
 
+def as_text(column: str, value: object) -> str:
+    """Returns the value of a text column.
+
+    Raises:
+        InvalidRowError: it is not a text.
+    """
+    if not isinstance(value, str):
+        what = "missing" if value is None else repr(value)
+        raise InvalidRowError(f"{column} is {what}, not a text", f"{column} is not a text")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidRowError(
+                f"{column} holds half a surrogate pair, which is not a character", f"{column} is not Unicode"
+            ) from None
+    return value
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers, from 1, without a byte order mark."""
+    """Yield lines with their numbers, from 1, without a byte order mark."""
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
@@ -95,8 +134,11 @@ def _json_lines(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
                 f"{path}:{number}: not a JSON object: each line is one"
                 + (f", with {', '.join(columns)}" if columns else "")
             )
-        _require(columns, row, f"{path}:{number}")
-        yield number, row
+        missing = next((column for column in columns if column not in row), None)
+        if missing is None:
+            yield number, row
+        else:
+            yield number, InvalidRowError(_absent(missing, row), f"no column {missing!r}")
 
 
 def _tsv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -120,18 +162,19 @@ def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _table(
-    path: Path, lines: Iterator[tuple[int, list[str]]], columns: list[str], header: Iterable[str] | None
+    path: Path, lines: Iterator[tuple[int, list[str]]], needed: list[str], columns: Iterable[str] | None
 ) -> Iterator[tuple[int, Row]]:
-    names = list(header) if header else next(lines, (1, []))[1]
+    names = list(columns) if columns else next(lines, (1, []))[1]
     if not names:
         raise InputError(f"{path}: empty: the first line names the columns")
-    _require(columns, names, f"{path}:1")
+    hint = "" if columns else "; of a file without a header line, `columns` of the task names the columns"
+    require(needed, names, f"{path}:1", hint)
     for number, cells in lines:
-        if len(cells) != len(names):
-            raise InputError(
-                f"{path}:{number}: {len(cells)} columns, not the {len(names)} of {', '.join(names)}"
-            )
-        yield number, dict(zip(names, cells, strict=True))
+        if len(cells) == len(names):
+            yield number, dict(zip(names, cells, strict=True))
+        else:
+            message = f"{len(cells)} columns, not the {len(names)} of {', '.join(names)}"
+            yield number, InvalidRowError(message, "another number of columns")
 
 
 def _parquet(path: Path, columns: list[str], optional: Collection[str]) -> Iterator[tuple[int, Row]]:
@@ -141,14 +184,19 @@ def _parquet(path: Path, columns: list[str], optional: Collection[str]) -> Itera
     try:
         file = pq.ParquetFile(path)
         there = file.schema_arrow.names
-        _require(columns, there, str(path))
+        require(columns, there, str(path))
         columns = [*columns, *(column for column in optional if column in there)]
         yield from enumerate(file.read(columns=columns).to_pylist(), 1)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _require(columns: list[str], there: Collection[str], place: str) -> None:
+def require(columns: Collection[str], there: Collection[str], place: str, hint: str = "") -> None:
+    """Raise InputError, which begins with `place`, where one of the columns is not there."""
     for column in columns:
         if column not in there:
-            raise InputError(f"{place}: no column {column!r}, there are {', '.join(there) or 'none'}")
+            raise InputError(f"{place}: {_absent(column, there)}{hint}")
+
+
+def _absent(column: str, there: Collection[str]) -> str:
+    return f"no column {column!r}, there are {', '.join(there) or 'none'}"

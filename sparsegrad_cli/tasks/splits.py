@@ -1,90 +1,125 @@
-"""Dev in two halves, for the held-out protocol: one selects the checkpoint, the other is reported."""
+"""Other splits than the task's own: dev in two halves, or a part of train in the place of dev.
+
+Rows that belong together stay on one side: MNLI's hypotheses of a premise, QNLI's questions of a sentence,
+QQP's pairs of a question, and the threads of one conversation tree.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from ..errors import InputError
 from .load import TaskData, digest
 from .task import ChatTask
-from .threads import draw_trees
 
-SELECTING = "selecting"  # the name of the split that is made
-SEED = 0  # the same halves for every run
+SELECTING = "selecting"  # the split that is made of one half of dev
+HOLDOUT = "holdout"  # the split that is made of a part of train
+HOLDOUT_SHARE = 0.1  # of train, at most; no more rows than the dev split that selects has
+SEED = 0  # the same rows for every run and study
+CONSTANT_ROWS, CONSTANT_SHARE = 10, 0.1  # a text in more rows than both, such as an instruction, ties none
 
 
-def halve(data: TaskData) -> TaskData:
-    """The same task with a half of each dev split; the other half of the first one is the split `selecting`.
+def split_dev(data: TaskData) -> TaskData:
+    """Returns the task with a half of each dev split; the other half of the first one is `selecting`.
 
-    Conversations are dealt by whole trees, so that none of them begins in both halves.
+    Raises:
+        InputError: a half of the first dev split would be empty.
     """
     splits, first = dict(data.splits), data.task.dev[0]
+    check_split_dev(data)
     for split in data.task.dev:
-        rows, drawn = data.splits[split], _draw(data, split)
-        splits[split] = rows.select(np.delete(np.arange(len(rows)), drawn).tolist())
+        rows = data.splits[split]
+        drawn = draw_rows(group_rows(data, split), len(rows) // 2)
+        splits[split] = rows.select(_others(len(rows), drawn))
         if split == first:
             splits[SELECTING] = rows.select(drawn)
     return replace(data, splits=splits, sha256=digest(data.task, splits))
 
 
-def check_halves(data: TaskData) -> None:
-    """Refuses a dev split of which one half would be empty.
+def check_split_dev(data: TaskData) -> None:
+    """Refuse a dev split of which one half would be empty.
 
     Raises:
-        InputError: so it is.
+        InputError: it is such a split.
     """
     split = data.task.dev[0]
-    if not _draw(data, split):
-        what = "conversation tree" if isinstance(data.task, ChatTask) else "row"
-        raise InputError(f"--protocol heldout: {split} of {data.origin} has one {what}, which has no halves")
-
-
-def _draw(data: TaskData, split: str) -> list[int]:
-    """The rows of the half that does not stay, in ascending order."""
-    rows = data.splits[split]
-    if isinstance(data.task, ChatTask):
-        trees = rows["tree"][:]
-        drawn = draw_trees(set(trees), len(set(trees)) // 2)
-        return [place for place, tree in enumerate(trees) if tree in drawn]
-    return sorted(np.random.default_rng(SEED).permutation(len(rows))[: len(rows) // 2].tolist())
-
-
-HOLDOUT = "holdout"  # the name of the split that is made
-SHARE = 0.1  # of train, at most; no more rows (or trees) than the dev split that selects has
-HOLDOUT_SEED = 0  # the same rows for every study
+    if group_rows(data, split).max() == 0:
+        raise InputError(
+            f"--protocol heldout: {split} of {data.origin} has {_one(data)}, which has no halves"
+        )
 
 
 def hold_out(data: TaskData) -> TaskData:
-    """The same task with a random part of its train split as its only dev split.
+    """Returns the task with a random part of its train split as its only dev split.
 
-    Its main metric keeps its name (`accuracy_m` for MNLI). Conversations are held out by whole trees.
+    Its main metric keeps its name (`accuracy_m` for MNLI).
 
     Raises:
-        InputError: all conversations for training are of one tree.
+        InputError: the train split cannot be divided.
     """
-    task = data.task
+    task, groups = data.task, group_rows(data, data.task.train)
+    if groups.max() == 0:
+        raise InputError(
+            f"--select-on holdout: {data.origin} has {_one(data)} to train on: none can be held out"
+        )
     train, dev = data.splits[task.train], data.splits[task.dev[0]]
-    if isinstance(task, ChatTask):
-        trees = set(train["tree"])
-        if len(trees) == 1:
-            raise InputError(
-                f"--select-on holdout: {data.origin}: of one tree to train on none can be held out"
-            )
-        size = _size(len(trees), len(set(dev["tree"])))
-        drawn = draw_trees(trees, size)
-        held = [place for place, tree in enumerate(train["tree"]) if tree in drawn]
-    else:
-        size = _size(len(train), len(dev))
-        held = sorted(np.random.default_rng(HOLDOUT_SEED).permutation(len(train))[:size].tolist())
-    kept = np.delete(np.arange(len(train)), held)
-    splits = {task.train: train.select(kept.tolist()), HOLDOUT: train.select(held)}
+    drawn = draw_rows(groups, max(1, min(int(HOLDOUT_SHARE * len(train)), len(dev))))
+    splits = {task.train: train.select(_others(len(train), drawn)), HOLDOUT: train.select(drawn)}
     held_out = task.model_copy(update={"dev": (HOLDOUT,), "suffixes": task.suffixes[:1]})
-    what = "trees" if isinstance(task, ChatTask) else "rows"
-    origin = f"{data.origin}, {size} {what} held out of train"
+    origin = f"{data.origin}, {len(drawn)} rows held out of train"
     return replace(data, task=held_out, splits=splits, origin=origin, sha256=digest(held_out, splits))
 
 
-def _size(train: int, dev: int) -> int:
-    return max(1, min(int(SHARE * train), dev))
+def group_rows(data: TaskData, split: str) -> np.ndarray:
+    """Returns the group of each row of a split, numbered from 0 by their first rows.
+
+    Conversations group by tree. Texts group where rows share one, directly or by way of other rows, in
+    whichever column; a text that a tenth of the rows have, such as an instruction, does not count.
+    """
+    rows = data.splits[split]
+    if isinstance(data.task, ChatTask):
+        return pd.factorize(np.asarray(rows["tree"][:], dtype=object))[0]
+    texts = np.concatenate([np.asarray(rows[column][:], dtype=object) for column in data.task.text])
+    text_of = pd.factorize(texts)[0]
+    row_of = np.tile(np.arange(len(rows)), len(data.task.text))
+    counts = np.bincount(text_of)
+    ties = (counts[text_of] <= max(CONSTANT_ROWS, CONSTANT_SHARE * len(rows))) & (texts != "")
+    size = len(rows) + len(counts)
+    edges = (row_of[ties], len(rows) + text_of[ties])
+    graph = coo_array((np.ones(len(edges[0])), edges), shape=(size, size))
+    return pd.factorize(connected_components(graph, directed=False)[1][: len(rows)])[0]
+
+
+def draw_rows(groups: np.ndarray, size: int) -> np.ndarray:
+    """Draw whole groups at random, by a fixed seed, that come to `size` rows or fewer.
+
+    Args:
+        groups: the group of each row, numbered from 0; at least two groups.
+
+    Returns:
+        The rows drawn, ascending: never none and never all.
+    """
+    sizes = np.bincount(groups)
+    drawn, room = list[int](), size
+    for group in np.random.default_rng(SEED).permutation(len(sizes)):
+        if sizes[group] <= room:
+            drawn.append(group)
+            room -= sizes[group]
+        if not room:
+            break
+    return np.flatnonzero(np.isin(groups, drawn or [int(sizes.argmin())]))
+
+
+def _others(rows: int, drawn: np.ndarray) -> np.ndarray:
+    return np.delete(np.arange(rows), drawn)
+
+
+def _one(data: TaskData) -> str:
+    return (
+        "one conversation tree" if isinstance(data.task, ChatTask) else "one row, or rows that share a text"
+    )

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from ..core import Basis, BasisMismatchError, UnsupportedModelError, find_mlp_linears
 from ..errors import InputError
-from ..models.chat import chat_format_of, load_chat_tokenizer
+from ..models.chat_template import chat_format_of, load_chat_tokenizer
 from ..models.checkpoint import Checkpoint, find_checkpoint
 from ..store.basis_file import load_basis
 from ..store.names import ChatFormat, Precision

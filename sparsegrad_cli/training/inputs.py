@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from ..models.checkpoint import Checkpoint
 from ..store.schema import RunConfig
 from ..tasks.load import TaskData
-from ..tasks.splits import SELECTING, halve
+from ..tasks.splits import SELECTING, split_dev
 from .objectives import Objective, objective_of
 
 SHORTENED_SEED = 0  # the examples of a shortened train split are the same for every seed
@@ -64,7 +64,7 @@ def read_inputs(
     task = data.task
     objective = objective_of(task)
     is_held_out = config.protocol == "heldout"
-    dealt = halve(data) if is_held_out else data
+    dealt = split_dev(data) if is_held_out else data
     encoded = objective.encode(config, dealt, tokenizer)
     reported = [
         ReportedSplit(

@@ -23,17 +23,17 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from ..models.chat import load_chat_tokenizer
+from ..models.chat_template import load_chat_tokenizer
 from ..models.checkpoint import Checkpoint
 from ..models.load import (
     LoadedModel,
+    causal_config,
+    classifier_on_meta,
+    head_parameters,
     load_causal,
-    load_causal_config,
     load_classifier,
     load_tokenizer,
-    skeleton,
 )
-from ..models.random import head_parameters
 from ..store.schema import RunConfig
 from ..tasks.load import TaskData
 from ..tasks.metrics import compute_metrics
@@ -160,7 +160,7 @@ class Classify:
         self.task = task
 
     def skeleton(self, checkpoint: Checkpoint) -> PreTrainedModel:
-        return skeleton(checkpoint)
+        return classifier_on_meta(checkpoint)
 
     def head(self, model: PreTrainedModel) -> frozenset[str]:
         return head_parameters(model)
@@ -234,7 +234,7 @@ class Chat:
         self.task = task
 
     def skeleton(self, checkpoint: Checkpoint) -> PreTrainedModel:
-        config = load_causal_config(checkpoint)
+        config = causal_config(checkpoint)
         config.use_cache = False  # as `load` does
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config, dtype=torch.float32)

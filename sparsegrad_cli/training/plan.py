@@ -13,7 +13,7 @@ from ..methods import get_method
 from ..models.checkpoint import Checkpoint
 from ..store.schema import RunConfig
 from ..tasks.load import TaskData
-from ..tasks.splits import check_halves
+from ..tasks.splits import check_split_dev
 from .callbacks import Watch
 from .checks import check_basis_rank, check_length, check_sizes
 from .choices import METHOD_OPTIONS, Choices
@@ -81,7 +81,7 @@ def plan_on(ground: Ground, choices: Choices, source: str | None = None) -> Plan
     """
     check_options(choices)
     if choices.protocol == "heldout":
-        check_halves(ground.data)
+        check_split_dev(ground.data)
     if ground.basis is not None:
         check_given_basis(choices, ground.basis)
     recipe = ground.objective.recipe

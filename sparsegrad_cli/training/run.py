@@ -15,7 +15,7 @@ from ..core import touched_entries
 from ..errors import DiskError, WorkError, is_disk_full
 from ..methods import get_method
 from ..methods.base import Method, count_parameters
-from ..models.load import LoadedModel, remake_activations
+from ..models.load import LoadedModel, enable_gradient_checkpointing
 from ..store.environment import describe_environment
 from ..store.io import write_atomically, write_text
 from ..store.schema import DataRecord, Result, RunConfig, Status
@@ -120,7 +120,7 @@ def load_model(config: RunConfig, inputs: Inputs) -> LoadedModel:
     set_seed(config.seed)
     loaded = inputs.objective.load(config, inputs.checkpoint)
     if config.gradient_checkpointing:
-        remake_activations(loaded.model)
+        enable_gradient_checkpointing(loaded.model)
     return loaded
 
 

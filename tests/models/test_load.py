@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.models.checkpoint import Checkpoint, find_checkpoint
-from sparsegrad_cli.models.load import LoadedModel, load_classifier, load_config, load_tokenizer
+from sparsegrad_cli.models.load import LoadedModel, classifier_config, load_classifier, load_tokenizer
 
 from ..checkpoints import KINDS, demo_folder, roberta_from_demo, tiny_checkpoint
 
@@ -174,7 +174,7 @@ def test_code_of_a_checkpoint_never_runs(bert: Path, tmp_path: Path) -> None:
     (bert / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     edit_config(bert, model_type="mine", auto_map={"AutoConfig": "code.Config"})
     with pytest.raises(InputError):
-        load_config(find_checkpoint(str(bert)))
+        classifier_config(find_checkpoint(str(bert)))
     assert not (tmp_path / "ran").exists()
 
 

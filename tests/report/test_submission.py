@@ -13,10 +13,9 @@ import pytest
 from sparsegrad_cli.errors import InputError, WorkError
 from sparsegrad_cli.report.submission import check_zip, write_submission
 from sparsegrad_cli.report.submission.runs import Wanted
-from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.task import LEADERBOARD
+from sparsegrad_cli.tasks import get_task, leaderboard
 
-from ..tasks.hidden import ROWS, shrink_leaderboard
+from ..tasks.glue_files import TEST_ROWS, shrink_leaderboard
 from .runs import write_run
 
 FILES = ["CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI-m", "MNLI-mm", "AX", "QNLI", "RTE", "WNLI"]
@@ -29,7 +28,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def predict(folder: Path, task: str, values: list[float], splits: list[str] | None = None) -> Path:
     """Test predictions in a run's folder, last row first."""
-    names = splits or [split.name for split in LEADERBOARD[task]]
+    names = splits or [split.name for split in leaderboard()[task]]
     frames = [
         pd.DataFrame({"split": name, "idx": range(len(values)), "prediction": values}).iloc[::-1]
         for name in names
@@ -40,13 +39,13 @@ def predict(folder: Path, task: str, values: list[float], splits: list[str] | No
 
 def values_of(task: str) -> list[float]:
     labels = get_task(task).labels
-    return [-0.5, 0.1, 2.25, 4.0, 5.0, 7.0] if labels is None else [i % len(labels) for i in range(ROWS)]
+    return [-0.5, 0.1, 2.25, 4.0, 5.0, 7.0] if labels is None else [i % len(labels) for i in range(TEST_ROWS)]
 
 
 def write_all(results: Path, *methods: str, leave_out: tuple[str, ...] = (), **config: object) -> Path:
     """Every task by the methods, each with its test predictions."""
     for method in methods:
-        for task in LEADERBOARD:
+        for task in leaderboard():
             if task not in leave_out:
                 predict(write_run(results, method, task=task, **config), task, values_of(task))
     return results
@@ -64,7 +63,7 @@ def test_the_files_are_those_that_the_leaderboard_asks_for(tmp_path):
     assert sorted(found) == sorted(f"{name}.tsv" for name in FILES)
     for lines in found.values():
         assert lines[0] == "index\tprediction"
-        assert [line.split("\t")[0] for line in lines[1:-1]] == [str(i) for i in range(ROWS)]
+        assert [line.split("\t")[0] for line in lines[1:-1]] == [str(i) for i in range(TEST_ROWS)]
         assert lines[-1] == ""
 
     def answers(name: str) -> list[str]:
@@ -156,7 +155,7 @@ def test_only_wnli_is_filled_and_only_when_asked(tmp_path):
     with pytest.raises(InputError, match=r"WNLI\.tsv \(wnli\)"):
         write_submission(path, [results], Wanted())
     made = write_submission(path, [results], Wanted(), fill_majority=True)
-    assert contents(path)["WNLI.tsv"][1:-1] == [f"{i}\t0" for i in range(ROWS)]
+    assert contents(path)["WNLI.tsv"][1:-1] == [f"{i}\t0" for i in range(TEST_ROWS)]
     assert any(
         "WNLI.tsv" in line and "NO RUN: every row says not_entailment" in line for line in made.lines()
     )
@@ -184,17 +183,17 @@ def test_mnli_without_the_diagnostic_set_says_where_it_goes(tmp_path):
 def test_rows_that_are_not_all_there_are_refused(tmp_path):
     results = write_all(tmp_path / "results", "lora", leave_out=("rte", "stsb", "qqp"))
     predict(write_run(results, "lora", task="rte"), "rte", [0, 1, 0])
-    predict(write_run(results, "lora", task="stsb"), "stsb", [float("nan")] * ROWS)
+    predict(write_run(results, "lora", task="stsb"), "stsb", [float("nan")] * TEST_ROWS)
     shifted = write_run(results, "lora", task="qqp")
-    frame = pd.DataFrame({"split": "test", "idx": np.arange(ROWS) + 1, "prediction": 0})
+    frame = pd.DataFrame({"split": "test", "idx": np.arange(TEST_ROWS) + 1, "prediction": 0})
     frame.to_parquet(shifted / "test_predictions.parquet")
     path = tmp_path / "submission.zip"
     path.write_bytes(b"an older one")
     with pytest.raises(InputError) as told:
         write_submission(path, [results], Wanted())
-    assert f"RTE.tsv has 3 of {ROWS} rows" in str(told.value)
+    assert f"RTE.tsv has 3 of {TEST_ROWS} rows" in str(told.value)
     assert "STS-B.tsv: a prediction is not a number" in str(told.value)
-    assert f"QQP.tsv: idx is not 0 to {ROWS - 1}" in str(told.value)
+    assert f"QQP.tsv: idx is not 0 to {TEST_ROWS - 1}" in str(told.value)
     assert path.read_bytes() == b"an older one"
 
 

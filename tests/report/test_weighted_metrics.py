@@ -57,3 +57,9 @@ def test_predictions_that_are_no_numbers_score_nothing():
     assert find_metric("pearson", None)(np.ones((1, 4)), labels, said) == pytest.approx(
         np.array([[1.0, 0.0]])
     )
+
+
+@pytest.mark.parametrize("name", ["accuracy-a", "f1.b", "loss_x", "matthews_correlationZ"])
+def test_a_task_may_have_suffixes_of_its_own(name):
+    plain = next(metric for metric in ("accuracy", "f1", "loss", "matthews_correlation") if metric in name)
+    assert find_metric(name, 3) is find_metric(plain, 3)

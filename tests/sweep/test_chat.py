@@ -18,7 +18,7 @@ from sparsegrad_cli.training.callbacks import TellWatch
 from sparsegrad_cli.training.choices import Choices
 
 from ..checkpoints import tiny_checkpoint
-from ..tasks.chat.oasst import chain, in_tree, write
+from ..tasks.oasst import chain, in_tree, write
 from .studies import begin, tiny_config, work
 
 

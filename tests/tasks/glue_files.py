@@ -4,6 +4,9 @@ import gzip
 import json
 from pathlib import Path
 
+import pytest
+
+from sparsegrad_cli.tasks import get_task, text_tasks
 from sparsegrad_cli.tasks.load import TaskData
 from sparsegrad_cli.tasks.task import Task
 
@@ -25,6 +28,7 @@ THEIRS = {  # what a column of ours is called there
     "mnli": {"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"},
 }
 LABEL_WORDS = ("mnli", "qnli", "rte")
+TEST_ROWS = 6  # of every small test split
 TEXTS = ('say "so', "two  spaces ", "naïve\u2028line\x85end", "''", "a, b; c", "\u4f60\u597d")
 
 
@@ -80,3 +84,40 @@ def write_tsv_folder(folder: Path, task: Task, rows: list[dict], **how: str) -> 
 
 def contents(data: TaskData) -> dict[str, list[dict]]:
     return {split: dataset.to_list() for split, dataset in data.splits.items()}
+
+
+def shrink_leaderboard(monkeypatch: pytest.MonkeyPatch, rows: int = TEST_ROWS) -> None:
+    """Every official test split has so many rows until the test ends."""
+    for name, task in text_tasks().items():
+        small = tuple(split.model_copy(update={"rows": rows}) for split in task.test)
+        monkeypatch.setitem(text_tasks(), name, task.model_copy(update={"test": small}))
+
+
+def rows_without_labels(task: str, count: int = TEST_ROWS) -> list[dict]:
+    """Rows as a test split has them: with idx, and -1 for a label."""
+    return [{**row, "label": -1} for row in rows_of(get_task(task), count)]
+
+
+def write_test_splits(folder: Path, task: str, count: int = TEST_ROWS, ax: bool = True) -> Path:
+    """The test splits of a task as JSON lines."""
+    for split in get_task(task).test:
+        if ax or not split.optional:
+            write_jsonl(folder / f"{split.path}.jsonl.gz", rows_without_labels(task, count))
+    return folder
+
+
+def write_test_splits_tsv(folder: Path, task: str, rows: list[dict]) -> Path:
+    """The test splits of a task as the `glue_data` download script leaves them: no label column."""
+    theirs = THEIRS.get(task, {})
+    header = HEADERS.get(task, "index sentence").split("|" if task == "mrpc" else " ")
+    labels = {theirs.get("label", "label"), "label1"}
+    header = [name for name in header if name not in labels]
+    lines = [header]
+    for row in rows:
+        cells = {theirs.get(name, name): str(value) for name, value in row.items()}
+        lines.append([cells.get(name, "none") for name in header])
+    for split in get_task(task).test:
+        path = folder / split.tsv
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes("".join("\t".join(line) + "\n" for line in lines).encode())
+    return folder

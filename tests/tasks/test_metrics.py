@@ -2,9 +2,7 @@
 
 import math
 import warnings
-from pathlib import Path
 
-import evaluate
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -13,7 +11,7 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.metrics import METRICS, TaskMetric, compute_metrics
+from sparsegrad_cli.tasks.metrics import METRICS, compute_metrics
 from sparsegrad_cli.tasks.task import CLASSIFICATION_METRICS, REGRESSION_METRICS, Task
 
 BINARY = Task(name="two", text="a", labels=("no", "yes"), metrics=CLASSIFICATION_METRICS)
@@ -96,16 +94,6 @@ def test_f1_without_a_predicted_or_true_positive_is_zero(recwarn):
 def test_arrays_that_are_not_one_value_an_example_are_refused(predictions, labels):
     with pytest.raises(ValueError, match=r"are not \(examples,\)"):
         compute_metrics(BINARY, np.array(predictions, int), np.array(labels, int))
-
-
-def test_it_is_an_evaluate_metric_that_leaves_nothing_behind(tmp_path, monkeypatch):
-    assert issubclass(TaskMetric, evaluate.Metric)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("evaluate.config.HF_METRICS_CACHE", tmp_path / "cache")
-    before = np.random.get_state()[1].copy()
-    compute_metrics(BINARY, np.array([0, 1]), np.array([1, 1]))
-    assert list(Path(tmp_path).iterdir()) == []
-    assert (np.random.get_state()[1] == before).all()
 
 
 def test_every_metric_that_a_task_may_name_is_there():

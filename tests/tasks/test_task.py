@@ -37,6 +37,7 @@ def test_every_entry_of_glue_is_whole(name: str):
     assert task.name == name
     assert set(task.rows) == {task.train, *task.dev} == set(task.tsv.files)
     assert task.is_regression == (name == "stsb")
+    assert (task.hub.id, task.hub.config) == ("nyu-mll/glue", name)
     assert (task.range is not None) == task.is_regression
 
 
@@ -138,7 +139,12 @@ def test_a_users_regression_needs_no_range(tmp_path):
             "one different suffix is needed for each of a, b",
         ),
         ("files:", "rows: {train: 3}\nfiles:", 5, "rows is for the GLUE tasks"),
-        ("files:", "metrics: [accuracy]\nfiles:", 5, "metrics is given 2 times: keep one"),
+        ("files:", "test: []\nfiles:", 5, "test is for the GLUE tasks"),
+        ("files:", "hub: a/b\nfiles:", 6, "files and hub both say where the rows are"),
+        ("files:", "hub: 'a b'\nfiles:", 5, "hub.id: "),
+        ("files:", "columns: [subject, body]\nfiles:", 5, "columns: 'folder' is not among them"),
+        ("files:", "drop_invalid_rows: perhaps\nfiles:", 5, "drop_invalid_rows: "),
+        ("files:", "metrics: [accuracy]\nfiles:", 5, "metrics is there twice"),
         ("files:", "name: cola\nfiles:", 5, "cola is a built-in task"),
         ("files:", "name: my task\nfiles:", 5, "not a plain name"),
         (PLAIN[PLAIN.index("files:") :], "", 1, "files is missing"),
@@ -162,9 +168,9 @@ def test_all_mistakes_are_told_at_once_on_one_line(tmp_path):
     ("text", "message"),
     [
         ("text: [a, b\nlabel: c\n", r"emails\.yaml:2: not YAML: "),
-        ("", r"emails\.yaml:1: a task is a list of 'key: value' lines"),
+        ("", r"emails\.yaml: empty"),
         ("- text\n", r"emails\.yaml:1: a task is a list"),
-        ("text: \x07\n", r"emails\.yaml: not YAML text: "),
+        ("text: \x07\n", r"emails\.yaml: not YAML: "),
     ],
 )
 def test_what_is_no_yaml_mapping_is_refused(tmp_path, text, message):

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from sparsegrad_cli.core import calibrate
 from sparsegrad_cli.methods import get_method
 from sparsegrad_cli.methods.base import chosen_blocks
-from sparsegrad_cli.models.load import remake_activations
+from sparsegrad_cli.models.load import enable_gradient_checkpointing
 from sparsegrad_cli.store.schema import RunConfig
 from sparsegrad_cli.tasks import get_task
 from sparsegrad_cli.training.configure import settings_of
@@ -74,7 +74,7 @@ def measured(config: RunConfig) -> tuple[int, int]:
     torch.manual_seed(0)
     model = LlamaForCausalLM(LLAMA).to(torch.bfloat16 if half else torch.float32).train()
     if config.gradient_checkpointing:
-        remake_activations(model)
+        enable_gradient_checkpointing(model)
     method_class = get_method(config.method)
     basis = None
     if method_class.needs_basis:

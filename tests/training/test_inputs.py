@@ -13,7 +13,7 @@ from sparsegrad_cli.training.choices import Choices
 from sparsegrad_cli.training.inputs import Inputs
 from sparsegrad_cli.training.plan import plan
 from tests.checkpoints import tiny_checkpoint
-from tests.tasks.chat.oasst import chain, in_tree, node, write
+from tests.tasks.oasst import chain, in_tree, node, write
 
 TREES = 60
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.models.chat import LLAMA_2, load_chat_tokenizer
+from sparsegrad_cli.models.chat_template import LLAMA_2, load_chat_tokenizer
 from sparsegrad_cli.models.checkpoint import find_checkpoint
 from sparsegrad_cli.training.encode import IGNORED, assistant_spans, pack, tokens_of
 from tests.checkpoints import tiny_checkpoint

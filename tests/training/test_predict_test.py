@@ -15,16 +15,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from sparsegrad_cli.errors import InputError, WorkError
 from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.load import load_data
-from sparsegrad_cli.tasks.test_split import load_test
+from sparsegrad_cli.tasks.load import load_data, load_test
 from sparsegrad_cli.training.choices import Choices
 from sparsegrad_cli.training.run import run
 from sparsegrad_cli.training.trainer import Cell
 
 from ..cells import PowerCutError, RecordingWatch, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
-from ..tasks.glue_files import rows_of, write_jsonl_folder
-from ..tasks.hidden import write_hidden
+from ..tasks.glue_files import rows_of, write_jsonl_folder, write_test_splits
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +31,9 @@ def choices(tmp_path_factory: pytest.TempPathFactory) -> Choices:
     return Choices(
         model=str(tiny_checkpoint(folder / "model", "bert")),
         task="cola",
-        data=str(write_hidden(write_cola(folder / "glue"), "cola", 70)),  # more than a batch of evaluation
+        data=str(
+            write_test_splits(write_cola(folder / "glue"), "cola", 70)
+        ),  # more than a batch of evaluation
         methods=["sparsegrad"],
         learning_rate=3e-3,
         batch_size=8,
@@ -102,7 +102,7 @@ def test_they_are_what_the_saved_model_says_of_each_row(choices, tmp_path):
 def test_mnli_answers_three_splits_and_stsb_a_number(choices, tmp_path):
     for task, splits in (("mnli", ["test_matched", "test_mismatched", "ax"]), ("stsb", ["test"])):
         folder = write_jsonl_folder(tmp_path / "glue", get_task(task), rows_of(get_task(task), 16))
-        chosen = dataclasses.replace(choices, task=task, data=str(write_hidden(folder, task)))
+        chosen = dataclasses.replace(choices, task=task, data=str(write_test_splits(folder, task)))
         cell = cell_of(tmp_path, chosen)
         assert run(cell).status == "done"
         found = predictions(cell)
@@ -133,7 +133,7 @@ def test_other_test_data_are_predicted_anew(choices, tmp_path):
     data = tmp_path / "glue"
     chosen = dataclasses.replace(choices, data=str(shutil.copytree(choices.data, data)))
     run(cell_of(tmp_path, chosen))
-    write_hidden(data, "cola", 80)
+    write_test_splits(data, "cola", 80)
     cell = cell_of(tmp_path, chosen)
     run(cell)
     assert len(predictions(cell)) == 80

@@ -10,7 +10,7 @@ from ...errors import InputError
 from ...models.checkpoint import fetch_weights
 from ...store.records import read_record
 from ...store.schema import Result
-from ...tasks.test_split import load_test
+from ...tasks.load import load_test
 from ...training.callbacks import Watch
 from ...training.choices import Choices
 from ...training.ground import Ground, find_ground

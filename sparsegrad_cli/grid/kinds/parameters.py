@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...models.parts import run_parts
+from ...models.count import run_parts
 from ...models.random import find_architecture
 from ...store.lock import lock
 from ...store.parts import PartsConfig, PartsResult

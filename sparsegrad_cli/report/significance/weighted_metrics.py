@@ -14,12 +14,12 @@ Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def find_metric(score_name: str, classes: int | None) -> Metric:
-    """The metric of a score such as `accuracy_m`.
+    """Returns the metric of a score such as `accuracy_m`: its name, then any suffix of the task's own.
 
     Args:
         classes: that the task has; asked for by F1 alone, which is of class 1 where there are two.
     """
-    name = next(name for name in METRICS if score_name == name or score_name.startswith(f"{name}_"))
+    name = next(name for name in METRICS if score_name.startswith(name))
     return _f1_of_class_1 if name == "f1" and classes == 2 else METRICS[name]
 
 

@@ -15,8 +15,8 @@ from ...errors import InputError, WorkError
 from ...store.atomic import write_atomically
 from ...store.run_folder import TEST_PREDICTIONS
 from ...store.schema import Record
-from ...tasks import get_task
-from ...tasks.task import IN_WORDS, LEADERBOARD, HiddenSplit, Task
+from ...tasks import get_task, leaderboard
+from ...tasks.task import Task, TestSplit
 from .missing import missing_words
 from .runs import Candidate, Wanted, choose_runs
 
@@ -89,15 +89,15 @@ def check_zip(path: Path) -> None:
         WorkError: it is something else; says which file and line.
     """
     with zipfile.ZipFile(path) as packed:
-        wanted = [split.file for splits in LEADERBOARD.values() for split in splits]
+        wanted = [split.file for splits in leaderboard().values() for split in splits]
         if sorted(packed.namelist()) != sorted(wanted):
             raise WorkError(f"the zip holds {', '.join(packed.namelist())}, not {', '.join(wanted)}")
-        for name, splits in LEADERBOARD.items():
+        for name, splits in leaderboard().items():
             for split in splits:
                 _check_lines(get_task(name), split, packed.read(split.file).decode().splitlines())
 
 
-def _check_lines(task: Task, split: HiddenSplit, lines: list[str]) -> None:
+def _check_lines(task: Task, split: TestSplit, lines: list[str]) -> None:
     if lines[:1] != [HEADER] or len(lines) != 1 + split.rows:
         raise WorkError(f"{split.file}: {len(lines)} lines, not the header and {split.rows} rows")
     for index, line in enumerate(lines[1:]):
@@ -110,14 +110,14 @@ def _is_answer(task: Task, text: str) -> bool:
     if task.is_regression:
         lowest, highest = task.range
         return re.fullmatch(r"\d\.\d+", text) is not None and lowest <= float(text) <= highest
-    return text in (task.labels if task.name in IN_WORDS else map(str, range(len(task.labels))))
+    return text in (task.labels if task.test[0].class_names else map(str, range(len(task.labels))))
 
 
 def _answers(chosen: Candidate, fill_majority: bool) -> tuple[list[Answers], dict[str, str]]:
     """Every file's source, and every file's text; what is missing or short is told at once."""
     runs = {run["task"]: run for run in chosen.predicted.to_dict("records")}
     answers, texts, short, missing = [], {}, [], []
-    for name, splits in LEADERBOARD.items():
+    for name, splits in leaderboard().items():
         task, run = get_task(name), runs.get(name)
         predicted = None if run is None else _read(run["folder"])
         for split in splits:
@@ -152,7 +152,7 @@ def _read(folder: Path) -> pd.DataFrame:
         ) from None
 
 
-def _gaps(split: HiddenSplit, found: pd.DataFrame, folder: Path) -> list[str]:
+def _gaps(split: TestSplit, found: pd.DataFrame, folder: Path) -> list[str]:
     """Why the leaderboard would refuse the rows of a file, if it would."""
     if len(found) != split.rows:
         return [f"{split.file} has {len(found)} of {split.rows} rows ({folder}): its test data are not whole"]
@@ -168,4 +168,4 @@ def _written(task: Task, prediction: float) -> str:
     if task.is_regression:
         lowest, highest = task.range
         return f"{min(max(prediction, lowest), highest):.5f}"
-    return task.labels[int(prediction)] if task.name in IN_WORDS else str(int(prediction))
+    return task.labels[int(prediction)] if task.test[0].class_names else str(int(prediction))

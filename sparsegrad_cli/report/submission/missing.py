@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...store.read_record import read_record
 from ...store.schema import RunConfig
-from ...tasks.task import HiddenSplit
+from ...tasks.task import TestSplit
 from ...training.choices import Choices
 from ...training.recipe import GLUE
 from ..read import TAKE_AWAY
@@ -19,7 +19,7 @@ NO_OPTION = {"task", "model_revision", "data_revision"}  # of a run's configurat
 OF_TASK = {"learning_rate", "batch_size"}  # chosen for each task anew
 
 
-def missing_words(chosen: Candidate, missing: Sequence[tuple[str, HiddenSplit]]) -> str:
+def missing_words(chosen: Candidate, missing: Sequence[tuple[str, TestSplit]]) -> str:
     """The files, each with its task, and the commands that predict them.
 
     Args:
@@ -35,7 +35,7 @@ def missing_words(chosen: Candidate, missing: Sequence[tuple[str, HiddenSplit]])
     for task, split in missing:
         if split.optional and task in chosen.tasks:
             words.append(
-                f"{split.file} needs {split.place}.jsonl.gz or {split.tsv} in the directory given to --data"
+                f"{split.file} needs {split.path}.jsonl.gz or {split.tsv} in the directory given to --data"
             )
         if split.majority is not None:
             words.append(f"{split.file} is filled with one class by --fill-missing majority")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...errors import InputError
 from ...store.run_folder import TEST_PREDICTIONS
-from ...tasks.task import LEADERBOARD
+from ...tasks import leaderboard
 from ..caption import short_identity
 from ..read import read_runs
 from ..rows import settings_of, split_rows
@@ -38,7 +38,7 @@ class Candidate:
 
     @property
     def tasks(self) -> list[str]:
-        return [task for task in LEADERBOARD if task in set(self.predicted["task"])]
+        return [task for task in leaderboard() if task in set(self.predicted["task"])]
 
     def words(self, names: Iterable[str] = ("model", "method", "settings", "protocol", "seed")) -> str:
         return ", ".join(self.traits[name] for name in names if self.traits[name])
@@ -51,7 +51,7 @@ def choose_runs(folders: Sequence[Path], wanted: Wanted) -> Candidate:
         InputError: no run has test predictions, or several submissions could be made; lists them.
     """
     runs = read_runs(folders)
-    done = runs[(runs["status"] == "done") & runs["task"].isin(list(LEADERBOARD))]
+    done = runs[(runs["status"] == "done") & runs["task"].isin(list(leaderboard()))]
     has = done["folder"].map(lambda folder: (folder / TEST_PREDICTIONS).is_file()).astype(bool)
     predicted = done[has].drop_duplicates("same")
     where = ", ".join(map(str, folders))

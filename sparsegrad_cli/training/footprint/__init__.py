@@ -39,7 +39,7 @@ from ...core import (
 )
 from ...methods import get_method
 from ...methods.base import chosen_blocks
-from ...models.load import remake_activations
+from ...models.load import enable_gradient_checkpointing
 from ...store.schema import Record, RunConfig
 from ..configure import settings_of
 from ..objectives import Objective
@@ -142,7 +142,7 @@ def _prepare(model: PreTrainedModel, config: RunConfig) -> None:
     if config.precision == "bf16-weights":
         model.to(torch.bfloat16)
     if config.gradient_checkpointing:
-        remake_activations(model)
+        enable_gradient_checkpointing(model)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = 0  # a head on a decoder looks for it
 

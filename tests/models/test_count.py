@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.models.parts import count_parts, run_parts
+from sparsegrad_cli.models.count import count_parts, run_parts
 from sparsegrad_cli.paper import paper_cells, same_model
 from sparsegrad_cli.report import build_report
 from sparsegrad_cli.store.parts import read_parts

@@ -9,7 +9,6 @@ import torch
 import transformers
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers.modeling_layers import GenericForSequenceClassification
 
 from ..store.parts import Parts, PartsConfig, PartsResult, write_parts
 from .random import architecture, find_architecture
@@ -61,7 +60,7 @@ def _part(name: str, module: nn.Module) -> str:
 
 def _as_published(config: PreTrainedConfig) -> PreTrainedModel:
     """On the meta device: an encoder with its pooler, a decoder with its output layer."""
-    classifier = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
-    decodes = issubclass(classifier, GenericForSequenceClassification)
+    encodes = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    decodes = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and not encodes
     with torch.device("meta"):
         return (AutoModelForCausalLM if decodes else AutoModel).from_config(config)

@@ -148,3 +148,34 @@ def test_a_folder_without_one_dev_split_is_refused(tmp_path):
 def test_a_directory_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"--data: no directory '.*glew': give hub, demo or a directory"):
         load_data(get_task("cola"), str(tmp_path / "glew"))
+
+
+QQP = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate"
+
+
+def write_qqp(folder, *lines):
+    for file in ("train.tsv", "dev.tsv"):
+        path = folder / "QQP" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join([QQP, *lines, ""]))
+
+
+def test_the_malformed_rows_of_classic_qqp_are_dropped_and_counted(tmp_path):
+    """The released train.tsv has rows that end after the third column, or before the label."""
+    good = ["1\t2\t3\tIs it?\tIs it so?\t1", "4\t5\t6\tWhy?\tHow?\t0"]
+    write_qqp(tmp_path, good[0], "20\t21\tHow do I", good[1], "7\t8\t9\tWho?\tWhere?\t")
+    data = load_data(get_task("qqp"), str(tmp_path))
+    assert data.record().rows == {"train": 2, "validation": 2}
+    assert data.record().left_out == {"another number of columns": 2, "no label": 2}
+    assert [one.place for one in data.left_out[:2]] == [f"{tmp_path}/QQP/train.tsv:{line}" for line in (3, 5)]
+    whole = tmp_path / "whole"
+    write_qqp(whole, *good)
+    assert load_data(get_task("qqp"), str(whole)).sha256 == data.sha256
+
+
+def test_a_file_without_any_valid_row_is_refused(tmp_path):
+    write_qqp(tmp_path, "1\t2\t3\tIs it?\tIs it so?\t-1", "20\t21\tHow do I")
+    with pytest.raises(
+        InputError, match=r"train\.tsv:2: label '-1' .* 2 of 2 rows are invalid .*no row is left"
+    ):
+        load_data(get_task("qqp"), str(tmp_path))

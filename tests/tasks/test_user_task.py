@@ -136,3 +136,81 @@ def test_class_names_that_are_numbers_are_names_and_not_ids(tmp_path):
     write_jsonl(tmp_path / "a.jsonl", [{"t": "bad", "label": 0}])
     with pytest.raises(InputError, match=r"label 0 is not one of 1, 2"):
         load_data(task, "hub")
+
+
+NUMBERS = [{"text": f"row {i}", "label": "ham" if i % 2 else "spam"} for i in range(20)]
+NUMBERED = "text: text\nlabels: [ham, spam]\nmetrics: f1\nfiles: {{train: a{0}, validation: b{0}}}\n"
+
+
+def own_task(folder: Path, rows: list[dict], more: str = "", ending: str = ".jsonl") -> Task:
+    (folder / "own.yaml").write_text(NUMBERED.format(ending) + more)
+    write_mails(folder / f"a{ending}", rows)
+    write_mails(folder / f"b{ending}", NUMBERS)
+    return get_task(str(folder / "own.yaml"))
+
+
+def spoil(rows: list[dict]) -> list[dict]:
+    spoilt = [dict(row) for row in rows]
+    for i in range(1, 13):
+        spoilt[i]["text" if i % 2 else "label"] = ""
+    return spoilt
+
+
+@pytest.mark.parametrize(
+    ("ending", "first", "what"), [(".jsonl", ":2", "lines 2"), (".csv", ":3", "lines 3")]
+)
+def test_invalid_rows_are_counted_and_named(tmp_path, ending, first, what):
+    task = own_task(tmp_path, spoil(NUMBERS), ending=ending)
+    with pytest.raises(InputError) as error:
+        load_data(task, "hub")
+    message = str(error.value)
+    assert f"a{ending}{first}: no text in text; 12 of 20 rows are invalid ({what}, " in message
+    assert "drop_invalid_rows: true" in message
+    assert "\n" not in message
+
+
+def test_invalid_rows_are_dropped_where_the_task_says_so(tmp_path):
+    data = load_data(own_task(tmp_path, spoil(NUMBERS), "drop_invalid_rows: true\n"), "hub")
+    assert data.record().rows == {"train": 8, "validation": 20}
+    assert data.record().left_out == {"no text": 6, "no label": 6}
+    assert data.left_out[0].place == f"{tmp_path}/a.jsonl:2"
+
+
+def test_a_json_line_without_a_column_is_an_invalid_row(tmp_path):
+    rows = [*NUMBERS[:5], {"text": "no label here"}, *NUMBERS[5:]]
+    with pytest.raises(InputError, match=r"a\.jsonl:6: no column 'label', there are text"):
+        load_data(own_task(tmp_path, rows), "hub")
+    data = load_data(own_task(tmp_path, rows, "drop_invalid_rows: true\n"), "hub")
+    assert data.record().left_out == {"no column 'label'": 1}
+
+
+@pytest.mark.parametrize(("ending", "comma"), [(".csv", ","), (".tsv", "\t")])
+def test_files_without_a_header_line_take_columns(tmp_path, ending, comma):
+    task = own_task(tmp_path, NUMBERS, "columns: [id, label, text]\n", ending)
+    lines = [comma.join((str(i), row["label"], row["text"])) for i, row in enumerate(NUMBERS)]
+    for file in ("a", "b"):
+        (tmp_path / f"{file}{ending}").write_text("\n".join(lines) + "\n")
+    assert list(load_data(task, "hub").splits["train"]["text"]) == [row["text"] for row in NUMBERS]
+    bare = own_task(tmp_path, NUMBERS, "", ending)
+    (tmp_path / f"a{ending}").write_text("\n".join(lines) + "\n")
+    with pytest.raises(
+        InputError, match=r"no column 'text', there are 0, spam, row 0; of a file without a header"
+    ):
+        load_data(bare, "hub")
+
+
+def test_columns_of_files_that_name_their_own_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"a\.jsonl: its rows name their columns, .* leave it out"):
+        load_data(own_task(tmp_path, NUMBERS, "columns: [label, text]\n"), "hub")
+
+
+def test_a_users_task_may_read_from_the_hub_or_a_folder(tmp_path):
+    path = tmp_path / "reviews.yaml"
+    path.write_text("text: text\nlabels: [n, p]\nmetrics: accuracy\nhub: someone/reviews\n")
+    task = get_task(str(path))
+    assert (task.hub.id, task.hub.config, task.files) == ("someone/reviews", "data", None)
+    for split in ("train", "validation"):
+        write_jsonl(
+            tmp_path / "reviews" / f"{split}.jsonl", [{"text": "a", "label": "n"}, {"text": "b", "label": 1}]
+        )
+    assert load_data(task, str(tmp_path)).splits["train"]["label"][:] == [0, 1]

@@ -1,7 +1,6 @@
 """The data of the tasks from every source, in one form."""
 
-import sys
-import types
+from pathlib import Path
 
 import pytest
 from datasets import Dataset
@@ -9,6 +8,7 @@ from datasets import Dataset
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.tasks import get_task, task_names
 from sparsegrad_cli.tasks.load import load_data
+from sparsegrad_cli.tasks.task import Task
 
 from .glue_files import contents, rows_of, write_jsonl, write_jsonl_folder, write_tsv, write_tsv_folder
 
@@ -130,29 +130,78 @@ def test_the_hash_is_of_texts_labels_and_order_and_of_nothing_else(tmp_path):
     assert len(others | {one}) == 5
 
 
-def give_hub(monkeypatch: pytest.MonkeyPatch, splits: dict[str, list[dict]]) -> None:
-    """Stand in for the hub: what a download of these rows would return."""
-    hub = types.ModuleType("sparsegrad_cli.tasks.hub")
-    hub.read_hub = lambda task: ({split: Dataset.from_list(rows) for split, rows in splits.items()}, "abc123")
-    monkeypatch.setitem(sys.modules, "sparsegrad_cli.tasks.hub", hub)
+@pytest.fixture
+def give_hub(tmp_path, monkeypatch):
+    """Gives a function that stands in for the hub: every download finds these rows."""
+
+    def give(places: dict[str, list[dict]]) -> None:
+        for place, rows in places.items():
+            path = tmp_path / "abc123" / f"{place}-00000-of-00001.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Dataset.from_list(rows).to_parquet(path)
+        monkeypatch.setattr("sparsegrad_cli.tasks.load.fetch", lambda *_: tmp_path / "abc123")
+
+    return give
 
 
-def test_the_hub_and_a_folder_with_the_same_rows_are_the_same_data(tmp_path, monkeypatch):
+def test_the_hub_and_a_folder_with_the_same_rows_are_the_same_data(tmp_path, give_hub):
     task = get_task("mnli")
     rows = rows_of(task)
-    give_hub(monkeypatch, dict.fromkeys((task.train, *task.dev), rows))
+    give_hub({f"mnli/{split}": rows for split in (task.train, *task.dev)})
     hub = load_data(task, "hub")
     assert hub.origin == "hub: nyu-mll/glue@abc123"
     assert hub.completeness == "partial"
     assert hub.sha256 == load_data(task, str(write_jsonl_folder(tmp_path, task, rows))).sha256
 
 
-def test_a_hidden_label_of_the_hub_is_refused(monkeypatch):
-    task = get_task("rte")
-    rows = rows_of(task)
-    give_hub(monkeypatch, {"train": rows, "validation": [rows[0], {**rows[1], "label": -1}]})
-    with pytest.raises(InputError, match=r"nyu-mll/glue rte validation, row 2: label -1 is not one of"):
+def test_a_hidden_label_of_the_hub_is_refused(give_hub):
+    rows = rows_of(get_task("rte"))
+    give_hub({"rte/train": rows, "rte/validation": [rows[0], {**rows[1], "label": -1}]})
+    with pytest.raises(InputError, match=r"nyu-mll/glue rte/validation, row 2: label -1 is not one of"):
+        load_data(get_task("rte"), "hub")
+
+
+def test_a_new_entry_is_read_from_its_own_place_on_the_hub(give_hub, tmp_path):
+    task = Task(
+        name="boolq", text=("question", "passage"), label="answer", labels=("no", "yes"), metrics="accuracy",
+        hub={"id": "google/boolq", "config": "main"},
+    )  # fmt: skip
+    rows = [{"question": "Is it?", "passage": f"It is {i}.", "answer": i % 2} for i in range(3)]
+    give_hub({"main/train": rows, "main/validation": rows[:2]})
+    data = load_data(task, "hub")
+    assert (data.origin, data.completeness) == ("hub: google/boolq@abc123", "custom")
+    assert data.splits["train"]["label"][:] == [0, 1, 0]
+    write_jsonl(tmp_path / "boolq" / "train.jsonl", rows)
+    write_jsonl(tmp_path / "boolq" / "validation.jsonl", rows[:2])
+    assert load_data(task, str(tmp_path)).sha256 == data.sha256
+    give_hub({"main/train": [{"question": "Is it?", "label": 1}]})
+    with pytest.raises(InputError, match=r"google/boolq main/train: no column 'passage', there are question"):
         load_data(task, "hub")
+    with pytest.raises(InputError, match="--data demo: there is no synthetic data for boolq, only for cola"):
+        load_data(task, "demo")
+    nowhere = task.model_copy(update={"hub": None})
+    with pytest.raises(InputError, match="--data hub: boolq names no data set on the hub"):
+        load_data(nowhere, "hub")
+
+
+CHANGES = [
+    {"labels": ("one", "two", "three")},
+    {"metrics": ("f1", "accuracy")},
+    {"metrics": ("accuracy", "f1"), "version": 2},
+]
+
+
+def test_the_hash_is_also_of_the_definition_of_the_task(tmp_path):
+    """A run with other labels or metrics, or another version, is another run."""
+    rows = [{"text": f"row {i}", "label": i % 2} for i in range(4)]
+    paths = {split: str(tmp_path / f"{split}.jsonl") for split in ("train", "validation")}
+    for path in paths.values():
+        write_jsonl(Path(path), rows)
+    base = Task(name="own", text="text", labels=("one", "two"), metrics=("accuracy", "f1"), files=paths)
+    same = base.model_copy(update={"in_average": False, "drop_invalid_rows": True})
+    assert load_data(same, "hub").sha256 == load_data(base, "hub").sha256
+    hashes = {load_data(base.model_copy(update=change), "hub").sha256 for change in CHANGES}
+    assert len(hashes | {load_data(base, "hub").sha256}) == 1 + len(CHANGES)
 
 
 @pytest.mark.parametrize("name", task_names())

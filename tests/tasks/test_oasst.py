@@ -8,12 +8,11 @@ import pytest
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.tasks import chat_task_names, get_task, task_names
-from sparsegrad_cli.tasks.load import TaskData, load_data
+from sparsegrad_cli.tasks.load import TaskData, load_data, load_test
 from sparsegrad_cli.tasks.oasst import load_chat
 from sparsegrad_cli.tasks.splits import hold_out
-from sparsegrad_cli.tasks.test_split import load_test
 
-from ..glue_files import rows_of, write_jsonl_folder
+from .glue_files import rows_of, write_jsonl_folder
 from .oasst import chain, flat, in_tree, write
 
 OASST = get_task("oasst1")
@@ -27,7 +26,7 @@ def trees(data: TaskData) -> dict[str, set[str]]:
 def test_there_is_one_chat_task_and_it_is_none_of_glue() -> None:
     assert chat_task_names() == ["oasst1"]
     assert "oasst1" not in task_names()
-    assert (OASST.name, OASST.hub, OASST.score_name, OASST.dev) == (
+    assert (OASST.name, OASST.hub.id, OASST.score_name, OASST.dev) == (
         "oasst1",
         "OpenAssistant/oasst1",
         "loss",
@@ -62,10 +61,12 @@ def test_the_real_sample(shared: Path, form: str) -> None:
     )
     assert set(found) == set(expected) - {()}
     assert set(found.values()) == {1}
-    assert data.origin == f"file: {path.name} (en), 10 of 100 trees for validation"
-    assert data.record().rows == {"train": 506, "validation": 58}
+    assert data.origin == f"file: {path.name} (en), 54 of 564 threads for validation"
+    assert data.record().rows == {"train": 510, "validation": 54}
     assert data.record().left_out == {}
-    assert {split: len(ids) for split, ids in trees(data).items()} == {"train": 90, "validation": 10}
+    found_trees = trees(data)
+    assert len(found_trees["train"] | found_trees["validation"]) == 100
+    assert not found_trees["train"] & found_trees["validation"]
 
 
 def test_the_forms_of_the_real_sample_are_the_same_data(shared: Path) -> None:
@@ -135,8 +136,8 @@ def test_what_was_left_out_is_told_with_the_data(tmp_path: Path) -> None:
     rows += flat(chain("alone"))
     path = write(tmp_path / "chats.jsonl", rows)
     data = load_chat(OASST, str(path))
-    assert [(tree.tree, tree.reason, tree.place) for tree in data.left_out] == [
-        ("bad", "missing parent", f"{path}:52, message bad 1")
+    assert [(tree.name, tree.reason, tree.place) for tree in data.left_out] == [
+        ("tree bad", "missing parent", f"{path}:52, message bad 1")
     ]
     assert data.record().left_out == {"missing parent": 1, "other language": 3, "no answer": 1}
     assert sum(data.record().left_out.values()) + sum(len(ids) for ids in trees(data).values()) == 30
@@ -147,7 +148,7 @@ def test_languages(tmp_path: Path) -> None:
     rows += [row for number in range(3) for row in flat(chain(f"de {number}", f"de {number}.", lang="de"))]
     path = str(write(tmp_path / "chats.jsonl", rows))
     english, german = load_chat(OASST, path), load_chat(OASST, path, ("de",))
-    assert german.origin == "file: chats.jsonl (de), 1 of 3 trees for validation"
+    assert german.origin == "file: chats.jsonl (de), 1 of 3 threads for validation"
     assert {tree for ids in trees(german).values() for tree in ids} == {"de 0", "de 1", "de 2"}
     assert sum(load_chat(OASST, path, ("all",)).record().rows.values()) == 28
     both = load_chat(OASST, path, ("en", "de", "en"))
@@ -203,9 +204,9 @@ def test_conversations_are_held_out_by_tree(tmp_path: Path) -> None:
     assert list(held.splits) == ["train", "holdout"]
     assert after["train"] | after["holdout"] == before["train"]
     assert not after["train"] & after["holdout"]
-    size = len(after["holdout"])
-    assert size == min(int(0.1 * len(before["train"])), len(before["validation"]))
-    assert held.origin == f"demo (en), {size} trees held out of train"
+    size = len(held.splits["holdout"])
+    assert size == 20  # a tenth of 201 threads
+    assert held.origin == f"demo (en), {size} rows held out of train"
     assert (held.task.dev, held.task.score_name) == (("holdout",), "loss")
     assert held.sha256 != data.sha256
     two = write(tmp_path / "a.jsonl", flat(TREES[0]) + flat(TREES[1]))
