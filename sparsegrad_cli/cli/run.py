@@ -13,7 +13,7 @@ from . import options as opt
 
 PART, MACHINE = "Part of the table", "Workers"
 Engine = StrEnum("Engine", ["local", "ray"])
-Retry = StrEnum("Retry", {name: name for name in ("failed", "out-of-memory", "diverged")})
+Retry = StrEnum("Retry", ["failed", "out-of-memory", "diverged"])
 
 
 def run(
@@ -114,14 +114,13 @@ def run(
     Kill it anywhere: the same command goes on where it was. Several at once, on one results folder, share the
     cells.
     """
-    from rich.console import Console
-
     from ..grid.find import find_experiment
-    from ..grid.plan import Wanted, plan_cells, standings
+    from ..grid.kinds import How
     from ..grid.read import read_experiment
+    from ..grid.run import CellFilter, is_due, plan_cells, read_status, run_grid
     from ..training.inputs import quiet_libraries
     from . import run_common as common
-    from .run_board import LiveBoard
+    from .progress import Display
 
     quiet_libraries(downloads=not (quiet or as_json))
     read = read_experiment(find_experiment(experiment))
@@ -133,27 +132,23 @@ def run(
             "--accumulate-on-oom": accumulate_on_oom,
         },
     )
-    wanted = Wanted(*(tuple(names or ()) for names in (model, task, method, seed)))
-    cells = plan_cells(read, wanted, data, device.value if device else None, from_shapes=dry_run)
-    crew = common.Crew.choose(read, engine.value, workers, per_gpu, address, cells)
-    stand = standings(cells, output)
-    due = [standing.cell for standing in stand if standing.is_due([name.value for name in retry or ()])]
+    part = CellFilter(tuple(model or ()), tuple(task or ()), tuple(method or ()), tuple(seed or ()))
+    cells = plan_cells(read, part, data, device.value if device else None, from_shapes=dry_run)
+    pool_options = common.choose_pool(read, engine.value, workers, per_gpu, address, cells)
+    statuses = {cell.id: read_status(cell, output) for cell in cells}
+    due = [cell for cell in cells if is_due(statuses[cell.id], [name.value for name in retry or ()])]
     if dry_run:
-        common.show_plan(read, stand, due, crew, output, save_model, as_json)
+        common.show_plan(read, cells, statuses, due, pool_options, output, save_model, as_json)
         return 0
-    with LiveBoard(Console(stderr=True), quiet, len(due), crew.workers) as board:
-        outcomes = common.do_all(
-            due,
-            crew,
-            output,
-            board,
-            checkpoint_seconds=60 * checkpoint_minutes,
-            keep_model=save_model,
-            accumulate_on_oom=accumulate_on_oom,
-            predict_test=predict_test,
-        )
-    common.show(standings(cells, output), outcomes, output, as_json)
+    outcomes = {}
+    if due:
+        how = How(60 * checkpoint_minutes, save_model, accumulate_on_oom, predict_test)
+        with Display(quiet, total=len(due), what="cells") as display:
+            progress = common.CellsDisplay(display)
+            outcomes = run_grid(due, statuses, pool_options.open(output), output, how, progress)
+    statuses |= {id_: outcome.status for id_, outcome in outcomes.items()}
+    common.show(cells, statuses, outcomes, output, as_json)
     if not as_json and not quiet:
         print(f"written: {output}", file=sys.stderr)
-    common.check_all_done(standings(cells, output), outcomes)
+    common.check_all_done(cells, statuses, outcomes)
     return 0

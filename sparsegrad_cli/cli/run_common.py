@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,28 +11,24 @@ from pathlib import Path
 from rich.console import Console
 
 from ..errors import InputError, WorkError
-from ..grid.engine import Engine
 from ..grid.estimate import Estimate, Planned, estimate
 from ..grid.estimate.memory import memory_lines
 from ..grid.estimate.words import estimate_words
 from ..grid.kinds import GridCell, Outcome, get_kind
 from ..grid.kinds.base import DONE, Estimable
-from ..grid.local import LocalEngine
-from ..grid.placement import count_workers
-from ..grid.plan import Standing
 from ..grid.read import ReadExperiment
-from ..grid.run import Board, run_grid
-from ..grid.work import Job
 from ..models.checkpoint import lacks_weights
-from ..processes import threads_of
+from ..progress import ProgressState
 from ..report import build_report
-from ..store.io import redact
+from ..store.records import format_score
 from ..training.checks import choose_device
+from ..workers import Pool, WorkerPool, count_workers, threads_of
+from .progress import Display, Line, format_seconds
 
 
 @dataclass(frozen=True)
-class Crew:
-    """Who does the cells."""
+class PoolOptions:
+    """Which workers do the cells."""
 
     engine: str  # "local" or "ray"
     workers: int
@@ -41,43 +36,79 @@ class Crew:
     device: str  # "cpu" or "cuda"
     address: str | None
 
-    @classmethod
-    def choose(
-        cls,
-        read: ReadExperiment,
-        engine: str,
-        workers: int | None,
-        per_gpu: int | None,
-        address: str | None,
-        cells: Sequence[GridCell],
-    ) -> Crew:
-        """As the user asked.
-
-        Raises:
-            InputError: what was asked for does not fit together, or not the machine.
-        """
-        if address is not None and engine != "ray":
-            raise InputError("--address is of a Ray cluster: add --engine ray, or leave it out")
-        asked = {str(cell.options.get("device", "auto")) for cell in cells} or {"auto"}
-        devices = {choose_device(device, "fp32") for device in asked}
-        device = "cuda" if "cuda" in devices else "cpu"
-        alone = get_kind(read.experiment.kind).alone
-        if alone and max(workers or 1, per_gpu or 1) > 1:
-            raise InputError(
-                f"{read.path} measures speed, which other workers would spoil: "
-                "leave --workers and --per-gpu out"
-            )
-        on_cluster = engine == "ray" and device == "cuda"
-        count = 1 if alone else (workers or 1) if on_cluster else count_workers(device, workers, per_gpu)
-        return cls(engine, count, per_gpu or 1, device, address)
-
-    def open(self, results: Path) -> Engine:
-        """The engine, not started yet."""
+    def open(self, results: Path) -> Pool:
+        """Returns the pool, not started yet."""
         if self.engine == "local":
-            return LocalEngine(self.workers, self.device)
-        from ..grid.ray import HERE, RayEngine
+            return WorkerPool(self.workers, self.device)
+        from ..grid.ray import HERE, RayPool
 
-        return RayEngine(self.workers, self.device, self.per_gpu, self.address or HERE, results)
+        return RayPool(self.workers, self.device, self.per_gpu, self.address or HERE, results)
+
+
+def choose_pool(
+    read: ReadExperiment,
+    engine: str,
+    workers: int | None,
+    per_gpu: int | None,
+    address: str | None,
+    cells: Sequence[GridCell],
+) -> PoolOptions:
+    """Returns the workers that the user asked for.
+
+    Raises:
+        InputError: the options do not fit together, or not the machine.
+    """
+    if address is not None and engine != "ray":
+        raise InputError("--address is of a Ray cluster: add --engine ray, or leave it out")
+    asked = {str(cell.options.get("device", "auto")) for cell in cells} or {"auto"}
+    devices = {choose_device(device, "fp32") for device in asked}
+    device = "cuda" if "cuda" in devices else "cpu"
+    alone = get_kind(read.experiment.kind).alone
+    if alone and max(workers or 1, per_gpu or 1) > 1:
+        raise InputError(
+            f"{read.path} measures speed, which other workers would spoil: leave --workers and --per-gpu out"
+        )
+    on_cluster = engine == "ray" and device == "cuda"
+    count = 1 if alone else (workers or 1) if on_cluster else count_workers(device, workers, per_gpu)
+    return PoolOptions(engine, count, per_gpu or 1, device, address)
+
+
+class CellsDisplay:
+    """The `GridProgress` that draws on a display."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._lines: dict[int, Line] = {}
+
+    def begin(self, worker: int, cell: GridCell) -> None:
+        self._lines[worker] = self._display.line(str(cell))
+        if self._display.is_live:
+            self._lines[worker].show(ProgressState())
+        else:
+            self._display.say(f"{cell}: begins on worker {worker + 1}")
+
+    def show(self, worker: int, cell: GridCell, state: ProgressState) -> None:
+        self._lines[worker].show(state)
+
+    def leave(self, worker: int, cell: GridCell, why: str) -> None:
+        self._lines.pop(worker).remove()
+        self._display.say(f"{cell}: {why}")
+
+    def end(self, worker: int, cell: GridCell, outcome: Outcome) -> None:
+        line = self._lines.pop(worker, None) or self._display.line(str(cell))
+        self._display.end(line, format_outcome(outcome), is_failed=outcome.status != "done")
+
+
+def format_outcome(outcome: Outcome) -> str:
+    """Returns how a cell ended, in words."""
+    error = f" ({outcome.error})" if outcome.error else ""
+    if outcome.status != "done":
+        return f"{outcome.status}{error}"
+    score = "done"
+    if outcome.score_name is not None and outcome.score is not None:
+        score = f"{outcome.score_name} {format_score(outcome.score_name, outcome.score)}"
+    took = "" if outcome.seconds is None else f", {format_seconds(outcome.seconds)}"
+    return f"{score}{took}{error}"
 
 
 def check_flags(read: ReadExperiment, flags: Mapping[str, bool]) -> None:
@@ -93,37 +124,40 @@ def check_flags(read: ReadExperiment, flags: Mapping[str, bool]) -> None:
 
 def show_plan(
     read: ReadExperiment,
-    stand: Sequence[Standing],
+    cells: Sequence[GridCell],
+    statuses: Mapping[str, str],
     due: Collection[GridCell],
-    crew: Crew,
+    options: PoolOptions,
     results: Path,
     keep_model: bool,
     as_json: bool,
 ) -> None:
-    """Prints the cells and how they stand, what is to be done, and what that takes."""
+    """Print the cells and their status, what is to be done, and what that takes."""
     kind = get_kind(read.experiment.kind)
     planned = [kind.planned(cell) for cell in due] if isinstance(kind, Estimable) else None
-    estimated = None if planned is None else _estimate(planned, crew, results, keep_model)
+    estimated = None if planned is None else _estimate(planned, options, results, keep_model)
     if as_json:
-        cells = [cell_document(standing) for standing in stand]
-        told = estimated.model_dump(mode="json") if estimated else None
-        print(json.dumps({"cells": cells, "estimate": told}, indent=2))
+        document = {
+            "cells": [cell_document(cell, statuses[cell.id]) for cell in cells],
+            "estimate": estimated.model_dump(mode="json") if estimated else None,
+        }
+        print(json.dumps(document, indent=2))
         return
     experiment = read.experiment
     print(f"{experiment.title} ({read.path})")
     rows: dict[str, list[str]] = {}
-    for standing in stand:
-        cell = standing.cell
+    for cell in cells:
         name = " ".join(word for word in (cell.model, cell.task, cell.method, cell.variant) if word)
-        told = standing.status if cell.seed is None else f"{cell.seed} {standing.status}"
-        rows.setdefault(name, []).append(told)
+        status = statuses[cell.id]
+        rows.setdefault(name, []).append(status if cell.seed is None else f"{cell.seed} {status}")
     width = max(map(len, rows))
-    for name, told in rows.items():
-        print(f"  {name.ljust(width)}  {', '.join(told)}")
-    counts = Counter(standing.status for standing in stand)
-    told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    print(f"{len(stand)} cells: {told}; {len(due)} to be done now, {crew.workers} at a time on {crew.device}")
-    for model in dict.fromkeys(standing.cell.model for standing in stand):
+    for name, row in rows.items():
+        print(f"  {name.ljust(width)}  {', '.join(row)}")
+    counts = Counter(statuses[cell.id] for cell in cells)
+    counted = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    at_a_time = f"{options.workers} at a time on {options.device}"
+    print(f"{len(cells)} cells: {counted}; {len(due)} to be done now, {at_a_time}")
+    for model in dict.fromkeys(cell.model for cell in cells):
         if lacks_weights(model):
             print(f"no weights are there of {model}: planned from its shapes alone")
     if planned and estimated:
@@ -131,69 +165,52 @@ def show_plan(
         print("\n".join(["", *memory_lines(estimated, [run.config for run in planned])]))
 
 
-def _estimate(planned: Sequence[Planned], crew: Crew, results: Path, keep_model: bool) -> Estimate:
+def _estimate(planned: Sequence[Planned], options: PoolOptions, results: Path, keep_model: bool) -> Estimate:
     past = [results] if results.is_dir() else []
-    threads = threads_of(crew.workers) if crew.device == "cpu" else None
-    return estimate(planned, past, crew.workers, threads, keep_model)
+    threads = threads_of(options.workers) if options.device == "cpu" else None
+    return estimate(planned, past, options.workers, threads, keep_model)
 
 
-def do_all(
-    cells: Sequence[GridCell], crew: Crew, results: Path, board: Board, **how: float | bool
-) -> Mapping[str, Outcome]:
-    """Does the cells.
-
-    Args:
-        how: as `Job` takes it.
-
-    Raises:
-        WorkError, InputError: no cell can be done any more.
-    """
-    if not cells:
-        return {}
-    command = (Path(sys.argv[0]).name, *map(redact, sys.argv[1:]))
-
-    def make_job(cell: GridCell, give_up: str | None) -> Job:
-        return Job(cell=cell, results=str(results), command=command, give_up=give_up, **how)
-
-    return run_grid(cells, crew.open(results), make_job, results, board)
-
-
-def show(stand: Sequence[Standing], outcomes: Mapping[str, Outcome], results: Path, as_json: bool) -> None:
-    """Prints the tables of the cells, or all as JSON."""
-    folders = [get_kind(s.cell.kind).folder(s.cell, results) for s in stand if s.status == DONE]
+def show(
+    cells: Sequence[GridCell],
+    statuses: Mapping[str, str],
+    outcomes: Mapping[str, Outcome],
+    results: Path,
+    as_json: bool,
+) -> None:
+    """Print the tables of the cells, or all as JSON."""
+    done = [cell for cell in cells if statuses[cell.id] == DONE]
+    folders = [get_kind(cell.kind).folder(cell, results) for cell in done]
     report = build_report(folders) if folders else None
     if as_json:
-        cells = [cell_document(standing, outcomes.get(standing.cell.id)) for standing in stand]
-        print(json.dumps({"cells": cells, "report": report.to_json() if report else None}, indent=2))
+        rows = [cell_document(cell, statuses[cell.id], outcomes.get(cell.id)) for cell in cells]
+        print(json.dumps({"cells": rows, "report": report.to_json() if report else None}, indent=2))
     elif report is not None and (report.tables or report.left_out or report.benches or report.sweeps):
         report.print(Console())
     else:
-        print(f"{len(folders)} of {len(stand)} cells done; sparsegrad report --compare paper shows them")
+        print(f"{len(folders)} of {len(cells)} cells done; sparsegrad report --compare paper shows them")
 
 
-def cell_document(standing: Standing, outcome: Outcome | None = None) -> dict[str, object]:
-    """A cell as `--json` shows it."""
-    cell = standing.cell
+def cell_document(cell: GridCell, status: str, outcome: Outcome | None = None) -> dict[str, object]:
+    """Returns a cell as `--json` shows it."""
     known = {name: getattr(cell, name) for name in ("id", "model", "task", "method", "variant", "seed")}
     ended = {} if outcome is None else outcome.model_dump(exclude={"status"})
-    return {**known, "kind": cell.kind, "status": standing.status, **ended}
+    return {**known, "kind": cell.kind, "status": status, **ended}
 
 
-def check_all_done(stand: Sequence[Standing], outcomes: Mapping[str, Outcome]) -> None:
-    """Refuses an end at which cells came to no score.
-
-    Raises:
-        WorkError: says which and why.
-    """
-    failed = [standing for standing in stand if standing.status != DONE]
+def check_all_done(
+    cells: Sequence[GridCell], statuses: Mapping[str, str], outcomes: Mapping[str, Outcome]
+) -> None:
+    """Raise WorkError if cells ended without a score; it says which and why."""
+    failed = [cell for cell in cells if statuses[cell.id] != DONE]
     if not failed:
         return
-    told = []
-    for standing in failed:
-        outcome = outcomes.get(standing.cell.id)
+    said = []
+    for cell in failed:
+        outcome = outcomes.get(cell.id)
         error = f" ({outcome.error})" if outcome and outcome.error else ""
-        told.append(f"{standing.cell} {standing.status}{error}")
+        said.append(f"{cell} {statuses[cell.id]}{error}")
     raise WorkError(
-        f"{len(failed)} of {len(stand)} cells came to no score: {'; '.join(told)}; "
+        f"{len(failed)} of {len(cells)} cells came to no score: {'; '.join(said)}; "
         "--retry failed does them again"
     )

@@ -1,159 +1,261 @@
-"""The cells of a grid, given to the workers of an engine until none is left."""
+"""The cells of an experiment: planned, and given to workers until none is left."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import InputError, WorkError
-from ..store.lock import is_locked
-from .engine import Engine, Event, Lost
-from .kinds import GridCell, Outcome, get_kind
-from .kinds.base import TO_CONTINUE, TO_DO
-from .work import Ended, Job, Progress
+from ..errors import InputError, WorkError, unknown
+from ..progress import Progress, ProgressState
+from ..store.lock import BusyError, is_locked
+from ..store.schema import Record
+from ..workers import Died, Failed, Finished, Message, Pool
+from .kinds import GridCell, How, Outcome, get_kind
+from .kinds.base import DONE, TO_CONTINUE, TO_DO, Recording
+from .point import points
+from .read import ReadExperiment
 
-TRIES = 3  # of a cell whose workers die over it
+RETRY = ("failed", "out-of-memory", "diverged")  # "failed" is every cell that ended without a score
 LOOK_SECONDS = 0.5
 BUSY_SECONDS = 5.0  # between two looks at a cell that another process does
-MakeJob = Callable[[GridCell, str | None], Job]
 
 
-class Board(Protocol):
-    """Who wants to see a grid go on."""
+@dataclass(frozen=True)
+class CellFilter:
+    """Which part of an experiment to run; an empty field: all of it."""
+
+    models: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+
+def plan_cells(
+    read: ReadExperiment,
+    part: CellFilter,
+    data: str | None,
+    device: str | None,
+    from_shapes: bool = False,
+) -> list[GridCell]:
+    """Returns the cells in the order in which they are done: seed by seed, so that a table is there early.
+
+    Args:
+        part: its seeds replace the experiment's; its other names must be in the experiment.
+        data, device: in place of the experiment's.
+        from_shapes: see `Kind.cells`.
+
+    Raises:
+        InputError: anything that is wrong; with the line where it is a setting.
+    """
+    experiment = read.experiment
+    changed: dict[str, object] = {}
+    for axis in ("models", "tasks", "methods"):
+        names: tuple[str, ...] = getattr(part, axis)
+        known = getattr(experiment, axis)
+        for name in names:
+            if name not in known:
+                raise InputError(f"--{axis[:-1]}: {unknown(f'{axis[:-1]} in {read.path}', name, known)}")
+        if names:
+            changed[axis] = names
+    kind = get_kind(experiment.kind)
+    if part.seeds:
+        if "seeds" not in kind.takes:
+            raise InputError(f"--seed: {experiment.kind} has no use for seeds: leave it out")
+        changed["seeds"] = part.seeds
+    if data is not None:
+        changed["data"] = data
+    found: dict[str, GridCell] = {}
+    for point in points(experiment.model_copy(update=changed), kind.axes):
+        try:
+            cells = kind.cells(point, device, from_shapes)
+        except InputError as error:
+            raise InputError(read.about(f"{point}: {error}")) from None
+        for cell in cells:
+            varied = [
+                f"{n.replace('_', '-')} {v}" for n, v in point.varied.items() if cell.options.get(n) == v
+            ]
+            found.setdefault(cell.id, cell.model_copy(update={"variant": ", ".join(varied)}))
+    return sorted(found.values(), key=lambda cell: cell.seed or 0)
+
+
+def read_status(cell: GridCell, results: Path) -> str:
+    """Returns DONE, TO_DO, TO_CONTINUE or the status that the cell ended with, as its folder says."""
+    return get_kind(cell.kind).status(cell, results)
+
+
+def is_due(status: str, retry: Collection[str]) -> bool:
+    """Returns whether a cell is to be done now: one that ended without a score is if `retry` says so."""
+    if status in (TO_DO, TO_CONTINUE):
+        return True
+    return status != DONE and ("failed" in retry or status in retry)
+
+
+class CellJob(Record):
+    """A cell that a worker is to do."""
+
+    cell: GridCell
+    results: str  # the results folder
+    how: How
+
+
+class CellReply(Record):
+    """The answer of a worker."""
+
+    outcome: Outcome | None  # None: another process does the cell
+
+
+def do_cell(job: CellJob, progress: Progress) -> CellReply:
+    """Do a cell, or the rest of it; a job function of the workers.
+
+    Raises:
+        DiskError: no file can be written.
+        InputError, WorkError: this cell cannot be done.
+    """
+    from ..training.inputs import quiet_libraries
+
+    quiet_libraries(downloads=False)
+    try:
+        outcome = get_kind(job.cell.kind).do(job.cell, Path(job.results), progress, job.how)
+        return CellReply(outcome=outcome)
+    except BusyError:
+        return CellReply(outcome=None)
+
+
+class GridProgress(Protocol):
+    """Callbacks of a grid."""
 
     def begin(self, worker: int, cell: GridCell) -> None:
-        """A worker takes up a cell."""
+        """A worker begins a cell."""
 
-    def progress(self, worker: int, cell: GridCell, now: Progress) -> None:
-        """It tells how far it is."""
-
-    def end(self, worker: int, cell: GridCell, outcome: Outcome) -> None:
-        """It is done with it."""
+    def show(self, worker: int, cell: GridCell, state: ProgressState) -> None:
+        """A worker reports how far it is."""
 
     def leave(self, worker: int, cell: GridCell, why: str) -> None:
-        """It is not at it any more, though the cell is not done."""
+        """A worker leaves a cell that is not done."""
+
+    def end(self, worker: int, cell: GridCell, outcome: Outcome) -> None:
+        """A cell has ended."""
 
 
 def run_grid(
-    cells: Sequence[GridCell], engine: Engine, make_job: MakeJob, results: Path, board: Board
+    cells: Sequence[GridCell],
+    statuses: Mapping[str, str],
+    pool: Pool,
+    results: Path,
+    how: How,
+    progress: GridProgress,
 ) -> dict[str, Outcome]:
-    """Does every cell; one that fails does not stop the others, a full disk does.
+    """Do every cell; one that fails does not stop the others, a full disk does.
 
-    A cell whose worker dies is taken up again from its last checkpoint; the third time it is recorded as
+    A cell whose worker dies goes on from its last checkpoint; one that kills several workers is recorded as
     failed. A cell that another process does is waited for, and done here if that leaves it unfinished.
 
     Args:
-        make_job: what a worker is given for a cell; and, for one that is to be given up, the reason.
-        board: is shown what happens.
+        statuses: of the cells, as `read_status` gave them when the command began.
 
     Returns:
-        What became of each, by id.
+        The outcome of each cell, by id.
 
     Raises:
-        WorkError, InputError: no cell can be done any more; what is done stays.
+        WorkError: no cell can be done any more; what is done stays.
     """
-    queue = _Queue(cells, results)
-    with engine:
-        while queue.left:
-            for worker in engine.free():
+    queue = _Queue(cells, statuses, results)
+    at_work: dict[int, GridCell] = {}
+    with pool:
+        while queue.waiting or queue.elsewhere or at_work:
+            for worker in pool.idle():
                 cell = queue.next()
                 if cell is None:
                     break
                 ended = queue.ended_elsewhere(cell)
                 if ended is not None:
-                    queue.settle(cell, ended)
-                    board.end(worker, cell, ended)
+                    queue.outcomes[cell.id] = ended
+                    progress.end(worker, cell, ended)
                     continue
-                board.begin(worker, cell)
-                engine.give(worker, make_job(cell, queue.reason_to_give_up(cell)))
-            for event in engine.events(LOOK_SECONDS):
-                _heed(event, queue, board)
+                at_work[worker] = cell
+                progress.begin(worker, cell)
+                pool.submit(worker, do_cell, CellJob(cell=cell, results=str(results), how=how))
+            for event in pool.events(LOOK_SECONDS):
+                worker, message, cell = event.worker, event.message, at_work[event.worker]
+                if isinstance(message, ProgressState):
+                    progress.show(worker, cell, message)
+                    continue
+                if isinstance(message, Died) and message.again:
+                    progress.leave(worker, cell, f"its worker {message.how}; it goes on with a new one")
+                    progress.begin(worker, cell)
+                    continue
+                del at_work[worker]
+                outcome = _outcome(message, cell, results)
+                if outcome is None:
+                    progress.leave(worker, cell, "another process does it; it waits for its turn")
+                    queue.put_off(cell)
+                else:
+                    queue.outcomes[cell.id] = outcome
+                    progress.end(worker, cell, outcome)
     return queue.outcomes
 
 
 class _Queue:
-    """The cells that are left: waiting, at work, or done by another process."""
+    """The cells that are left: waiting, or done by another process."""
 
-    def __init__(self, cells: Sequence[GridCell], results: Path) -> None:
-        self._waiting = deque(cells)
-        self._results = results
-        self._stood = {cell.id: self._status(cell) for cell in cells}
-        self._elsewhere: deque[tuple[float, GridCell]] = deque()  # when to look again, at which
-        self._at_work: set[str] = set()
-        self._deaths: Counter[str] = Counter()
-        self._last_death: dict[str, str] = {}
+    def __init__(self, cells: Sequence[GridCell], statuses: Mapping[str, str], results: Path) -> None:
+        self.waiting = deque(cells)
+        self.elsewhere: deque[tuple[float, GridCell]] = deque()  # when to look again, at which
         self.outcomes: dict[str, Outcome] = {}
-
-    @property
-    def left(self) -> bool:
-        return bool(self._waiting or self._elsewhere or self._at_work)
+        self._statuses, self._results = statuses, results
 
     def next(self) -> GridCell | None:
-        """A cell that can be done now."""
-        while self._elsewhere and self._elsewhere[0][0] <= time.monotonic():
-            self._waiting.append(self._elsewhere.popleft()[1])
-        while self._waiting:
-            cell = self._waiting.popleft()
-            if is_locked(get_kind(cell.kind).folder(cell, self._results)):
-                self.put_off(cell)
-                continue
-            self._at_work.add(cell.id)
-            return cell
+        """Returns a cell that can be done now."""
+        while self.elsewhere and self.elsewhere[0][0] <= time.monotonic():
+            self.waiting.append(self.elsewhere.popleft()[1])
+        while self.waiting:
+            cell = self.waiting.popleft()
+            if not is_locked(get_kind(cell.kind).folder(cell, self._results)):
+                return cell
+            self.put_off(cell)
         return None
 
-    def ended_elsewhere(self, cell: GridCell) -> Outcome | None:
-        """What another process has made of it since we began."""
-        status = self._status(cell)
-        if status in (TO_DO, TO_CONTINUE, self._stood[cell.id]):
-            return None
-        return Outcome(status=status, error="another process did it")
-
-    def _status(self, cell: GridCell) -> str:
-        return get_kind(cell.kind).status(cell, self._results)
-
     def put_off(self, cell: GridCell) -> None:
-        """Another process does it."""
-        self._at_work.discard(cell.id)
-        self._elsewhere.append((time.monotonic() + BUSY_SECONDS, cell))
+        """Look at a cell again later: another process does it."""
+        self.elsewhere.append((time.monotonic() + BUSY_SECONDS, cell))
 
-    def take_back(self, cell: GridCell, how: str) -> None:
-        """A worker died over it."""
-        self._at_work.discard(cell.id)
-        self._deaths[cell.id] += 1
-        self._last_death[cell.id] = how
-        self._waiting.appendleft(cell)
-
-    def reason_to_give_up(self, cell: GridCell) -> str | None:
-        """Why it is not tried once more."""
-        if self._deaths[cell.id] < TRIES:
+    def ended_elsewhere(self, cell: GridCell) -> Outcome | None:
+        """Returns what another process has made of a cell since the command began."""
+        status = read_status(cell, self._results)
+        if status in (TO_DO, TO_CONTINUE, self._statuses[cell.id]):
             return None
-        return f"{self._deaths[cell.id]} workers died over it; the last one {self._last_death[cell.id]}"
-
-    def settle(self, cell: GridCell, outcome: Outcome) -> None:
-        self._at_work.discard(cell.id)
-        self.outcomes[cell.id] = outcome
+        return Outcome.model_validate({"status": status, "error": "another process did it"})
 
 
-def _heed(event: Event, queue: _Queue, board: Board) -> None:
-    worker, cell = event.worker, event.job.cell
-    match event.told:
-        case Progress() as now:
-            board.progress(worker, cell, now)
-        case Lost() if event.job.give_up is not None:  # not even that could be recorded
-            outcome = Outcome(status="failed", error=event.job.give_up)
-            queue.settle(cell, outcome)
-            board.end(worker, cell, outcome)
-        case Lost(how):
-            board.leave(worker, cell, f"its worker {how}")
-            queue.take_back(cell, how)
-        case Ended(stop=str(why), wrong_input=wrong):
-            raise InputError(why) if wrong else WorkError(why)
-        case Ended(busy=True):
-            board.leave(worker, cell, "another process does it")
-            queue.put_off(cell)
-        case Ended(outcome=Outcome() as outcome):
-            queue.settle(cell, outcome)
-            board.end(worker, cell, outcome)
+def _outcome(message: Message, cell: GridCell, results: Path) -> Outcome | None:
+    """Returns what became of a cell; None if another process does it.
+
+    Raises:
+        WorkError: the disk is full.
+    """
+    match message:
+        case Finished(value=CellReply(outcome=outcome)):
+            return outcome
+        case Failed(reason="disk", error=error):
+            raise WorkError(error)
+        case Failed(error=error):
+            return _record_failure(cell, results, error)
+        case Died(how=how):
+            return _record_failure(cell, results, f"every worker that tried it died; the last one {how}")
+    raise TypeError(type(message).__name__)
+
+
+def _record_failure(cell: GridCell, results: Path, error: str) -> Outcome | None:
+    kind = get_kind(cell.kind)
+    try:
+        if isinstance(kind, Recording):
+            return kind.give_up(cell, results, error)
+    except BusyError:
+        return None
+    except (InputError, WorkError) as second:
+        error = f"{error}; which cannot be recorded: {second}"
+    return Outcome(status="failed", error=error)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from transformers import Trainer, set_seed
 
 from ..core import touched_entries
-from ..errors import DiskError, WorkError, is_disk_full
+from ..errors import DeviceError, DiskError, WorkError, is_device_error, is_disk_full, is_out_of_memory
 from ..methods import get_method
 from ..methods.base import Method, count_parameters
 from ..models.load import LoadedModel, enable_gradient_checkpointing
@@ -88,6 +88,9 @@ def _attempt(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, parts: in
                 f"cannot write to {folder.path} ({error}): make room, and the same command goes on"
             ) from error
         result = _failed(cell, *_reason(error))
+        if is_device_error(error):
+            folder.finish(result, keep_checkpoints=True)
+            raise DeviceError(f"{result.error} (other runs need a new process)") from error
     folder.finish(result, keep_checkpoints=result.status not in ("done", "pruned", "diverged"))
     return result
 
@@ -220,8 +223,7 @@ def _reason(error: Exception) -> tuple[Status, str]:
     line = " ".join(str(error).split())
     if isinstance(error, WorkError):
         return "failed", line
-    memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in line
-    return ("out-of-memory" if memory else "failed"), f"{type(error).__name__}: {line}"
+    return ("out-of-memory" if is_out_of_memory(error) else "failed"), f"{type(error).__name__}: {line}"
 
 
 START = "start.json"  # in the run's folder, so that a run that is taken up again need not ask twice

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sparsegrad_cli import workers
 from sparsegrad_cli.cli import run_common
-from sparsegrad_cli.cli.run_common import Crew
-from sparsegrad_cli.grid import placement
+from sparsegrad_cli.cli.run_common import PoolOptions, choose_pool
 from sparsegrad_cli.grid.estimate.words import size_words
 from sparsegrad_cli.grid.find import experiment_files
-from sparsegrad_cli.grid.plan import Wanted, plan_cells
 from sparsegrad_cli.grid.read import read_experiment
+from sparsegrad_cli.grid.run import CellFilter, plan_cells
 from sparsegrad_cli.models.checkpoint import WEIGHTS
 
 from ..checkpoints import tiny_checkpoint
-from ..grid.grids import Document, Scripted, Write, here, scores, tiny_document, writer
+from ..grid.grids import Document, ScriptedPool, Write, here, scores, tiny_document, writer
 
 pytestmark = pytest.mark.usefixtures("quick_garbage")
 
@@ -45,12 +45,12 @@ def bench(document: Document, tmp_path: Path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedPool]:
     """One worker, this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
     alone = here()
-    monkeypatch.setattr(Crew, "open", lambda crew, results: alone)
+    monkeypatch.setattr(PoolOptions, "open", lambda options, results: alone)
     yield alone
     assert not alone.is_open
 
@@ -239,10 +239,10 @@ def test_a_mistake_in_the_file_is_told_with_its_line(call, write):
 
 def test_what_measures_speed_has_one_worker_however_many_gpus(bench, monkeypatch):
     monkeypatch.setattr(run_common, "choose_device", lambda device, precision: "cuda")
-    monkeypatch.setattr(placement, "visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(workers, "visible_gpus", lambda: ["0", "1"])
     read = read_experiment(Path(bench))
-    cells = plan_cells(read, Wanted(), None, "cpu")
-    assert Crew.choose(read, "local", None, None, None, cells).workers == 1
+    cells = plan_cells(read, CellFilter(), None, "cpu")
+    assert choose_pool(read, "local", None, None, None, cells).workers == 1
 
 
 def test_ls_experiments_names_what_they_reproduce(call):

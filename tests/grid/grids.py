@@ -1,4 +1,4 @@
-"""What tests of grids share: how an experiment is written, and engines without processes."""
+"""Helpers of the tests of grids: how an experiment is written, and pools without processes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,28 @@ from types import TracebackType
 from typing import Any, Protocol
 
 import yaml
+from pydantic import BaseModel
 
-from sparsegrad_cli.grid.engine import Event, Lost
 from sparsegrad_cli.grid.kinds import GridCell, Outcome
-from sparsegrad_cli.grid.work import Ended, Job, Progress, Sight, do
+from sparsegrad_cli.grid.run import CellJob, CellReply, do_cell
+from sparsegrad_cli.progress import NoProgress, ProgressState
+from sparsegrad_cli.workers import (
+    Died,
+    Event,
+    Finished,
+    JobFunction,
+    Message,
+    do_call,
+    make_call,
+    typed_command,
+)
 
 from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
 
 Document = dict[str, Any]  # as YAML gives it
 Scored = dict[str, tuple[float, bytes]]  # of runs by id: score, predictions.parquet
-Told = Progress | Ended | Lost
-Answer = Callable[[Job, int], Told]  # what becomes of a job, given for the n-th time
+Answer = Callable[[CellJob, int], Message]  # what becomes of a job that is given for the n-th time
 
 
 def tiny_document(folder: Path) -> Document:
@@ -66,16 +76,16 @@ class Write(Protocol):
 
 
 @dataclass
-class Scripted:
-    """An `Engine` that says of every cell what it is told to."""
+class ScriptedPool:
+    """A `Pool` that answers every job as it is told to."""
 
     answer: Answer
     workers: int = 2
-    given: list[Job] = field(default_factory=list)
+    given: list[CellJob] = field(default_factory=list)
     is_open: bool = False
-    _at_work: dict[int, Job] = field(default_factory=dict)
+    _at_work: dict[int, CellJob] = field(default_factory=dict)
 
-    def __enter__(self) -> Scripted:
+    def __enter__(self) -> ScriptedPool:
         self.is_open = True
         return self
 
@@ -87,10 +97,12 @@ class Scripted:
     ) -> None:
         self.is_open = False
 
-    def free(self) -> list[int]:
+    def idle(self) -> list[int]:
         return [worker for worker in range(self.workers) if worker not in self._at_work]
 
-    def give(self, worker: int, job: Job) -> None:
+    def submit(self, worker: int, function: JobFunction, job: BaseModel) -> None:
+        assert function is do_cell
+        assert isinstance(job, CellJob)
         assert worker not in self._at_work
         assert job.cell.id not in [other.cell.id for other in self._at_work.values()]
         self._at_work[worker] = job
@@ -99,10 +111,11 @@ class Scripted:
     def events(self, seconds: float) -> list[Event]:
         found = []
         for worker, job in list(self._at_work.items()):
-            told = self.answer(job, self.times(job.cell))
-            if not isinstance(told, Progress):
+            message = self.answer(job, self.times(job.cell))
+            goes_on = isinstance(message, ProgressState) or (isinstance(message, Died) and message.again)
+            if not goes_on:
                 del self._at_work[worker]
-            found.append(Event(worker, job, told))
+            found.append(Event(worker, message))
         return found
 
     def times(self, cell: GridCell) -> int:
@@ -110,29 +123,41 @@ class Scripted:
         return sum(job.cell.id == cell.id for job in self.given)
 
 
-def here(workers: int = 1) -> Scripted:
-    """An engine that does the cells in this process."""
-    return Scripted(lambda job, _: do(job, Sight()), workers)
+def here(workers: int = 1) -> ScriptedPool:
+    """A pool that does the cells in this process."""
+
+    def answer(job: CellJob, n: int) -> Message:
+        message = do_call(make_call(do_cell, job, typed_command()), NoProgress())
+        if isinstance(message, Finished):
+            message.value = CellReply.model_validate(message.value)
+        return message
+
+    return ScriptedPool(answer, workers)
 
 
-def done(job: Job, _: int = 1) -> Ended:
-    return Ended(outcome=Outcome(status="done", score=0.5))
+def ended(**keys: Any) -> Finished:
+    """The answer of a worker whose cell has ended."""
+    return Finished(value=CellReply(outcome=Outcome(**keys)))
+
+
+def done(job: CellJob, n: int = 1) -> Finished:
+    return ended(status="done", score=0.5)
 
 
 @dataclass
 class Seen:
-    """A `Board` that remembers."""
+    """A `GridProgress` that remembers."""
 
     begun: list[str] = field(default_factory=list)
     ended: dict[str, Outcome] = field(default_factory=dict)
     left: list[tuple[str, str]] = field(default_factory=list)
-    told: list[Progress] = field(default_factory=list)
+    states: list[ProgressState] = field(default_factory=list)
 
     def begin(self, worker: int, cell: GridCell) -> None:
         self.begun.append(cell.id)
 
-    def progress(self, worker: int, cell: GridCell, now: Progress) -> None:
-        self.told.append(now)
+    def show(self, worker: int, cell: GridCell, state: ProgressState) -> None:
+        self.states.append(state)
 
     def end(self, worker: int, cell: GridCell, outcome: Outcome) -> None:
         assert cell.id not in self.ended
@@ -158,6 +183,6 @@ def restarts(results: Path) -> list[int]:
     return sorted(json.loads(file.read_text())["restarts"] for file in files)
 
 
-def cells_named(names: Iterable[str]) -> list[GridCell]:
+def cells_named(names: Iterable[str], kind: str = "finetune") -> list[GridCell]:
     """Cells that no worker of ours could do."""
-    return [GridCell(id=name, kind="finetune", model=name, options={}) for name in names]
+    return [GridCell(id=name, kind=kind, model=name, options={}) for name in names]

@@ -47,7 +47,7 @@ def test_a_worker_killed_half_way_costs_nothing(call, write, finetuned, tmp_path
             *("run", str(write()), "--workers", "2", "--output", str(results), *SLOWLY, "--json")
         )
     assert code == 0, err
-    assert "its worker was killed by signal 9; it waits for its turn" in err
+    assert "its worker was killed by signal 9; it goes on with a new one" in err
     assert scores(results) == finetuned
     assert restarts(results) == [0, 0, 0, 1]
     assert {cell["id"]: cell["score"] for cell in json.loads(out)["cells"]} == {
@@ -104,4 +104,3 @@ def test_two_runs_at_once_share_the_cells(call, begin, write, finetuned, tmp_pat
     assert (code, others_code) == (0, 0), err + others_err
     assert scores(results) == finetuned
     assert {name: len(times) for name, times in begun.items()} == dict.fromkeys(finetuned, 1)
-    assert all("matthews_correlation" in text for text in (err, others_err))  # each did some

@@ -9,8 +9,8 @@ import pytest
 from sparsegrad_cli.grid.estimate import Estimate, Planned, estimate
 from sparsegrad_cli.grid.estimate.memory import memory_lines, memory_rows
 from sparsegrad_cli.grid.kinds.finetune import KIND
-from sparsegrad_cli.grid.plan import Wanted, plan_cells
 from sparsegrad_cli.grid.read import read_experiment
+from sparsegrad_cli.grid.run import CellFilter, plan_cells
 
 from ..checkpoints import tiny_checkpoint
 from .grids import Document
@@ -23,7 +23,7 @@ def keys(document: Document) -> Document:
 
 
 def planned(path: Path) -> tuple[Estimate, list[Planned]]:
-    runs = [KIND.planned(cell) for cell in plan_cells(read_experiment(path), Wanted(), None, "cpu")]
+    runs = [KIND.planned(cell) for cell in plan_cells(read_experiment(path), CellFilter(), None, "cpu")]
     return estimate(runs, []), runs
 
 

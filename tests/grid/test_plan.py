@@ -11,9 +11,9 @@ import pytest
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.grid.kinds import GridCell
 from sparsegrad_cli.grid.kinds.base import DONE, TO_CONTINUE, TO_DO
-from sparsegrad_cli.grid.plan import Wanted, plan_cells, standings
 from sparsegrad_cli.grid.point import points
 from sparsegrad_cli.grid.read import read_experiment
+from sparsegrad_cli.grid.run import CellFilter, is_due, plan_cells, read_status
 from sparsegrad_cli.grid.schema import Experiment
 from sparsegrad_cli.training.choices import Choices
 from sparsegrad_cli.training.plan import plan
@@ -25,8 +25,8 @@ from .grids import Document
 BOTH = frozenset({"task", "method"})
 
 
-def cells_of(path: Path, wanted: Wanted | None = None, data: str | None = None) -> list[GridCell]:
-    return plan_cells(read_experiment(path), wanted or Wanted(), data, None)
+def cells_of(path: Path, part: CellFilter | None = None, data: str | None = None) -> list[GridCell]:
+    return plan_cells(read_experiment(path), part or CellFilter(), data, None)
 
 
 def ids(cells: Collection[GridCell]) -> set[str]:
@@ -139,21 +139,21 @@ def test_where_the_data_lie_does_not_count_but_what_they_are_does(write, documen
 def test_a_part_is_chosen_by_names_and_seeds(write, document):
     path = write()
     all_cells = cells_of(path)
-    assert cells_of(path, Wanted(methods=("ft",))) == [cell for cell in all_cells if cell.method == "ft"]
-    assert cells_of(path, Wanted(tasks=("cola",), models=tuple(document["models"]))) == all_cells
-    assert cells_of(path, Wanted(seeds=(1,))) == all_cells[2:]
-    assert [cell.seed for cell in cells_of(path, Wanted(methods=("ft",), seeds=(7, 1)))] == [1, 7]
+    assert cells_of(path, CellFilter(methods=("ft",))) == [cell for cell in all_cells if cell.method == "ft"]
+    assert cells_of(path, CellFilter(tasks=("cola",), models=tuple(document["models"]))) == all_cells
+    assert cells_of(path, CellFilter(seeds=(1,))) == all_cells[2:]
+    assert [cell.seed for cell in cells_of(path, CellFilter(methods=("ft",), seeds=(7, 1)))] == [1, 7]
 
 
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
         (
-            Wanted(methods=("ft", "lora")),
+            CellFilter(methods=("ft", "lora")),
             "--method: no method in .*tiny.yaml 'lora', there are ft, sparsegrad",
         ),
-        (Wanted(tasks=("colla",)), "--task: no task in .* 'colla', there are cola; did you mean cola"),
-        (Wanted(models=("bert",)), "--model: no model in .* 'bert'"),
+        (CellFilter(tasks=("colla",)), "--task: no task in .* 'colla', there are cola; did you mean cola"),
+        (CellFilter(models=("bert",)), "--model: no model in .* 'bert'"),
     ],
 )
 def test_a_name_that_the_experiment_does_not_have_is_refused(wanted, says, write):
@@ -165,7 +165,7 @@ def test_seeds_for_what_has_none_are_refused(document, tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text(f"title: b\nkind: bench\nmodels: {document['models']}\n")
     with pytest.raises(InputError, match="--seed: bench has no use for seeds"):
-        cells_of(path, Wanted(seeds=(3,)))
+        cells_of(path, CellFilter(seeds=(3,)))
 
 
 @pytest.mark.parametrize(
@@ -204,13 +204,11 @@ def test_how_cells_stand_and_which_are_due(tmp_path):
     (killed / "result.json").unlink()
     names = [*(folder.name for folder in folders), killed.name, "0" * 16]
     cells = [GridCell(id=name, kind="finetune", model="demo", options={}) for name in names]
-    stand = standings(cells, tmp_path)
-    assert [standing.status for standing in stand] == [
-        *(DONE, TO_CONTINUE, "failed", "diverged", "out-of-memory", TO_CONTINUE, TO_DO)
-    ]
+    statuses = [read_status(cell, tmp_path) for cell in cells]
+    assert statuses == [*(DONE, TO_CONTINUE, "failed", "diverged", "out-of-memory", TO_CONTINUE, TO_DO)]
 
     def due(*retry: str) -> list[str]:
-        return [standing.status for standing in stand if standing.is_due(retry)]
+        return [status for status in statuses if is_due(status, retry)]
 
     unfinished = [TO_CONTINUE, TO_CONTINUE, TO_DO]
     assert due() == unfinished

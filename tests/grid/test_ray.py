@@ -103,7 +103,7 @@ def test_a_command_and_an_actor_killed_half_way_cost_nothing(begin, joined, writ
     os.kill(holder(half_way(results)), signal.SIGKILL)
     code, err = again.end()
     assert code == 0, err
-    assert "its worker died (ActorDiedError); it waits for its turn" in err
+    assert "its worker died (ActorDiedError); it goes on with a new one" in err
     assert scores(results) == {folder.name: finetuned[folder.name]}
     assert restarts(results) == [2]
 
