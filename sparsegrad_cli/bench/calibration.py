@@ -18,6 +18,7 @@ from transformers import set_seed
 
 from ..core import Basis, KindBasis, Rotation, calibrate, find_mlp_linears
 from ..errors import InputError
+from ..settings import config_id
 from ..store.basis_file import load_basis, save_basis
 from .jobs import Calibrated, CalibrateJob, Failure
 from .machine import synchronize
@@ -25,7 +26,7 @@ from .measure import forget_resident_peak, resident_bytes
 from .plan import Found
 from .process import ask
 from .run import Tell
-from .schema import Agreement, CalibrationConfig, CalibrationResult, CalibrationRow, KindSize, hash_of
+from .schema import Agreement, CalibrationConfig, CalibrationResult, CalibrationRow, KindSize
 from .step import Batch, build_model, load_batches, save_batches
 
 ENERGY = 0.9  # carried by the leading directions that are compared
@@ -60,7 +61,7 @@ def run_calibration(config: CalibrationConfig, found: Found, tell: Tell) -> Cali
         both = config.stack and all(row.status == "done" for row in rows[:2])
         agreement = compare(load_basis(paths[0]), load_basis(paths[1])) if both else ()
     return CalibrationResult(
-        id=hash_of(config), rows=tuple(rows), agreement=tuple(agreement), kinds=tuple(sizes)
+        id=config_id(config), rows=tuple(rows), agreement=tuple(agreement), kinds=tuple(sizes)
     )
 
 

@@ -1,16 +1,15 @@
-"""A benchmark's folder: written whole, read for a report."""
+"""The folders of benchmarks, `results/bench/<id>/`; timings are not repeatable, so one is measured again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..errors import WorkError
-from ..store.find_results import finished_in, told
-from ..store.io import write_text
-from ..store.records import read_record
-from ..store.schema import Environment
+from ..settings import Record
+from ..store.find import read_all
+from ..store.folder import ResultFolder, ResultKind
+from ..store.records import Environment, StoredResult
 from .schema import (
     BenchConfig,
     BenchResult,
@@ -18,70 +17,41 @@ from .schema import (
     CalibrationResult,
     RunnerConfig,
     RunnerResult,
-    hash_of,
 )
 
+PLACE, REMEDY = "bench", "measure again"
+STEPS = ResultKind(PLACE, BenchConfig, BenchResult, ("bench", "step"), REMEDY)
+CALIBRATIONS = ResultKind(PLACE, CalibrationConfig, CalibrationResult, ("bench", "calibration"), REMEDY)
+RUNNERS = ResultKind(PLACE, RunnerConfig, RunnerResult, ("bench", "runner"), REMEDY)
+KINDS: dict[type[Record], ResultKind[Any, Any]] = {
+    kind.config: kind for kind in (STEPS, CALIBRATIONS, RUNNERS)
+}
 AnyConfig = BenchConfig | CalibrationConfig | RunnerConfig
 AnyResult = BenchResult | CalibrationResult | RunnerResult
-KINDS = {
-    "step": (BenchConfig, BenchResult),
-    "calibration": (CalibrationConfig, CalibrationResult),
-    "runner": (RunnerConfig, RunnerResult),
-}
+Bench = (
+    StoredResult[BenchConfig, BenchResult]
+    | StoredResult[CalibrationConfig, CalibrationResult]
+    | StoredResult[RunnerConfig, RunnerResult]
+)
 
 
-@dataclass(frozen=True)
-class Bench:
-    """One benchmark as it is on disk."""
-
-    folder: Path
-    config: AnyConfig
-    result: AnyResult
-    environment: Environment
+def bench_folder(results: Path, config: AnyConfig) -> ResultFolder[Any, Any]:
+    """Returns the folder of a benchmark of any of the three kinds."""
+    return KINDS[type(config)].folder(results, config)
 
 
-def bench_folder(results: Path, config: AnyConfig) -> Path:
-    """The folder `<results>/bench/<id>`."""
-    return results / "bench" / hash_of(config)
-
-
-def write_bench(
-    results: Path,
-    config: AnyConfig,
-    result: AnyResult,
-    environment: Environment,
-) -> Path:
-    """Writes the three files, the result last, over those of an earlier measurement; gives the folder.
+def write_bench(results: Path, config: AnyConfig, result: AnyResult, environment: Environment) -> Bench:
+    """Write a benchmark over an earlier measurement of the same; the caller holds the lock.
 
     Raises:
         WorkError: it cannot be written.
     """
     folder = bench_folder(results, config)
-    try:
-        (folder / "result.json").unlink(missing_ok=True)
-        for name, record in (("config", config), ("environment", environment), ("result", result)):
-            write_text(folder / f"{name}.json", record.model_dump_json(indent=2) + "\n")
-    except OSError as error:
-        raise WorkError(f"cannot write to {folder}: {error.strerror}; see --output") from None
-    return folder
-
-
-def is_bench(folder: Path) -> bool:
-    """Whether `folder` holds a benchmark, finished or not, rather than a run."""
-    return told(folder, "bench") in KINDS
+    folder.begin(environment)
+    folder.finish(result)
+    return folder.read()
 
 
 def read_benches(folders: Sequence[Path]) -> tuple[Bench, ...]:
-    """Every finished benchmark in the folders: results folders, or single benchmarks.
-
-    Raises:
-        InputError: a file is not what it should be.
-    """
-    return tuple(_read(folder) for folder in finished_in(folders, "bench", is_bench))
-
-
-def _read(folder: Path) -> Bench:
-    config, result = KINDS[str(told(folder, "bench"))]
-    files = {"config": config, "result": result, "environment": Environment}
-    read = [read_record(kind, folder / f"{name}.json", "measure anew") for name, kind in files.items()]
-    return Bench(folder, *read)
+    """Returns every finished benchmark in the folders; see `find_results`."""
+    return (*read_all(STEPS, folders), *read_all(CALIBRATIONS, folders), *read_all(RUNNERS, folders))

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from ..errors import InputError, WorkError
 from ..methods import get_method
+from ..settings import config_id
 from ..store.schema import Record
 from .folder import bench_folder
 from .jobs import Calibrated, CalibrateJob, Failure, Machine, Measured, MeasureJob, PeaksJob, Setup
 from .plan import PROBE_STEPS, Found
 from .process import ask
-from .schema import BenchConfig, BenchResult, Peaks, Row, RowSpec, hash_of
+from .schema import BenchConfig, BenchResult, Peaks, Row, RowSpec
 from .step import save_batches
 
 ALLOWED_IN_USE = 500_000_000  # bytes of a device that others may hold
@@ -51,7 +52,7 @@ def run_bench(config: BenchConfig, found: Found, results: Path, profile: bool, t
             for row in _rotated(config.rows, number):
                 if row in failures:
                     continue
-                trace = bench_folder(results, config) / f"trace-{row.name.replace(' ', '-')}.json.gz"
+                trace = bench_folder(results, config).path / f"trace-{row.name.replace(' ', '-')}.json.gz"
                 job = MeasureJob(
                     setup=setup,
                     row=row,
@@ -73,7 +74,7 @@ def run_bench(config: BenchConfig, found: Found, results: Path, profile: bool, t
                     measured[row].append(answer)
                 tell(f"round {number + 1} of {config.rounds}: {row.name}, {_words(answer)}")
     rows = [summarize(row, measured[row], failures.get(row), peaks) for row in config.rows]
-    return BenchResult(id=hash_of(config), peaks=peaks, rows=tuple(with_ratios(rows)))
+    return BenchResult(id=config_id(config), peaks=peaks, rows=tuple(with_ratios(rows)))
 
 
 def summarize(row: RowSpec, rounds: Sequence[Measured], failure: Failure | None, peaks: Peaks) -> Row:

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..settings import config_id
 from ..store.schema import RunConfig
 from ..training.choices import Choices
 from ..training.plan import Plan, plan
@@ -28,7 +29,7 @@ from ..training.trainer import Cell, make_trainer
 from .machine import set_precision, synchronize
 from .plan import check_precision, find_task
 from .run import Tell
-from .schema import RunnerConfig, RunnerResult, RunnerRow, Subject, hash_of
+from .schema import RunnerConfig, RunnerResult, RunnerRow, Subject
 from .step import TrainingStep
 
 BURN_IN = 5  # first steps of a turn, which do not count
@@ -79,7 +80,7 @@ def run_runner(config: RunnerConfig, planned: Plan, tell: Tell) -> RunnerResult:
                     overhead=median(runner) / median(bare) - 1,
                 )
             )
-    return RunnerResult(id=hash_of(config), rows=tuple(rows))
+    return RunnerResult(id=config_id(config), rows=tuple(rows))
 
 
 def _turn_of_the_runner(cell: Cell) -> list[float]:

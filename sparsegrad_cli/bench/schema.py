@@ -3,41 +3,25 @@
 A benchmark is a folder `bench/<id>/`, where `<id>` is the hash of its configuration. It holds
 
     config.json          BenchConfig (CalibrationConfig, RunnerConfig): everything that was asked for
-    environment.json     store.schema.Environment: what it was measured on
+    environment.json     store.records.Environment: what it was measured on
     result.json          BenchResult (CalibrationResult, RunnerResult); written last, and atomically
     plot.png             steps/s against peak memory, a point a row
     trace-<row>.json.gz  with --profile: a step as chrome://tracing or Perfetto shows it
 
-Timings are not repeatable, so the same configuration is measured anew and overwrites. Seconds are seconds,
+Timings are not repeatable, so the same configuration is measured again and overwrites. Seconds are seconds,
 bytes are bytes, operations are floating-point ones: a multiplication and an addition count as two.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Literal
 
 from ..store.names import Precision, Status
-from ..store.schema import Parameters, Record
+from ..store.records import Parameters, ResultRecord
+from ..store.schema import Record
 
 Init = Literal["pretrained", "random"]
 Phase = Literal["forward", "backward", "optimizer"]
-
-
-YOUNGER = ("basis_rank", "stack")  # keys that came later: left out at their default, so that ids last
-
-
-def hash_of(config: Record) -> str:
-    """Sixteen hexadecimal digits that name the folder."""
-    fields = type(config).model_fields
-    decides = {
-        name: value
-        for name, value in config.model_dump().items()
-        if name not in YOUNGER or value != fields[name].default
-    }
-    canonical = json.dumps(decides, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 class RowSpec(Record):
@@ -152,10 +136,9 @@ class Row(RowSpec):
         return RowSpec(method=self.method, form=self.form, support=self.support)
 
 
-class BenchResult(Record):
+class BenchResult(ResultRecord):
     """`result.json`."""
 
-    id: str
     peaks: Peaks
     rows: tuple[Row, ...]
 
@@ -187,10 +170,9 @@ class RunnerRow(Record):
     overhead: float  # runner over bare, less 1
 
 
-class RunnerResult(Record):
+class RunnerResult(ResultRecord):
     """`result.json` of `bench runner`."""
 
-    id: str
     rows: tuple[RunnerRow, ...]
 
 
@@ -229,10 +211,9 @@ class KindSize(Record):
     both_keep: float | None = None  # of gradients that it is not made from, by both; None: not truncated
 
 
-class CalibrationResult(Record):
+class CalibrationResult(ResultRecord):
     """`result.json` of `bench calibrate`."""
 
-    id: str
     rows: tuple[CalibrationRow, ...]
     agreement: tuple[Agreement, ...]
     kinds: tuple[KindSize, ...] = ()

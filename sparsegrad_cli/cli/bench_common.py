@@ -55,13 +55,14 @@ def teller(quiet: bool) -> Tell:
 
 
 def keep(output: Path, config: AnyConfig, result: AnyResult) -> Bench:
-    """Writes a result and what it was measured on."""
-    from ..bench.folder import Bench, write_bench
+    """Write a result and what it was measured on."""
+    from ..bench.folder import bench_folder, write_bench
     from ..store.environment import describe_environment
 
     data = f"sha256:{config.data_revision}" if config.data_revision else "random tokens"
     environment = describe_environment(config.checkpoint, data, restarts=0)
-    return Bench(write_bench(output, config, result, environment), config, result, environment)
+    with bench_folder(output, config).lock(timeout=60):  # another process may have measured the same
+        return write_bench(output, config, result, environment)
 
 
 def show(done: Bench, as_json: bool, quiet: bool) -> None:

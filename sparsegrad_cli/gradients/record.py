@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,30 +15,96 @@ from torch import Tensor, nn
 from transformers import set_seed
 
 from ..core import MLPLinear, Rotation, energy_in_top, find_mlp_linears
-from ..errors import WorkError
+from ..errors import InputError, WorkError
+from ..methods import get_method
 from ..methods.base import Method
+from ..settings import config_id
 from ..store.environment import describe_environment
+from ..training import choices as training
 from ..training.basis import find_or_calibrate, training_batches
 from ..training.callbacks import Watch
+from ..training.configure import DEFAULT_CALIBRATION_STEPS
 from ..training.plan import Plan
+from ..training.plan import plan as plan_training
 from ..training.run import adapt, load_model
-from .folder import finished, write_gradients
-from .schema import THRESHOLDS, Counts, GradientsConfig, GradientsResult, Place
+from .schema import GRADIENTS, THRESHOLDS, Counts, GradientsConfig, GradientsResult, Place, write_arrays
 
 Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is recorded; None stands for the default of `finetune`."""
+
+    model: str
+    task: str
+    data: str
+    method: str = "sparsegrad"
+    seed: int = 0
+    device: str = "auto"
+    length: int = 128
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    calibration_steps: int | None = None
+    density: float | None = None
+    kept: int | None = None
+    steps: int = 100  # of the training
+    every: int = 10  # steps between those that are recorded
+
+
+def plan(choices: Choices, from_shapes: bool = False) -> tuple[GradientsConfig, Plan]:
+    """Finds the model and the data, fills in the defaults, and checks that all fit together.
+
+    Args:
+        from_shapes: see `find_ground`.
+
+    Raises:
+        InputError: anything that is wrong with what was asked for.
+    """
+    for name in ("steps", "every"):
+        if getattr(choices, name) < 1:
+            raise InputError(f"{name} must be at least 1, got {getattr(choices, name)}")
+    calibrates = "calibration_steps" in get_method(choices.method).options
+    planned = plan_training(
+        training.Choices(
+            model=choices.model,
+            task=choices.task,
+            data=choices.data,
+            methods=(choices.method,),
+            seeds=(choices.seed,),
+            device=choices.device,
+            length=choices.length,
+            batch_size=choices.batch_size,
+            learning_rate=choices.learning_rate,
+            max_steps=choices.steps,
+            density=choices.density,
+            kept=choices.kept,
+            calibration_steps=choices.calibration_steps if calibrates else None,
+        ),
+        from_shapes,
+    )
+    (run,) = planned.configs
+    config = GradientsConfig(
+        run=run,
+        calibration_steps=choices.calibration_steps or DEFAULT_CALIBRATION_STEPS,
+        every=choices.every,
+    )
+    return config, planned
 
 
 def run_gradients(config: GradientsConfig, found: Plan, results: Path, watch: Watch) -> GradientsResult:
     """Calibrates, trains and records; a finished recording is not made again.
 
     The basis is that of a run with the same configuration. The training is plain: no evaluation, and the
-    batches are in another order than the calibration's, which the basis was made from.
+    batches are in another order than the calibration's, which the basis was made from. The caller holds the
+    lock of the folder.
 
     Raises:
         InputError: the model cannot be had.
         WorkError: the loss is no longer finite, or the folder cannot be written.
     """
-    earlier = finished(results, config)
+    folder = GRADIENTS.folder(results, config)
+    earlier = folder.result()
     if earlier is not None:
         return earlier
     run = config.run
@@ -56,11 +122,13 @@ def run_gradients(config: GradientsConfig, found: Plan, results: Path, watch: Wa
     watch.phase("train", recorder.steps[-1])
     batches = training_batches(run, cell.inputs, model.device, run.seed + 1)
     losses = _train(method, run.learning_rate, batches, recorder, watch.step)
-    result = GradientsResult(id=config.record_id(), losses=losses, places=tuple(recorder.places))
+    result = GradientsResult(id=config_id(config), losses=losses, places=tuple(recorder.places))
     environment = describe_environment(
         cell.inputs.checkpoint.identity, f"sha256:{cell.inputs.data.sha256}", restarts=0
     )
-    write_gradients(results, config, result, recorder.arrays, environment)
+    folder.begin(environment)
+    write_arrays(folder.path, recorder.arrays)
+    folder.finish(result)
     return result
 
 
@@ -83,6 +151,8 @@ class Recorder:
         tokens = batch["attention_mask"]
 
         def look(place: MLPLinear, dY: Tensor, x: Tensor) -> None:
+            if not bool(torch.isfinite(dY).all()):
+                raise WorkError(f"the gradients are not finite at step {step}: take a smaller learning rate")
             rotation = self.rotations[place.kind]
             found = numbers(dY.flatten(0, -2), x.flatten(0, -2), rotation)
             padding = int((tokens == 0).sum())

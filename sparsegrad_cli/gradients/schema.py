@@ -3,7 +3,7 @@
 A recording is a folder `gradients/<id>/`, where `<id>` is the hash of its configuration. It holds
 
     config.json          GradientsConfig
-    environment.json     store.schema.Environment
+    environment.json     store.records.Environment
     arrays.safetensors   what a figure draws, at the first and the last recorded step; see below
     result.json          GradientsResult; written last, and atomically
 
@@ -20,18 +20,20 @@ and `<step>/tokens`, examples x tokens: 1 for a token, 0 for padding.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
-from ..errors import InputError
-from ..methods import get_method
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from ..errors import DiskError, InputError
+from ..store.find import read_all
+from ..store.folder import ResultKind
+from ..store.io import write_atomically
+from ..store.records import ResultRecord, StoredResult
 from ..store.schema import Record, RunConfig
-from ..training import choices as training
-from ..training.configure import DEFAULT_CALIBRATION_STEPS
-from ..training.plan import Plan
-from ..training.plan import plan as plan_training
 
 THRESHOLDS = (0.0, 1e-3, 1e-2)  # of the largest magnitude of a matrix, or norm of a row
 
@@ -43,11 +45,6 @@ class GradientsConfig(Record):
     run: RunConfig  # the training that is looked at; it ends after `max_steps`
     calibration_steps: int  # batches that make the basis, whatever the method
     every: int  # steps between those that are recorded, besides the first and the last
-
-    def record_id(self) -> str:
-        """Sixteen hexadecimal digits that name the folder."""
-        key = {"run": self.run.run_id(), "calibration_steps": self.calibration_steps, "every": self.every}
-        return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
     def recorded_steps(self) -> list[int]:
         """Counted from 1: the gradients of step 1 are those of the starting weights."""
@@ -85,69 +82,43 @@ class Place(Record):
     energy_rotated: float  # of G~
 
 
-class GradientsResult(Record):
+class GradientsResult(ResultRecord):
     """`result.json`."""
 
-    id: str
     losses: dict[int, float]  # at each recorded step
     places: tuple[Place, ...]
 
 
-@dataclass(frozen=True)
-class Choices:
-    """What is recorded; None stands for the default of `finetune`."""
-
-    model: str
-    task: str
-    data: str
-    method: str = "sparsegrad"
-    seed: int = 0
-    device: str = "auto"
-    length: int = 128
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    calibration_steps: int | None = None
-    density: float | None = None
-    kept: int | None = None
-    steps: int = 100  # of the training
-    every: int = 10  # steps between those that are recorded
+REMEDY = "delete the folder to record again"
+GRADIENTS = ResultKind("gradients", GradientsConfig, GradientsResult, ("kind", "gradients"), REMEDY)
+Gradients = StoredResult[GradientsConfig, GradientsResult]
+ARRAYS = "arrays.safetensors"
 
 
-def plan(choices: Choices, from_shapes: bool = False) -> tuple[GradientsConfig, Plan]:
-    """Finds the model and the data, fills in the defaults, and checks that all fit together.
+def read_gradients(folders: Sequence[Path]) -> tuple[Gradients, ...]:
+    """Returns every finished recording in the folders; see `find_results`."""
+    return read_all(GRADIENTS, folders)
 
-    Args:
-        from_shapes: see `find_ground`.
+
+def write_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write the arrays of a recording.
 
     Raises:
-        InputError: anything that is wrong with what was asked for.
+        DiskError: the file cannot be written.
     """
-    for name in ("steps", "every"):
-        if getattr(choices, name) < 1:
-            raise InputError(f"{name} must be at least 1, got {getattr(choices, name)}")
-    calibrates = "calibration_steps" in get_method(choices.method).options
-    planned = plan_training(
-        training.Choices(
-            model=choices.model,
-            task=choices.task,
-            data=choices.data,
-            methods=(choices.method,),
-            seeds=(choices.seed,),
-            device=choices.device,
-            length=choices.length,
-            batch_size=choices.batch_size,
-            learning_rate=choices.learning_rate,
-            max_steps=choices.steps,
-            density=choices.density,
-            kept=choices.kept,
-            calibration_steps=choices.calibration_steps if calibrates else None,
-        ),
-        from_shapes,
-    )
-    (run,) = planned.configs
-    config = GradientsConfig(
-        run=run,
-        calibration_steps=choices.calibration_steps or DEFAULT_CALIBRATION_STEPS,
-        every=choices.every,
-    )
-    return config, planned
+    try:
+        write_atomically(folder / ARRAYS, lambda temporary: save_file(dict(arrays), temporary))
+    except (OSError, SafetensorError) as error:
+        raise DiskError(f"cannot write to {folder} ({error}); see --output") from None
+
+
+def read_arrays(folder: Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of a recording; their names and shapes stand at the head of this file.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        return load_file(folder / ARRAYS)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{folder / ARRAYS}: cannot be read ({error}); {REMEDY}") from None

@@ -10,14 +10,17 @@ import transformers
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from ..store.parts import Parts, PartsConfig, PartsResult, write_parts
+from ..settings import config_id
+from ..store.environment import describe_environment
+from ..store.folder import COUNTS
+from ..store.records import CountConfig, CountResult, PartCounts
 from .random import architecture, find_architecture
 
 IN_BLOCK = re.compile(r"(?:^|\.)layers?\.\d+\.(?P<inside>.+)$")
 ATTENTION = re.compile(r"attention|attn")
 
 
-def run_parts(model: str, results: Path) -> PartsResult:
+def run_parts(model: str, results: Path) -> CountResult:
     """Counts the parameters of a model from its architecture alone, and stores them in `results`.
 
     Args:
@@ -28,13 +31,15 @@ def run_parts(model: str, results: Path) -> PartsResult:
         WorkError: `results` cannot be written.
     """
     found = find_architecture(model)
-    config = PartsConfig(model=model, architecture=found.identity)
-    result = PartsResult(id=config.parts_id(), parts=count_parts(_as_published(architecture(found))))
-    write_parts(results, config, result)
+    config = CountConfig(model=model, architecture=found.identity)
+    result = CountResult(id=config_id(config), parts=count_parts(_as_published(architecture(found))))
+    folder = COUNTS.folder(results, config)
+    folder.begin(describe_environment(found.identity, "none", restarts=0))
+    folder.finish(result)
     return result
 
 
-def count_parts(model: nn.Module) -> Parts:
+def count_parts(model: nn.Module) -> PartCounts:
     """Counts scalars; tensors that stand in several places count once. No weights are read.
 
     The linears of a block are its attention's where a module around them is called so, else its MLP's.
@@ -46,7 +51,7 @@ def count_parts(model: nn.Module) -> Parts:
         own = {p for p in module.parameters(recurse=False) if p not in counted}
         sizes[_part(name, module)] += sum(p.numel() for p in own)
         counted |= own
-    return Parts(total=sum(sizes.values()), **sizes)
+    return PartCounts(total=sum(sizes.values()), **sizes)
 
 
 def _part(name: str, module: nn.Module) -> str:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from ..bench.folder import is_bench
 from ..errors import InputError
-from ..gradients.folder import is_gradients
-from ..judge.records import JUDGEMENTS
-from ..store.parts import is_parts
-from ..store.read_record import read_record
-from ..store.schema import Environment, Result, RunConfig
-from ..sweep.folder import is_sweep
+from ..store.find import find_results, warn_left_out
+from ..store.folder import RUNS, RunFolder
+from ..store.records import Environment
+from ..store.schema import RunConfig
 
-TAKE_AWAY = "take the folder away"
 UNFINISHED = "unfinished"  # the status of a run without a result: it is going on, or was killed
 
 
@@ -34,68 +30,52 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
         equal for runs whose configurations come to the same.
 
     Raises:
-        InputError: a folder is missing or holds no run, or a file of a run is not what it should be.
+        InputError: a folder is missing or holds no run that can be read; other unreadable runs are named and
+            left out.
     """
-    found: dict[Path, Path] = {}
+    found: dict[Path, RunFolder] = {}
     for folder in folders:
-        inside = {path.resolve(): path for path in _run_folders(folder, set())}
+        inside = {run.path.resolve(): run for run in find_results(RUNS, [folder])}
         if not inside:
             raise InputError(f"{folder}: no run in it; `sparsegrad finetune --output {folder}` makes some")
         found = inside | found
-    frame = pd.DataFrame([_read_run(folder) for folder in found.values()], dtype=object)
+    rows, problems = [], []
+    for run in found.values():
+        try:
+            rows.append(_read_run(run))
+        except InputError as error:
+            problems.append(error)
+    if not rows:
+        raise problems[0]
+    for problem in problems:
+        warn_left_out(problem)
+    frame = pd.DataFrame(rows, dtype=object)
     return frame.where(frame.notna(), None)
 
 
 def holds_runs(folder: Path) -> bool:
-    """Whether there is a run at or below `folder`.
+    """Returns whether there is a run at or below `folder`.
 
     Raises:
         InputError: it is missing or cannot be read.
     """
-    return any(True for _ in _run_folders(folder, set()))
+    return bool(find_results(RUNS, [folder]))
 
 
-def _run_folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """The runs at or below `folder`, trials of sweeps left out; follows links, but never in a circle."""
-    if folder.resolve() in seen:
-        return
-    seen.add(folder.resolve())
-    try:
-        entries = sorted(folder.iterdir())
-    except FileNotFoundError:
-        raise InputError(f"{folder}: no such folder") from None
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read as a folder ({error.strerror})") from None
-    if any(is_other(folder) for is_other in (is_bench, is_sweep, is_gradients, JUDGEMENTS.owns, is_parts)):
-        return
-    names = {entry.name for entry in entries}
-    if names & {"result.json", "environment.json"} or (
-        "config.json" in names and folder.parent.name == "runs"
-    ):
-        yield folder
-        return
-    for entry in entries:
-        if entry.is_dir() and not entry.name.startswith("."):
-            yield from _run_folders(entry, seen)
-
-
-def _read_run(folder: Path) -> dict[str, object]:
-    config = read_record(RunConfig, folder / "config.json", TAKE_AWAY)
+def _read_run(folder: RunFolder) -> dict[str, object]:
+    config = folder.config
     common = {
         **config.model_dump(),
         "id": config.run_id(),
         "same": _deciding(config).run_id(),
-        "folder": folder,
+        "folder": folder.path,
     }
-    path = folder / "result.json"
-    if not path.exists():
+    if folder.result() is None:
         return {**common, "status": UNFINISHED, "score": None}  # the rest is None too, beside other runs
-    result = read_record(Result, path, TAKE_AWAY)
-    if result.id != config.run_id():
-        raise InputError(f"{path}: this is the result of run {result.id}, config.json beside it is another's")
+    stored = folder.read()
+    result, environment = stored.result, stored.environment
     if result.status == "done" and result.score is None:
-        raise InputError(f"{path}: the run is done but has no score")
-    environment = read_record(Environment, folder / "environment.json", TAKE_AWAY)
+        raise InputError(f"{folder.path / 'result.json'}: the run is done but has no score")
     return {
         **common,
         **result.model_dump(exclude={"parameters", "data", "epochs", "accumulation_steps"}),

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from sparsegrad_cli.bench.plan import choose_rows, plan
-from sparsegrad_cli.bench.schema import hash_of
 from sparsegrad_cli.core import FORMS
 from sparsegrad_cli.errors import InputError
+from sparsegrad_cli.settings import config_id
 
 from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
@@ -122,5 +122,5 @@ def test_a_tasks_batches_are_padded_to_their_longest(model, tmp_path):
 
 def test_the_folders_name_depends_on_all_that_was_asked_for(model):
     config, _ = plan(small(model))
-    assert hash_of(config) == hash_of(plan(small(model))[0])
-    assert hash_of(config) != hash_of(plan(small(model, length=9))[0])
+    assert config_id(config) == config_id(plan(small(model))[0])
+    assert config_id(config) != config_id(plan(small(model, length=9))[0])

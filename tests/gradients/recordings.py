@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sparsegrad_cli.gradients.folder import Gradients, read_gradients
-from sparsegrad_cli.gradients.record import run_gradients
-from sparsegrad_cli.gradients.schema import Choices, plan
+from sparsegrad_cli.gradients.record import Choices, plan, run_gradients
+from sparsegrad_cli.gradients.schema import Gradients, read_gradients
 
 from ..cells import RecordingWatch, write_cola
 from ..checkpoints import tiny_checkpoint

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.models.count import count_parts, run_parts
 from sparsegrad_cli.paper import paper_cells, same_model
 from sparsegrad_cli.report import build_report
-from sparsegrad_cli.store.parts import read_parts
+from sparsegrad_cli.store.find import UnreadableResultWarning, read_all
+from sparsegrad_cli.store.folder import COUNTS
 
 from ..report.runs import write_run
 
@@ -47,7 +47,7 @@ def test_a_tensor_in_two_places_counts_once():
 def test_what_was_counted_is_read_again_and_is_no_run(tmp_path):
     result = run_parts("bert-base-uncased", tmp_path)
     assert run_parts("bert-base-uncased", tmp_path) == result
-    (found,) = read_parts([tmp_path, tmp_path / "parameters" / result.id])
+    (found,) = read_all(COUNTS, [tmp_path, tmp_path / "parameters" / result.id])
     assert (found.config.model, found.result) == ("bert-base-uncased", result)
     write_run(tmp_path)
     assert len(build_report([tmp_path]).tables) == 1
@@ -56,5 +56,5 @@ def test_what_was_counted_is_read_again_and_is_no_run(tmp_path):
 def test_a_damaged_count_is_named(tmp_path):
     result = run_parts("bert-base-uncased", tmp_path)
     (tmp_path / "parameters" / result.id / "result.json").write_text("{}")
-    with pytest.raises(InputError, match=r"result\.json: .*count again"):
-        read_parts([tmp_path])
+    with pytest.warns(UnreadableResultWarning, match=r"result\.json: .*count again"):
+        assert read_all(COUNTS, [tmp_path]) == ()

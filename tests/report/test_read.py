@@ -11,6 +11,7 @@ import pytest
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.report import read_runs
+from sparsegrad_cli.store.find import UnreadableResultWarning
 
 from .runs import write_run
 
@@ -93,8 +94,17 @@ def test_the_key_that_is_wrong_is_named(tmp_path):
 def test_the_result_of_another_run_is_refused(tmp_path):
     first, second = write_run(tmp_path), write_run(tmp_path, seed=1)
     (first / "result.json").write_bytes((second / "result.json").read_bytes())
-    with pytest.raises(InputError, match=r"result\.json: this is the result of run"):
-        read_runs([tmp_path])
+    with pytest.warns(UnreadableResultWarning, match=r"result\.json: this is the result of"):
+        assert list(read_runs([tmp_path])["folder"]) == [second]
+
+
+def test_a_run_that_cannot_be_read_is_named_and_left_out(tmp_path):
+    """As a run that an earlier version wrote, whose loss was NaN."""
+    good, bad = write_run(tmp_path), write_run(tmp_path, seed=1)
+    result = json.loads((bad / "result.json").read_text())
+    (bad / "result.json").write_text(json.dumps({**result, "metrics": {"loss": None}}))
+    with pytest.warns(UnreadableResultWarning, match=f"{bad.name}/result.json"):
+        assert list(read_runs([tmp_path])["folder"]) == [good]
 
 
 def test_a_result_without_its_configuration_is_refused(tmp_path):

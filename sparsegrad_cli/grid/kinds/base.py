@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import pydantic
 from pydantic import JsonValue
 
 from ...errors import InputError
+from ...store.find import warn_left_out
+from ...store.folder import RUNS, ResultFolder
 from ...store.names import Status
-from ...store.records import read_record
 from ...store.schema import Record
 from ...training.callbacks import Watch
 from ..estimate.planned import Planned
@@ -110,17 +111,20 @@ class Recording(Protocol):
         """Records that a cell came to nothing for a reason that it could not record itself."""
 
 
-def status_of(folder: Path, kind: type[Record], advice: str) -> str:
-    """How a cell stands whose only trace is its result: DONE or TO_DO.
+def status_of(folder: ResultFolder[Any, Any]) -> str:
+    """Returns how a cell stands: DONE, TO_DO, TO_CONTINUE, or how its work ended.
 
-    Raises:
-        InputError: the result is not what it should be; the message ends with `advice`.
+    A cell whose result cannot be read is named in a warning and counts as failed.
     """
-    path = folder / "result.json"
-    if not path.exists():
-        return TO_DO
-    read_record(kind, path, advice)
-    return DONE
+    try:
+        result = folder.result()
+    except InputError as error:
+        warn_left_out(error)
+        return "failed"
+    if result is None:
+        return TO_CONTINUE if folder.kind is RUNS and (folder.path / "config.json").exists() else TO_DO
+    status = str(getattr(result, "status", DONE))
+    return TO_CONTINUE if status == "interrupted" else status
 
 
 def chosen(kind: Kind, point: Point, given: Mapping[str, object], device: str | None) -> object:

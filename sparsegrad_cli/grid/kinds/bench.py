@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...bench.folder import write_bench
+from ...bench.folder import STEPS, write_bench
 from ...bench.plan import Choices, plan
 from ...bench.run import run_bench
-from ...bench.schema import BenchResult, hash_of
+from ...settings import config_id
 from ...store.environment import describe_environment
+from ...store.folder import ResultFolder
 from ...store.lock import lock
 from ...training.callbacks import Watch
 from ..point import Point
@@ -33,7 +34,7 @@ class Bench:
         config, _ = plan(options, from_shapes)
         return [
             GridCell(
-                id=hash_of(config),
+                id=config_id(config),
                 kind="bench",
                 model=point.model,
                 task=point.task,
@@ -45,7 +46,7 @@ class Bench:
         return results / "bench" / cell.id
 
     def status(self, cell: GridCell, results: Path) -> str:
-        return status_of(self.folder(cell, results), BenchResult, "measure anew")
+        return status_of(ResultFolder(STEPS, self.folder(cell, results)))
 
     def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
         options = from_json(self, cell)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...models.checkpoint import fetch_weights
-from ...store.records import read_record
+from ...store.folder import RUNS, ResultFolder
 from ...store.schema import Result
 from ...tasks.load import load_test
 from ...training.callbacks import Watch
@@ -19,7 +19,7 @@ from ...training.plan import Plan, of_method, plan_on
 from ...training.run import record_failure, run
 from ..estimate.planned import Planned
 from ..point import Point
-from .base import TO_CONTINUE, TO_DO, GridCell, How, Outcome, as_json, chosen, from_json
+from .base import GridCell, How, Outcome, as_json, chosen, from_json, status_of
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,7 @@ class Finetune:
         return results / "runs" / cell.id
 
     def status(self, cell: GridCell, results: Path) -> str:
-        folder = self.folder(cell, results)
-        path = folder / "result.json"
-        if path.exists():
-            status = read_record(Result, path, "delete the folder to run it again").status
-            return TO_CONTINUE if status == "interrupted" else status
-        return TO_CONTINUE if (folder / "config.json").exists() else TO_DO
+        return status_of(ResultFolder(RUNS, self.folder(cell, results)))
 
     def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
         planned = self._the_same(cell)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ...gradients.record import run_gradients
-from ...gradients.schema import Choices, GradientsResult, plan
+from ...gradients.record import Choices, plan, run_gradients
+from ...gradients.schema import GRADIENTS
 from ...models.checkpoint import fetch_weights
+from ...settings import config_id
+from ...store.folder import ResultFolder
 from ...store.lock import lock
 from ...training.callbacks import Watch
 from ..point import Point
@@ -36,7 +38,7 @@ class Recordings:
             config, _ = plan(of_seed, from_shapes)
             found.append(
                 GridCell(
-                    id=config.record_id(),
+                    id=config_id(config),
                     kind="gradients",
                     model=point.model,
                     task=config.run.task,
@@ -51,7 +53,7 @@ class Recordings:
         return results / "gradients" / cell.id
 
     def status(self, cell: GridCell, results: Path) -> str:
-        return status_of(self.folder(cell, results), GradientsResult, "take the folder away and record anew")
+        return status_of(ResultFolder(GRADIENTS, self.folder(cell, results)))
 
     def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
         options = from_json(self, cell)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from ...models.count import run_parts
 from ...models.random import find_architecture
+from ...settings import config_id
+from ...store.folder import COUNTS, ResultFolder
 from ...store.lock import lock
-from ...store.parts import PartsConfig, PartsResult
+from ...store.records import CountConfig
 from ...training.callbacks import Watch
 from ..point import Point
 from .base import GridCell, How, Outcome, status_of
@@ -31,14 +33,14 @@ class Counts:
     alone = False
 
     def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
-        config = PartsConfig(model=point.model, architecture=find_architecture(point.model).identity)
-        return [GridCell(id=config.parts_id(), kind="parameters", model=point.model, options={})]
+        config = CountConfig(model=point.model, architecture=find_architecture(point.model).identity)
+        return [GridCell(id=config_id(config), kind="parameters", model=point.model, options={})]
 
     def folder(self, cell: GridCell, results: Path) -> Path:
         return results / "parameters" / cell.id
 
     def status(self, cell: GridCell, results: Path) -> str:
-        return status_of(self.folder(cell, results), PartsResult, "take the folder away and count again")
+        return status_of(ResultFolder(COUNTS, self.folder(cell, results)))
 
     def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
         with lock(self.folder(cell, results)):

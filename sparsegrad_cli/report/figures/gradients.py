@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...gradients.folder import Gradients
-from ...gradients.schema import THRESHOLDS
+from ...gradients.schema import THRESHOLDS, read_arrays
 from ..caption import short_identity
 from ..numbers import percent
 from ..read import hardware_words
@@ -19,7 +19,7 @@ from .strides import stride_figure
 
 def gradients_section(shown: Gradients, into: Path) -> Section:
     """Draws a recording into `into`."""
-    arrays = shown.arrays()
+    arrays = read_arrays(shown.folder)
     name = f"gradients-{shown.result.id}"
     figures = [
         heatmap_figure(shown, arrays, into / f"{name}-spaces.png"),

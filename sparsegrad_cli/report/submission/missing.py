@@ -7,12 +7,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...store.read_record import read_record
-from ...store.schema import RunConfig
+from ...store.folder import RUNS, ResultFolder
 from ...tasks.task import TestSplit
 from ...training.choices import Choices
 from ...training.recipe import GLUE
-from ..read import TAKE_AWAY
 from .runs import Candidate
 
 NO_OPTION = {"task", "model_revision", "data_revision"}  # of a run's configuration
@@ -52,7 +50,7 @@ def _command(chosen: Candidate, task: str) -> str:
 
 
 def _options(folder: Path, leave_out: set[str]) -> str:
-    config = read_record(RunConfig, folder / "config.json", TAKE_AWAY)
+    config = ResultFolder(RUNS, folder).config
     defaults = {field.name: field.default for field in dataclasses.fields(Choices)}
     named = ("length", "patience", "freeze_rest", "density")
     defaults |= {name: getattr(GLUE, name) for name in named} | {"precision": GLUE.precision[config.device]}
