@@ -28,14 +28,14 @@ LLAMA_2 = """\
 
 
 def chat_format_of(tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
-    """Which of the two formats the tokenizer writes."""
+    """Returns which of the two formats the tokenizer writes."""
     return "llama-2" if tokenizer.chat_template == LLAMA_2 else "own"
 
 
 def load_chat_tokenizer(
     checkpoint: Checkpoint, chat_format: ChatFormat | None = None
 ) -> PreTrainedTokenizerBase:
-    """The checkpoint's tokenizer, with a chat template and a padding token.
+    """Returns the checkpoint's tokenizer, with a chat template and a padding token.
 
     Args:
         chat_format: None takes the tokenizer's own where it has one, else LLaMA-2's.

@@ -20,8 +20,8 @@ IN_BLOCK = re.compile(r"(?:^|\.)layers?\.\d+\.(?P<inside>.+)$")
 ATTENTION = re.compile(r"attention|attn")
 
 
-def run_parts(model: str, results: Path) -> CountResult:
-    """Counts the parameters of a model from its architecture alone, and stores them in `results`.
+def store_counts(model: str, results: Path) -> CountResult:
+    """Count the parameters of a model from its architecture alone, and store them in `results`.
 
     Args:
         model: as `find_architecture` takes it: no weights are fetched.
@@ -32,15 +32,15 @@ def run_parts(model: str, results: Path) -> CountResult:
     """
     found = find_architecture(model)
     config = CountConfig(model=model, architecture=found.identity)
-    result = CountResult(id=config_id(config), parts=count_parts(_as_published(architecture(found))))
+    result = CountResult(id=config_id(config), parts=count_parameters(_as_published(architecture(found))))
     folder = COUNTS.folder(results, config)
     folder.begin(describe_environment(found.identity, "none", restarts=0))
     folder.finish(result)
     return result
 
 
-def count_parts(model: nn.Module) -> PartCounts:
-    """Counts scalars; tensors that stand in several places count once. No weights are read.
+def count_parameters(model: nn.Module) -> PartCounts:
+    """Count scalars; a tensor that several modules share counts once. No weights are read.
 
     The linears of a block are its attention's where a module around them is called so, else its MLP's.
     Norms, a pooler and an output layer are none of the three.
@@ -64,7 +64,7 @@ def _part(name: str, module: nn.Module) -> str:
 
 
 def _as_published(config: PreTrainedConfig) -> PreTrainedModel:
-    """On the meta device: an encoder with its pooler, a decoder with its output layer."""
+    """Returns the model on the meta device: an encoder with its pooler, a decoder with its output layer."""
     encodes = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
     decodes = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and not encodes
     with torch.device("meta"):

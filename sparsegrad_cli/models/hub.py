@@ -37,7 +37,7 @@ DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository on the hub, with the words for a message about it."""
+    """A repository on the hub, and how messages name it and what would do without it."""
 
     id: str
     kind: Literal["model", "dataset"]
@@ -46,7 +46,7 @@ class Repository:
 
     @property
     def page(self) -> str:
-        """Its address for a browser."""
+        """The address of its page, for a browser."""
         folder = "datasets/" if self.kind == "dataset" else ""
         return f"{constants.ENDPOINT}/{folder}{self.id}"
 
@@ -61,17 +61,17 @@ def fetch(
 ) -> Path:
     """Download files of a repository, unless the cache has them.
 
-    Where the hub cannot be asked (no network, offline mode, its own failure), the cached copy serves.
+    Where the hub cannot be asked (no network, offline mode, its own failure), the cached copy is taken.
 
     Args:
-        repository: What to read.
-        files: Patterns of file names, as in `fnmatch`.
-        commit: The revision; None takes the newest, or the newest in the cache.
-        progress: Show a bar on a terminal.
+        repository: what to read.
+        files: patterns of file names, as in `fnmatch`.
+        commit: the revision; None takes the newest, or the newest in the cache.
+        progress: whether to show a bar on a terminal.
 
     Returns:
         The folder of the snapshot, named from its commit. A file that the repository does not have is not
-        there; nor, where the cached copy serves, is one that was never downloaded.
+        there; nor, where the cached copy is taken, is one that was never downloaded.
 
     Raises:
         InputError: there is no such repository, or no access to it, or neither hub nor cached copy.
@@ -94,7 +94,7 @@ def fetch(
         except IncompleteSnapshotError as error:
             folder = error.snapshot_path
         except (LocalEntryNotFoundError, FileMetadataError, HTTPError) as error:
-            raise _unreachable(repository, trouble or _words(error.__cause__ or error)) from None
+            raise _unreachable(repository, trouble or _explain(error.__cause__ or error)) from None
         except OSError as error:
             if error.errno not in DISK_TROUBLE:
                 raise
@@ -107,7 +107,7 @@ def fetch(
 
 
 def _trouble(repository: Repository) -> str | None:
-    """Ask the hub for the repository; why it does not say, in words, or None where all is well.
+    """Ask the hub for the repository; returns why the hub cannot be asked, or None where all is well.
 
     `snapshot_download` asks the same, but waits without a limit.
 
@@ -128,15 +128,15 @@ def _trouble(repository: Repository) -> str | None:
     except HfHubHTTPError as error:
         code = error.response.status_code
         if code < 500 and code not in BUSY:
-            raise InputError(f"{repository.option}: {_words(error)}; see {repository.page}") from None
-        return _words(error)
+            raise InputError(f"{repository.option}: {_explain(error)}; see {repository.page}") from None
+        return _explain(error)
     except (HTTPError, OfflineModeIsEnabled, json.JSONDecodeError) as error:
-        return _words(error)
+        return _explain(error)
     return None
 
 
-def _words(error: BaseException) -> str:
-    """What went wrong between us and the hub."""
+def _explain(error: BaseException) -> str:
+    """Returns what went wrong between us and the hub."""
     hub = constants.ENDPOINT
     if isinstance(error, OfflineModeIsEnabled):
         return "offline mode is on (HF_HUB_OFFLINE)"
@@ -165,7 +165,7 @@ def _gated(repository: Repository) -> InputError:
 
 @contextmanager
 def _only_errors_logged() -> Iterator[None]:
-    """The library logs each retry; the message in the end says it all."""
+    """Log errors alone: the library logs each retry, and the message in the end says it all."""
     before = hub_logging.get_verbosity()
     hub_logging.set_verbosity_error()
     try:

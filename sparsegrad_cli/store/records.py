@@ -94,7 +94,7 @@ class DataRecord(Record):
     origin: str  # "hub: nyu-mll/glue@<commit>", "folder: <name>", "demo"
     completeness: Completeness  # "partial": fewer rows than the official split
     rows: dict[str, int]  # split -> rows read
-    left_out: dict[str, int] = Field(default_factory=dict)  # chat tasks: why -> conversation trees
+    left_out: dict[str, int] = Field(default_factory=dict)  # why -> invalid rows or conversation trees
 
 
 class Result(ResultRecord):

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from ..errors import InputError, unknown
-from ..store.schema import Record
+from ..settings import Record
 from ..yaml_lines import Keys, read_yaml
 
 CLASSIFICATION_METRICS = ("accuracy", "f1", "matthews_correlation")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sparsegrad_cli.models.count import count_parts, run_parts
+from sparsegrad_cli.models.count import count_parameters, store_counts
 from sparsegrad_cli.paper import paper_cells, same_model
 from sparsegrad_cli.report import build_report
 from sparsegrad_cli.store.find import UnreadableResultWarning, read_all
@@ -19,7 +19,7 @@ from ..report.runs import write_run
     "model", ["bert-base-uncased", "FacebookAI/roberta-base", "meta-llama/Llama-2-7b-hf"]
 )
 def test_table_1_comes_back_to_the_papers_rounding(tmp_path, model):
-    parts = run_parts(model, tmp_path).parts
+    parts = store_counts(model, tmp_path).parts
     assert parts.mlp + parts.embeddings + parts.attention + parts.rest == parts.total
     theirs = {cell.column: cell.value for cell in paper_cells(1) if same_model(model, cell.model)}
     ours = {"full": parts.total, "mlp": parts.mlp, "embeddings": parts.embeddings}
@@ -40,13 +40,13 @@ def test_a_tensor_in_two_places_counts_once():
             self.output.weight = self.embeddings.weight
 
     with torch.device("meta"):
-        parts = count_parts(Tied())
+        parts = count_parameters(Tied())
     assert parts.model_dump() == {"total": 59, "mlp": 20, "embeddings": 21, "attention": 12, "rest": 6}
 
 
 def test_what_was_counted_is_read_again_and_is_no_run(tmp_path):
-    result = run_parts("bert-base-uncased", tmp_path)
-    assert run_parts("bert-base-uncased", tmp_path) == result
+    result = store_counts("bert-base-uncased", tmp_path)
+    assert store_counts("bert-base-uncased", tmp_path) == result
     (found,) = read_all(COUNTS, [tmp_path, tmp_path / "parameters" / result.id])
     assert (found.config.model, found.result) == ("bert-base-uncased", result)
     write_run(tmp_path)
@@ -54,7 +54,7 @@ def test_what_was_counted_is_read_again_and_is_no_run(tmp_path):
 
 
 def test_a_damaged_count_is_named(tmp_path):
-    result = run_parts("bert-base-uncased", tmp_path)
+    result = store_counts("bert-base-uncased", tmp_path)
     (tmp_path / "parameters" / result.id / "result.json").write_text("{}")
     with pytest.warns(UnreadableResultWarning, match=r"result\.json: .*count again"):
         assert read_all(COUNTS, [tmp_path]) == ()

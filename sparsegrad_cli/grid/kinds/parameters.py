@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...models.count import run_parts
+from ...models.count import store_counts
 from ...models.random import find_architecture
 from ...settings import config_id
 from ...store.folder import COUNTS, ResultFolder
@@ -44,7 +44,7 @@ class Counts:
 
     def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
         with lock(self.folder(cell, results)):
-            run_parts(cell.model, results)
+            store_counts(cell.model, results)
         return Outcome(status="done")
 
 
