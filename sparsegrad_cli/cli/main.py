@@ -1,19 +1,18 @@
 """`sparsegrad`: the commands, and how every one of them ends.
 
-Exit codes: 0 done, 1 the work failed, 2 bad usage or bad input, 130 stopped by Ctrl-C or SIGTERM.
+Exit codes: 0 done, 1 the work failed, 2 bad usage or bad input, 130 stopped by Ctrl-C, SIGTERM or SIGUSR1.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
 from typing import Annotated, NoReturn
 
 import typer
 
-from .. import __version__
+from .. import __version__, interrupts
 from ..errors import InputError, WorkError
 from ..store.io import redact
 from .bench import bench
@@ -70,7 +69,7 @@ def main() -> NoReturn:
     debug = "--debug" in arguments
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read once, when torch is imported
     arguments = [argument for argument in arguments if argument != "--debug"]
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupts.listen()
     try:
         code = app(arguments, standalone_mode=False) or 0
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
@@ -102,10 +101,6 @@ def _how_to_go_on(arguments: list[str]) -> str:
         case ["judge"]:
             return "the same command goes on where this one was"
     return "the same command goes on from the last checkpoint"
-
-
-def _interrupt(signum: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _end(code: int, message: str, debug: bool) -> int:

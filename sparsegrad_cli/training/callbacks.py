@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from .. import interrupts
 from ..store.records import greater_is_better
 from .memory import CPUPeak, live_bytes
 
@@ -215,6 +216,27 @@ class CheckpointByClock(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         self._saved = time.monotonic()
+
+
+class CheckpointAtSignal(TrainerCallback):
+    """Saves a checkpoint after the step in which a signal asks to stop, and ends training there.
+
+    The `interrupts.deferred` block around training ends it without a checkpoint after `AT_MOST` seconds.
+    """
+
+    AT_MOST = 25.0
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        if interrupts.requested():
+            control.should_save = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        if interrupts.requested():
+            interrupts.interrupt()
 
 
 class TellWatch(TrainerCallback):

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerState, TrainingArguments
 
+from .. import interrupts
 from ..core import Basis, ConfinedLinear
 from ..errors import WorkError
 from ..models.checkpoint import WEIGHTS
@@ -21,7 +22,15 @@ from ..store.io import write_atomically
 from ..store.records import greater_is_better
 from ..store.schema import RunConfig
 from ..tasks.load import TaskData
-from .callbacks import CheckpointByClock, CostMeter, MetricsLog, StopAtDivergence, TellWatch, Watch
+from .callbacks import (
+    CheckpointAtSignal,
+    CheckpointByClock,
+    CostMeter,
+    MetricsLog,
+    StopAtDivergence,
+    TellWatch,
+    Watch,
+)
 from .inputs import Inputs
 
 
@@ -130,12 +139,14 @@ def make_trainer(
         disable_tqdm=True,
         label_names=["labels"],
     )
+    arguments._n_gpu = 1  # or several visible GPUs would become a DataParallel with n times the batch
     callbacks = [
         CostMeter(),
         MetricsLog(cell.folder.path / "metrics.jsonl"),
         StopAtDivergence(),
         TellWatch(cell.watch, task.score_name),
         CheckpointByClock(cell.checkpoint_seconds),
+        CheckpointAtSignal(),
     ]
     if config.patience:
         callbacks.append(EarlyStoppingCallback(config.patience))
@@ -167,7 +178,8 @@ def train(trainer: CellTrainer, optimizer: torch.optim.Optimizer, checkpoint: Pa
     """Trains to the end, from `checkpoint` if there is one, and leaves the best weights in the model."""
     if checkpoint is not None and _was_over(checkpoint):
         return _take_up_finished(trainer, optimizer, checkpoint)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    with interrupts.deferred(CheckpointAtSignal.AT_MOST):
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return _summary(trainer.state, trainer.meter)
 
 

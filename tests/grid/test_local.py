@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from .grids import restarts, scores
-from .processes import LOOK_SECONDS, Command, half_way, holder, is_gone, meanwhile, start, wait_for
+from .processes import LOOK_SECONDS, Command, half_way, holder, is_gone, latest, meanwhile, start, wait_for
 
 SLOWLY = ("--checkpoint-minutes", "0")  # a checkpoint at every step
 LEFT = {"config.json", "environment.json", "metrics.jsonl", "result.json", "predictions.parquet", "lock"}
@@ -104,3 +104,26 @@ def test_two_runs_at_once_share_the_cells(call, begin, write, finetuned, tmp_pat
     assert (code, others_code) == (0, 0), err + others_err
     assert scores(results) == finetuned
     assert {name: len(times) for name, times in begun.items()} == dict.fromkeys(finetuned, 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_a_checkpoint_and_the_same_command_goes_on_to_the_same_bits(
+    number, call, write, tmp_path
+):
+    settings = {"max_steps": 120, "eval_steps": 120}
+    path = write(settings=settings, seeds=[0], methods=["sparsegrad"])
+    calm, results = tmp_path / "calm", tmp_path / "results"
+    assert call("run", str(path), "--output", str(calm), "--quiet")[0] == 0
+    stopped = start(tmp_path / "said", "run", path, "--output", results)
+    wait_for(lambda: any("loss" in file.read_text() for file in results.glob("runs/*/metrics.jsonl")))
+    os.kill(stopped.pid, number)
+    code, err = stopped.end()
+    assert (code, "Traceback" in err) == (130, False), err
+    assert "stopped; the same command goes on from the last checkpoint" in err
+    step, folder = latest(results)
+    assert 0 < step < 120
+    assert folder is not None
+    assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
+    assert call("run", str(path), "--output", str(results), "--quiet")[0] == 0
+    assert scores(results) == scores(calm)
+    assert restarts(results) == [1]
