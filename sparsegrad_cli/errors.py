@@ -24,6 +24,10 @@ class DiskError(WorkError):
     """Files cannot be written: the disk is full or read-only, so no other run can write its files either."""
 
 
+class UnreadableResultWarning(UserWarning):
+    """A result that cannot be read is left out, and the rest goes on."""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """One line for a name that is not known: the known ones and the nearest."""
     names = list(known)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated, NoReturn
+import warnings
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
 from .. import __version__, interrupts
-from ..errors import InputError, WorkError
+from ..errors import InputError, UnreadableResultWarning, WorkError
 from ..store.io import redact
 from .bench import bench
 from .calibrate import calibrate
@@ -69,6 +70,7 @@ def main() -> NoReturn:
     debug = "--debug" in arguments
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read once, when torch is imported
     arguments = [argument for argument in arguments if argument != "--debug"]
+    warnings.showwarning = _show_warning
     interrupts.listen()
     try:
         code = app(arguments, standalone_mode=False) or 0
@@ -103,8 +105,24 @@ def _how_to_go_on(arguments: list[str]) -> str:
     return "the same command goes on from the last checkpoint"
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print our own warnings as one line, those of libraries as Python does."""
+    if issubclass(category, UnreadableResultWarning):
+        text = f"sparsegrad: {redact(str(message))}\n"
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+    print(text, end="", file=file or sys.stderr)
+
+
 def _end(code: int, message: str, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
     print(f"sparsegrad: {redact(' '.join(message.split()))}", file=sys.stderr)
     return code

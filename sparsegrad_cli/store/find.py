@@ -6,15 +6,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, UnreadableResultWarning
 from .folder import ResultFolder, ResultKind
 from .records import C, R, StoredResult
 
 FILES = {"config.json", "environment.json", "result.json"}  # one of them makes a folder one of ours
-
-
-class UnreadableResultWarning(UserWarning):
-    """A folder that cannot be read is left out."""
 
 
 def find_results(kind: ResultKind[C, R], folders: Sequence[Path]) -> list[ResultFolder[C, R]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,9 +10,10 @@ from pathlib import Path
 
 import yaml
 
-from ..errors import InputError, WorkError
+from ..errors import InputError
 from ..methods import get_method
-from ..store.io import write_text
+from ..store.io import write_error, write_text
+from ..store.lock import lock
 from ..store.names import Pruner, SelectOn
 from ..tasks.splits import hold_out
 from ..training.choices import Choices
@@ -21,7 +21,7 @@ from ..training.ground import Ground, find_ground
 from ..training.option_checks import check_options
 from ..training.params import Best, Params
 from ..training.plan import Plan, of_method, plan_on
-from .folder import read_sweeps, sweep_folder
+from .folder import WRITE_SECONDS, read_sweeps, sweep_folder
 from .schema import Sweep, SweepConfig
 from .space import ALWAYS, PAPER, Space, Value, read_space
 
@@ -187,9 +187,10 @@ def write_best(results: Path, sweeps: Iterable[Sweep]) -> None:
     for sweep in sweeps:
         if sweep.result.best is not None:
             _write(best_path(results, sweep), [best_of(sweep)])
-    every = [read.sweep for read in read_sweeps([results])]
-    if entries := [best_of(sweep) for sweep in every if sweep.result.best is not None]:
-        _write(results / "sweeps" / NAME, entries)
+    with lock(results / "sweeps", WRITE_SECONDS):  # or another process's file, of fewer studies, might stay
+        every = [read.sweep for read in read_sweeps([results])]
+        if entries := [best_of(sweep) for sweep in every if sweep.result.best is not None]:
+            _write(results / "sweeps" / NAME, entries)
 
 
 def best_of(sweep: Sweep) -> Best:
@@ -215,4 +216,4 @@ def _write(path: Path, entries: Iterable[Best]) -> None:
     try:
         write_text(path, HEADER + yaml.safe_dump(plain, sort_keys=False))
     except OSError as error:
-        raise WorkError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from None
+        raise write_error(path, error) from None

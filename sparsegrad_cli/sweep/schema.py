@@ -10,15 +10,14 @@ runs/             a run's folder for each trial, as in `store.schema`
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable
 from typing import Literal
 
 from pydantic import Field
 
+from ..settings import hash_of
 from ..store.names import Pruner, SelectOn
-from ..store.records import greater_is_better
+from ..store.records import ResultRecord, greater_is_better
 from ..store.schema import DataRecord, Record, RunConfig
 from ..training.choices import Choices
 from .space import Space, Value
@@ -62,9 +61,7 @@ class SweepConfig(Record):
         left_out = {"model", *self.space.parameters}  # a place's name; the revision says what lies there
         run = {name: value for name, value in self.template.deciding().items() if name not in left_out}
         searched = self.space.model_dump()
-        decides = [run, searched, self.select_on, self.pruner]
-        canonical = json.dumps(decides, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return hash_of([run, searched, self.select_on, self.pruner])
 
     def study_name(self) -> str:
         """What Optuna and people call the study: `demo rte lora 0123456789abcdef`."""
@@ -91,10 +88,9 @@ class TrialRecord(Record):
     same_as: int | None = None  # number of a trial with the same parameters, whose value this is
 
 
-class SweepResult(Record):
+class SweepResult(ResultRecord):
     """`result.json`: a study as it stands."""
 
-    id: str
     study: str
     asked: int  # the budget: trials in all
     trials: tuple[TrialRecord, ...]  # in the order of their slots

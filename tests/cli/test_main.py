@@ -16,6 +16,7 @@ import pytest
 from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
 from ..hub_server import glue_repository, hub
+from ..report.runs import write_run
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +216,24 @@ def test_a_results_folder_that_cannot_be_made_is_one_line(call, model, glue, tmp
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "cannot write to taken" in err
     assert "--output" in err
+
+
+def test_debug_shows_no_password(call, tmp_path):
+    storage = f"sqlite:///{tmp_path}/no/study.db?sslpassword=hunter2"
+    code, out, err = call("--debug", "sweep", "show", "--storage", storage)
+    assert code != 0
+    assert "Traceback" in err
+    assert "hunter2" not in out + err
+
+
+def test_an_unreadable_run_is_named_and_the_report_goes_on(call, tmp_path):
+    good, bad = write_run(tmp_path), write_run(tmp_path, seed=1)
+    (bad / "result.json").write_text("{")
+    code, _, err = call("report", str(tmp_path))
+    assert code == 0
+    assert f"left out: {bad / 'result.json'}" in err
+    assert good.is_dir()
+    assert "Warning" not in err
 
 
 def test_debug_shows_the_traceback(call):

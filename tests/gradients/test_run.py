@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparsegrad_cli.errors import InputError, WorkError
+from sparsegrad_cli.errors import InputError, UnreadableResultWarning, WorkError
 from sparsegrad_cli.gradients.record import plan, run_gradients
 from sparsegrad_cli.gradients.schema import GRADIENTS, read_arrays, read_gradients
 from sparsegrad_cli.report.read import holds_runs
-from sparsegrad_cli.store.find import UnreadableResultWarning
 from sparsegrad_cli.store.io import write_text
 
 from ..cells import RecordingWatch

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsegrad_cli.errors import InputError
+from sparsegrad_cli.errors import InputError, UnreadableResultWarning
 from sparsegrad_cli.grid.kinds import GridCell
 from sparsegrad_cli.grid.kinds.base import DONE, TO_CONTINUE, TO_DO
 from sparsegrad_cli.grid.point import points
@@ -206,6 +206,10 @@ def test_how_cells_stand_and_which_are_due(tmp_path):
     cells = [GridCell(id=name, kind="finetune", model="demo", options={}) for name in names]
     statuses = [read_status(cell, tmp_path) for cell in cells]
     assert statuses == [*(DONE, TO_CONTINUE, "failed", "diverged", "out-of-memory", TO_CONTINUE, TO_DO)]
+
+    (folders[0] / "result.json").write_text("{")
+    with pytest.warns(UnreadableResultWarning, match=folders[0].name):
+        assert read_status(cells[0], tmp_path) == "failed"
 
     def due(*retry: str) -> list[str]:
         return [status for status in statuses if is_due(status, retry)]

@@ -10,13 +10,13 @@ from sparsegrad_cli.bench.folder import Bench, read_benches, write_bench
 from sparsegrad_cli.bench.jobs import Measured
 from sparsegrad_cli.bench.run import summarize, with_ratios
 from sparsegrad_cli.bench.schema import BenchConfig, BenchResult, Memory, Peaks, RowSpec
+from sparsegrad_cli.errors import UnreadableResultWarning
 from sparsegrad_cli.report.bench import bench_section
 from sparsegrad_cli.report.bench.paper import paper_costs
 from sparsegrad_cli.report.bench.plot import save_plot
 from sparsegrad_cli.report.bench.words import section
 from sparsegrad_cli.report.formats.markdown import section_markdown
 from sparsegrad_cli.settings import config_id
-from sparsegrad_cli.store.find import UnreadableResultWarning
 from sparsegrad_cli.store.records import Environment
 
 ROWS = (

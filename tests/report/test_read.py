@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sparsegrad_cli.errors import InputError
+from sparsegrad_cli.errors import InputError, UnreadableResultWarning
 from sparsegrad_cli.report import read_runs
-from sparsegrad_cli.store.find import UnreadableResultWarning
 
 from .runs import write_run
 

@@ -11,10 +11,10 @@ from typing import Literal
 import pydantic
 import pytest
 
-from sparsegrad_cli.errors import DiskError, InputError, WorkError
+from sparsegrad_cli.errors import DiskError, InputError, UnreadableResultWarning, WorkError
 from sparsegrad_cli.settings import Record, config_id
 from sparsegrad_cli.store.environment import describe_environment
-from sparsegrad_cli.store.find import UnreadableResultWarning, find_results, read_all
+from sparsegrad_cli.store.find import find_results, read_all
 from sparsegrad_cli.store.folder import COUNTS, ResultFolder, ResultKind, config_key
 from sparsegrad_cli.store.io import write_text
 from sparsegrad_cli.store.lock import BusyError, is_locked, lock

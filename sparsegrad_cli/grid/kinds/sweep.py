@@ -9,17 +9,18 @@ from pathlib import Path
 from pydantic import NonNegativeInt, PositiveInt
 
 from ...models.checkpoint import fetch_weights, find_checkpoint
+from ...store.folder import ResultFolder
 from ...store.names import Pruner, SelectOn
-from ...store.records import read_record
+from ...sweep.folder import SWEEPS
 from ...sweep.plan import plan_studies
 from ...sweep.run import run_sweep
-from ...sweep.schema import Sweep, SweepConfig, SweepResult
+from ...sweep.schema import Sweep, SweepConfig
 from ...sweep.storage import open_storage, storage_errors
 from ...sweep.study import open_study
 from ...training.callbacks import Watch
 from ...training.choices import Choices
 from ..point import Point
-from .base import DONE, TO_CONTINUE, TO_DO, GridCell, How, Outcome, as_json, chosen, from_json
+from .base import DONE, TO_CONTINUE, GridCell, How, Outcome, as_json, chosen, from_json, status_of
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,11 @@ class Search:
         return results / "sweeps" / cell.id
 
     def status(self, cell: GridCell, results: Path) -> str:
-        path = self.folder(cell, results) / "result.json"
-        if not path.exists():
-            return TO_DO
-        result = read_record(SweepResult, path, "sweep again")
+        folder = ResultFolder(SWEEPS, self.folder(cell, results))
+        status = status_of(folder)
+        result = folder.result() if status == DONE else None
+        if result is None:
+            return status
         options = from_json(self, cell)
         assert isinstance(options, Options)
         return DONE if result.finished >= options.trials else TO_CONTINUE
