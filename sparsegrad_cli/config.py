@@ -44,14 +44,13 @@ class RunConfig(Record):
     model_revision: str | None  # commit on the hub, or SHA-256 of the files of a local model
     task: str = setting("A GLUE task or oasst1 (see sparsegrad ls tasks), or a YAML of yours.", WHAT)
     task_file: str | None = setting(off=None, in_id=False)  # the YAML of a user's own task
-    task_revision: str | None = None  # hash of what that YAML defines
     data: str = setting(
         "hub, a directory with GLUE in it (oasst1: a file of conversation trees), or demo (synthetic).",
         WHAT,
         default="hub",
         in_id=False,
     )
-    data_revision: str  # SHA-256 over the examples of every split that the run reads
+    data_revision: str  # SHA-256 over the task's definition and the examples of every split
     method: str = setting("ft, lora, meprop or sparsegrad.", WHAT)
     seed: int = setting("Seed of a run.", WHAT, default=0, at_least=0)
     protocol: Protocol = setting(
@@ -166,6 +165,14 @@ class RunConfig(Record):
         chat="every:3",
         makes_basis=True,
     )
+    kept: int | None = setting(
+        "meprop, sparsegrad: entries of each MLP matrix trained at a step, in place of --density.",
+        METHOD,
+        off=None,
+        at_least=1,
+        of_method=True,
+        is_searchable=True,
+    )
     density: float | None = setting(
         "meprop, sparsegrad: share of each MLP matrix trained at a step.",
         METHOD,
@@ -177,9 +184,6 @@ class RunConfig(Record):
         at_most=1,
         of_method=True,
         is_searchable=True,
-    )
-    kept: int | None = setting(
-        "The same as a number of entries.", METHOD, off=None, at_least=1, of_method=True, is_searchable=True
     )
     rank: int | None = setting(
         "lora: rank of the update.",
@@ -239,7 +243,18 @@ class RunConfig(Record):
 
 
 SETTINGS = settings_of(RunConfig)
-TRAINING_SETTINGS = {name: each for name, each in SETTINGS.items() if each.panel != WHAT}
+# options of finetune and sweep, which have their own for these three
+RUN_SETTINGS = {name: each for name, each in SETTINGS.items() if name not in ("task", "method", "seed")}
+# keys of an experiment's `settings`: its other keys say model and data
+TRAINING_SETTINGS = {name: each for name, each in RUN_SETTINGS.items() if name not in ("model", "data")}
+METHOD_SETTINGS = tuple(name for name, each in SETTINGS.items() if each.of_method)
+# options of calibrate
+BASIS_SETTINGS = {
+    name: each
+    for name, each in RUN_SETTINGS.items()
+    if each.makes_basis
+    or name in ("model", "data", "languages", "device", "precision", "gradient_checkpointing")
+}
 
 # of two that exclude one another, what a user gives goes before what a file says
 EXCLUSIVE = (

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import json
@@ -125,23 +126,28 @@ def settings_of(record: type[Record]) -> dict[str, Setting]:
     return found
 
 
-def identity(record: Record, leave_out: Collection[str] = ()) -> dict[str, Any]:
+def identity(record: BaseModel, leave_out: Collection[str] = ()) -> dict[str, Any]:
     """Returns the fields that decide a record's id: those that are not off.
 
     Args:
         leave_out: fields that do not count, besides those whose `Setting` says so.
     """
     decides = {}
-    for name, field in type(record).model_fields.items():
-        value, said = getattr(record, name), _said(field)
+    for name in names_in_id(type(record)):
+        value, field = getattr(record, name), type(record).model_fields[name]
         is_off = not field.is_required() and value == field.get_default(call_default_factory=True)
-        counts = name not in leave_out and (said is None or said.in_id)
-        if counts and value is not None and not is_off:
+        if name not in leave_out and value is not None and not is_off:
             decides[name] = _plain(value)
     return decides
 
 
-def config_id(record: Record, leave_out: Collection[str] = ()) -> str:
+def names_in_id(record: type[BaseModel]) -> list[str]:
+    """Returns the fields of a record that its id may hang on."""
+    said = {name: _said(field) for name, field in record.model_fields.items()}
+    return [name for name, setting in said.items() if setting is None or setting.in_id]
+
+
+def config_id(record: BaseModel, leave_out: Collection[str] = ()) -> str:
     """Returns the 16 hexadecimal digits that name a result's folder: the hash of `identity`."""
     return hash_of(identity(record, leave_out))
 
@@ -160,7 +166,7 @@ def _said(field: FieldInfo) -> Setting | None:
 
 def _plain(value: object) -> Any:
     match value:
-        case Record():
+        case BaseModel():
             return identity(value)
         case Mapping():
             return {str(key): _plain(each) for key, each in value.items()}
@@ -181,7 +187,9 @@ def _fault(error: pydantic.ValidationError, value: object) -> str:
     problem = error.errors()[0]
     match problem["type"]:
         case "literal_error":
-            return f"must be {problem['ctx']['expected'].replace(chr(39), '')}, got {value!r}"
+            known = problem["ctx"]["expected"].replace("'", "")  # fixed, block or random
+            close = difflib.get_close_matches(str(value), known.replace(" or ", ", ").split(", "), n=1)
+            return f"must be {known}, got {value!r}" + (f"; did you mean {close[0]}?" if close else "")
         case "finite_number":
             return f"must be a finite number, got {value}"
         case "int_parsing" | "int_type" | "int_from_float":

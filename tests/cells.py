@@ -6,10 +6,10 @@ import gzip
 import json
 import random
 from pathlib import Path
+from typing import Any
 
-from sparsegrad_cli.store.schema import RunConfig
-from sparsegrad_cli.training.choices import Choices
-from sparsegrad_cli.training.plan import plan
+from sparsegrad_cli.config import RunConfig
+from sparsegrad_cli.training.resolve import Sources, resolve
 from sparsegrad_cli.training.trainer import Cell
 
 WORDS = ("the", "dog", "book", "letter", "company", "city", "man", "story", "reads", "likes", "writes")
@@ -53,9 +53,26 @@ class RecordingWatch:
         self.scores.append(value)
 
 
-def make_cell(results: Path, watch: RecordingWatch, choices: Choices, **how: float | bool) -> Cell:
-    """The single run that `choices` come to."""
-    planned = plan(choices)
-    (config,) = planned.configs
-    assert isinstance(config, RunConfig)
-    return planned.cell(config, results, watch, **how)
+Asked = dict[str, Any]  # settings, `methods` and `seeds`; None: left open
+
+
+def changed(asked: Asked, **changes: object) -> Asked:
+    """The same with some settings in place of theirs."""
+    return {**asked, **changes}
+
+
+def resolved(asked: Asked, shapes_only: bool = False) -> tuple[list[RunConfig], Sources]:
+    """What is asked for, resolved."""
+    given = {name: value for name, value in asked.items() if name not in ("methods", "seeds")}
+    return resolve(given, asked["methods"], asked.get("seeds", (0,)), shapes_only=shapes_only)
+
+
+def configs_of(asked: Asked, shapes_only: bool = False) -> list[RunConfig]:
+    """The configurations of what is asked for."""
+    return resolved(asked, shapes_only)[0]
+
+
+def make_cell(results: Path, watch: RecordingWatch, asked: Asked, **how: float | bool) -> Cell:
+    """The single run that is asked for."""
+    (config,), sources = resolved(asked)
+    return sources.cell(config, results, watch, **how)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from ..settings import Record
 from ..store.names import Status
-from ..store.schema import Parameters, Record
+from ..store.schema import Parameters
 from .schema import Memory, Operation, Peaks, RowSpec, Subject, Work
 
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from ..config import SETTINGS
 from ..core import Corner, Rotation
 from ..methods import get_method
 from ..methods.base import Method, Settings, count_parameters
 from ..store.basis_file import load_basis
 from ..training.memory import live_bytes
-from ..training.recipe import GLUE
 from .floors import Ranks, Trained, count_work, read_architecture
 from .jobs import Measured, MeasureJob
 from .machine import synchronize
@@ -47,7 +47,7 @@ def measure(job: MeasureJob) -> Measured:
     method = get_method(job.row.method)(loaded.model, loaded.head, settings, basis)
     ranks = {} if basis is None else {kind.shape: kind.rank for kind in basis.kinds.values()}
     del basis  # on a CPU the method holds what it needs of it
-    optimizer = method.optimizer(GLUE.learning_rate)
+    optimizer = method.optimizer(SETTINGS["learning_rate"].default_for(is_chat=False))
     step = TrainingStep(loaded.model, optimizer, subject.device, subject.precision)
     for batch in batches[: job.burn_in]:
         step(batch)

@@ -10,21 +10,19 @@ import torch
 from pydantic import PositiveInt
 from transformers import PreTrainedModel
 
+from ..config import SETTINGS, Precision, check_given
 from ..core import FORMS, SUPPORTS, UnsupportedModelError, find_mlp_linears
 from ..errors import InputError, unknown
-from ..methods import get_method, method_names
+from ..methods import method_names
 from ..models.checkpoint import Checkpoint, fetch_weights, find_checkpoint
 from ..models.load import load_tokenizer
 from ..models.random import architecture, check_depth, find_architecture, random_classifier
-from ..store.names import Precision
+from ..settings import Record, setting, settings_of
 from ..tasks import get_task
 from ..tasks.load import TaskData, load_data
 from ..tasks.task import ChatTask, Task
-from ..training.checks import check_basis_rank, check_density, check_length, check_sizes, choose_device
-from ..training.configure import LARGE_HIDDEN_SIZE, LORA_RANK, LORA_RANK_LARGE
-from ..training.hyperparameters import choose_hyperparameters
-from ..training.option_checks import HOLDS_ROTATED
-from ..training.recipe import GLUE
+from ..training.checks import HOLDS_ROTATED, check_length, check_sizes, check_used, choose_device
+from ..training.resolve import choose_hyperparameters, lora_rank
 from .jobs import Setup
 from .schema import BenchConfig, CalibrationConfig, Init, RowSpec, Subject
 from .step import Batch, random_batches, real_batches
@@ -117,8 +115,8 @@ def find(choices: SubjectChoices, from_shapes: bool = False) -> Found:
     """
     check_precision(choices.precision)
     device = choose_device(choices.device, choices.precision)
-    precision = choices.precision or GLUE.precision[device]
-    length = choices.length or GLUE.length
+    precision = choices.precision or "fp32"
+    length = choices.length or SETTINGS["length"].default_for(is_chat=False)
     data = load_data(find_task(choices.task), choices.data) if choices.task is not None else None
     random = choices.init == "random"
     if random:
@@ -137,7 +135,7 @@ def find(choices: SubjectChoices, from_shapes: bool = False) -> Found:
         raise InputError(f"--model: {error}") from None
     check_length(skeleton, choices.model, length)
     task = data.task.name if data else None
-    chosen = choose_hyperparameters(choices.model, task, None, choices.batch_size, GLUE)
+    _, batch_size, _ = choose_hyperparameters(choices.model, task, None, choices.batch_size)
     subject = Subject(
         model=choices.model,
         checkpoint=f"random:{checkpoint.identity}" if random else checkpoint.identity,
@@ -145,7 +143,7 @@ def find(choices: SubjectChoices, from_shapes: bool = False) -> Found:
         layers=choices.layers,
         device=device,
         precision=precision,
-        batch_size=chosen.batch_size,
+        batch_size=batch_size,
         length=length,
         task=task,
         data=choices.data if data else None,
@@ -181,6 +179,24 @@ class Choices(SubjectChoices):
     burn_in: PositiveInt | None = None
 
 
+class OwnSettings(Record):
+    """Settings of a benchmark, besides those that it shares with runs."""
+
+    init: Init = setting("random: the architecture alone, nothing is fetched.", off="pretrained")
+    layers: int | None = setting("Only this many of the first blocks.", off=None, at_least=1)
+    seed: int = setting("Seed of weights, batches and dropout.", off=0, at_least=0)
+    forms: tuple[str, ...] = setting("Forms of sparsegrad.", off=())
+    supports: tuple[str, ...] = setting("Supports of sparsegrad.", off=())
+    rounds: int = setting("Times that every row is measured.", off=3, at_least=1)
+    steps: int = setting("Timed steps of a row in a round.", off=5, at_least=1)
+    burn_in: int | None = setting("Steps before them.", off=None, at_least=1)
+
+
+_OF_RUN = ("device", "precision", "batch_size", "length", "pad_to_max", "freeze_rest")
+_OF_RUN += ("density", "kept", "rank", "basis_rank", "calibration_steps")
+BENCH_SETTINGS = {**{name: SETTINGS[name] for name in _OF_RUN}, **settings_of(OwnSettings)}
+
+
 def plan(choices: Choices, from_shapes: bool = False) -> tuple[BenchConfig, Found]:
     """Finds model and data, fills in the defaults, and checks that all fit together.
 
@@ -193,18 +209,16 @@ def plan(choices: Choices, from_shapes: bool = False) -> tuple[BenchConfig, Foun
     rows = choose_rows(choices.methods, choices.forms, choices.supports, choices.basis_rank)
     _check_options(choices, [row.method for row in rows])
     found = find(choices, from_shapes)
-    check_sizes(choices.model, found.shapes, choices.kept, choices.rank)
-    density = choices.density if choices.density or choices.kept else GLUE.density
-    if choices.basis_rank is not None:
-        check_basis_rank(found.shapes, choices.basis_rank, choices.kept, density)
-    large = found.skeleton.config.hidden_size >= LARGE_HIDDEN_SIZE
+    default = SETTINGS["density"].default_for(is_chat=False)
+    density = choices.density if choices.density or choices.kept else default
+    check_sizes(choices.model, found.shapes, choices.kept, choices.rank, choices.basis_rank, density)
     config = BenchConfig(
         **found.subject.model_dump(),
         rows=tuple(rows),
-        freeze_rest=GLUE.freeze_rest if choices.freeze_rest is None else choices.freeze_rest,
+        freeze_rest=choices.freeze_rest or False,
         density=density,
         kept=choices.kept,
-        rank=choices.rank or (LORA_RANK_LARGE if large else LORA_RANK),
+        rank=choices.rank or lora_rank(found.skeleton, is_chat=False),
         basis_rank=choices.basis_rank,
         calibration_steps=choices.calibration_steps,
         rounds=choices.rounds,
@@ -272,10 +286,6 @@ def _place(method: str) -> int:
 
 
 def _check_options(choices: Choices, methods: Sequence[str]) -> None:
-    check_density(choices.density, choices.kept)
-    for option in ("density", "kept", "rank", "basis_rank"):
-        if getattr(choices, option) is not None and not any(
-            option in get_method(name).options for name in methods
-        ):
-            flag = "--" + option.replace("_", "-")
-            raise InputError(f"{flag} is not used by --method {', '.join(methods)}: leave it out")
+    names = ("density", "kept", "rank", "basis_rank")
+    given = {name: getattr(choices, name) for name in names if getattr(choices, name) is not None}
+    check_used(check_given(given, SETTINGS), methods)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pydantic
 
-from ..store.schema import Record
+from ..settings import Record
 from .jobs import Failure
 
 Answer = TypeVar("Answer", bound=Record)

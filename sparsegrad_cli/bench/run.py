@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ..errors import InputError, WorkError
 from ..methods import get_method
-from ..settings import config_id
-from ..store.schema import Record
+from ..settings import Record, config_id
 from .folder import bench_folder
 from .jobs import Calibrated, CalibrateJob, Failure, Machine, Measured, MeasureJob, PeaksJob, Setup
 from .plan import PROBE_STEPS, Found

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
 from statistics import median
@@ -20,10 +19,9 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..config import Given, RunConfig
 from ..settings import config_id
-from ..store.schema import RunConfig
-from ..training.choices import Choices
-from ..training.plan import Plan, plan
+from ..training.resolve import Sources, resolve
 from ..training.run import adapt, load_model
 from ..training.trainer import Cell, make_trainer
 from .machine import set_precision, synchronize
@@ -35,37 +33,42 @@ from .step import TrainingStep
 BURN_IN = 5  # first steps of a turn, which do not count
 
 
-def plan_runner(choices: Choices, steps: int, rounds: int) -> tuple[RunnerConfig, Plan]:
+def plan_runner(
+    given: Given, methods: Sequence[str], seed: int, steps: int, rounds: int
+) -> tuple[RunnerConfig, list[RunConfig], Sources]:
     """The runs whose steps are compared: a turn has `steps` that count, and no evaluation.
 
     Raises:
-        InputError: see `training.plan.plan`; or the task is a chat task.
+        InputError: see `training.resolve.resolve`; or the task is a chat task.
     """
-    find_task(choices.task)
-    check_precision(choices.precision)
+    find_task(given["task"])
+    check_precision(given.get("precision"))
     total = BURN_IN + steps
-    planned = plan(replace(choices, max_steps=total, eval_steps=total + 1, pad_to_max=True))
-    first = planned.configs[0]
+    timed = {**given, "max_steps": total, "eval_steps": total + 1, "pad_to_max": True}
+    configs, sources = resolve(timed, methods, [seed])
+    first = configs[0]
     shared = Subject.model_fields.keys() & RunConfig.model_fields.keys()
     config = RunnerConfig(
         **{name: getattr(first, name) for name in shared},
-        checkpoint=planned.checkpoint.identity,
+        checkpoint=sources.checkpoint.identity,
         init="pretrained",
         layers=None,
-        methods=tuple(config.method for config in planned.configs),
+        methods=tuple(config.method for config in configs),
         steps=steps,
         rounds=rounds,
     )
-    return config, planned
+    return config, configs, sources
 
 
-def run_runner(config: RunnerConfig, planned: Plan, tell: Tell) -> RunnerResult:
+def run_runner(
+    config: RunnerConfig, configs: Sequence[RunConfig], sources: Sources, tell: Tell
+) -> RunnerResult:
     """The median steps of `finetune` and of the bare loop, for each method."""
     set_precision(config.precision)
     rows = []
     with TemporaryDirectory() as results:
-        for run_config in planned.configs:
-            cell = planned.cell(run_config, Path(results), Silent())
+        for run_config in configs:
+            cell = sources.cell(run_config, Path(results), Silent())
             runner: list[float] = []
             bare: list[float] = []
             for number in range(1, config.rounds + 1):

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..store.names import Precision, Status
+from ..config import Precision
+from ..settings import Record
+from ..store.names import Status
 from ..store.records import Parameters, ResultRecord
-from ..store.schema import Record
 
 Init = Literal["pretrained", "random"]
 Phase = Literal["forward", "backward", "optimizer"]

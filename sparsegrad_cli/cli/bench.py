@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ..config import SETTINGS, Given, check_given
 from ..errors import WorkError
+from ..settings import METHOD, WHAT
 from . import bench_common as common
 from . import options as opt
 from .bench_runner import runner
@@ -18,26 +20,33 @@ bench.command()(runner)
 MEASURING = "Measuring"
 
 
+MEASURED = {  # settings of what is measured
+    name: SETTINGS[name]
+    for name in (
+        *("model", "data", "device", "batch_size", "length", "pad_to_max", "precision", "freeze_rest"),
+        *("density", "kept", "rank"),
+    )
+}
+
+
 @bench.callback()
+@opt.takes_settings(MEASURED)
 def measure(
+    *,
     context: typer.Context,
-    model: opt.Model = "demo",
-    init: common.InitOption = common.Init.pretrained,
+    init: common.InitOption = "pretrained",
     layers: common.Layers = None,
     task: common.MaybeTask = None,
-    data: opt.Data = "hub",
     method: Annotated[
         list[str] | None,
-        typer.Option(
-            "--method", help="Repeatable. Default: all.", show_default=False, rich_help_panel=opt.WHAT
-        ),
+        typer.Option("--method", help="Repeatable. Default: all.", show_default=False, rich_help_panel=WHAT),
     ] = None,
     form: Annotated[
         list[str] | None,
         typer.Option(
             help="sparsegrad: only this form of the exact method; repeatable.",
             show_default=False,
-            rich_help_panel=opt.METHOD,
+            rich_help_panel=METHOD,
         ),
     ] = None,
     support: Annotated[
@@ -45,31 +54,23 @@ def measure(
         typer.Option(
             help="sparsegrad: only dynamic (all forms), fixed or block; repeatable.",
             show_default=False,
-            rich_help_panel=opt.METHOD,
+            rich_help_panel=METHOD,
         ),
     ] = None,
     seed: common.Seed = 0,
-    device: opt.DeviceOption = opt.Device.auto,
-    batch_size: opt.BatchSize = None,
-    length: opt.Length = None,
-    pad_to_max: opt.PadToMax = False,
-    precision: opt.PrecisionOption = None,
-    freeze_rest: opt.FreezeRest = None,
-    density: opt.Density = None,
-    kept: opt.Kept = None,
-    rank: opt.Rank = None,
+    given: Given,
     basis_rank: Annotated[
         int | None,
         typer.Option(
             min=1,
             help="sparsegrad: leading directions of the basis a side; adds the form corner. Default: all.",
             show_default=False,
-            rich_help_panel=opt.METHOD,
+            rich_help_panel=METHOD,
         ),
     ] = None,
     calibration_steps: Annotated[
         int,
-        typer.Option(min=1, help="sparsegrad: batches that make the basis.", rich_help_panel=opt.METHOD),
+        typer.Option(min=1, help="sparsegrad: batches that make the basis.", rich_help_panel=METHOD),
     ] = 4,
     rounds: Annotated[
         int, typer.Option(min=1, help="Times that every row is measured.", rich_help_panel=MEASURING)
@@ -106,24 +107,14 @@ def measure(
     from ..report.bench.plot import save_plot
 
     choices = Choices(
-        model=model,
-        init=init.value,
+        **{"model": "demo", **check_given(given, SETTINGS)},
+        init=init,
         layers=layers,
         task=task,
-        data=data,
-        device=device.value,
-        precision=precision.value if precision else None,
-        batch_size=batch_size,
-        length=length,
-        pad_to_max=pad_to_max,
         seed=seed,
         methods=method or (),
         forms=form or (),
         supports=support or (),
-        freeze_rest=freeze_rest,
-        density=density,
-        kept=kept,
-        rank=rank,
         basis_rank=basis_rank,
         calibration_steps=calibration_steps,
         rounds=rounds,
@@ -147,26 +138,25 @@ def measure(
 
 
 @bench.command()
+@opt.takes_settings(
+    {name: MEASURED[name] for name in ("model", "data", "device", "batch_size", "length", "pad_to_max")}
+)
 def calibrate(
-    model: opt.Model = "demo",
-    init: common.InitOption = common.Init.pretrained,
+    *,
+    init: common.InitOption = "pretrained",
     layers: common.Layers = None,
     task: common.MaybeTask = None,
-    data: opt.Data = "hub",
     seed: common.Seed = 0,
-    device: opt.DeviceOption = opt.Device.auto,
-    batch_size: opt.BatchSize = None,
-    length: opt.Length = None,
-    pad_to_max: opt.PadToMax = False,
+    given: Given,
     calibration_steps: Annotated[
-        int, typer.Option(min=1, help="Batches that make the basis.", rich_help_panel=opt.METHOD)
+        int, typer.Option(min=1, help="Batches that make the basis.", rich_help_panel=METHOD)
     ] = 30,
     basis_rank: Annotated[
         int | None,
         typer.Option(
             min=1,
             help="Ours: find so many leading directions a side. Default: all.",
-            rich_help_panel=opt.METHOD,
+            rich_help_panel=METHOD,
         ),
     ] = None,
     stack: Annotated[
@@ -174,7 +164,7 @@ def calibrate(
         typer.Option(
             "--stack/--no-stack",
             help="Measure the paper's way too; without, only its size is told.",
-            rich_help_panel=opt.METHOD,
+            rich_help_panel=METHOD,
         ),
     ] = True,
     output: opt.Output = Path("results"),
@@ -190,16 +180,7 @@ def calibrate(
     from ..bench.plan import SubjectChoices, plan_calibration
 
     choices = SubjectChoices(
-        model=model,
-        init=init.value,
-        layers=layers,
-        task=task,
-        data=data,
-        device=device.value,
-        batch_size=batch_size,
-        length=length,
-        pad_to_max=pad_to_max,
-        seed=seed,
+        **{"model": "demo", **check_given(given, SETTINGS)}, init=init, layers=layers, task=task, seed=seed
     )
     common.quiet(quiet or as_json)
     config, found = plan_calibration(choices, calibration_steps, basis_rank, stack)

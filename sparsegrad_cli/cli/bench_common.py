@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from . import options as opt
+from ..settings import WHAT
 
 if TYPE_CHECKING:
     from ..bench.folder import AnyConfig, AnyResult, Bench
     from ..bench.run import Tell
 
-Init = StrEnum("Init", ["pretrained", "random"])
 InitOption = Annotated[
-    Init,
+    Literal["pretrained", "random"],
     typer.Option(
         help="random: the architecture alone, nothing to fetch for the BERT and RoBERTa models of the hub.",
-        rich_help_panel=opt.WHAT,
+        rich_help_panel=WHAT,
     ),
 ]
 Layers = Annotated[
-    int | None, typer.Option(min=1, help="Only the first so many blocks.", rich_help_panel=opt.WHAT)
+    int | None, typer.Option(min=1, help="Only the first so many blocks.", rich_help_panel=WHAT)
 ]
 MaybeTask = Annotated[
     str | None,
     typer.Option(
         help="Batches of a GLUE task (see sparsegrad ls tasks). Default: random tokens, all of --length.",
-        rich_help_panel=opt.WHAT,
+        rich_help_panel=WHAT,
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of weights, batches and dropout.", rich_help_panel=opt.WHAT)]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of weights, batches and dropout.", rich_help_panel=WHAT)]
 
 
 def quiet(wanted: bool) -> None:

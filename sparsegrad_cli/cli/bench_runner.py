@@ -7,25 +7,24 @@ from typing import Annotated
 
 import typer
 
+from ..config import SETTINGS, Given
+from ..settings import WHAT
 from . import bench_common as common
 from . import options as opt
 
 
+@opt.takes_settings(
+    {name: SETTINGS[name] for name in ("model", "data", "device", "batch_size", "length", "precision")}
+)
 def runner(
-    task: Annotated[
-        str, typer.Option(help="A GLUE task (see sparsegrad ls tasks).", rich_help_panel=opt.WHAT)
-    ],
-    model: opt.Model = "demo",
-    data: opt.Data = "hub",
+    *,
+    task: Annotated[str, typer.Option(help="A GLUE task (see sparsegrad ls tasks).", rich_help_panel=WHAT)],
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", help="Repeatable. Default: ft.", rich_help_panel=opt.WHAT),
+        typer.Option("--method", help="Repeatable. Default: ft.", rich_help_panel=WHAT),
     ] = None,
     seed: common.Seed = 0,
-    device: opt.DeviceOption = opt.Device.auto,
-    batch_size: opt.BatchSize = None,
-    length: opt.Length = None,
-    precision: opt.PrecisionOption = None,
+    given: Given,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each.", rich_help_panel="Measuring")] = 3,
     steps: Annotated[
         int, typer.Option(min=1, help="Timed steps of a turn.", rich_help_panel="Measuring")
@@ -41,25 +40,13 @@ def runner(
     """
     from ..bench.runner import plan_runner, run_runner
     from ..models.checkpoint import fetch_weights
-    from ..training.choices import Choices
 
     common.quiet(quiet or as_json)
-    choices = Choices(
-        model=model,
-        task=task,
-        data=data,
-        methods=method or ["ft"],
-        seeds=[seed],
-        device=device.value,
-        precision=precision.value if precision else None,
-        batch_size=batch_size,
-        length=length,
-    )
-    config, planned = plan_runner(choices, steps, rounds)
+    config, configs, sources = plan_runner({**given, "task": task}, method or ["ft"], seed, steps, rounds)
     if dry_run:
         print(config.model_dump_json(indent=2) if as_json else "\n".join(config.methods))
         return 0
-    fetch_weights(planned.checkpoint)
-    result = run_runner(config, planned, common.teller(quiet))
+    fetch_weights(sources.checkpoint)
+    result = run_runner(config, configs, sources, common.teller(quiet))
     common.show(common.keep(output, config, result), as_json, quiet)
     return 0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config import BASIS_SETTINGS, Given
 from . import options as opt
-from .groups import OptionGroup, filled, takes_groups
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,34 +15,12 @@ if TYPE_CHECKING:
     from ..core import Basis
 
 
-@dataclass(frozen=True)
-class CalibrationOptions(OptionGroup):
-    """What a basis is found from."""
-
-    batch_size: opt.BatchSize = None
-    accumulation_steps: opt.AccumulationSteps = None
-    length: opt.Length = None
-    pad_to_max: opt.PadToMax = False
-    precision: opt.PrecisionOption = None
-    gradient_checkpointing: opt.GradientCheckpointing = False
-    max_train_examples: opt.MaxTrainExamples = None
-    languages: opt.Languages = field(default_factory=lambda: ["en"])
-    loss_on: opt.LossOnOption = None
-    chat_format: opt.ChatFormatOption = None
-    blocks: opt.Blocks = None
-    calibration_steps: opt.CalibrationSteps = None
-    basis_rank: opt.BasisRank = None
-
-
-@takes_groups
+@opt.takes_settings(BASIS_SETTINGS)
 def calibrate(
     *,
     task: opt.Task,
-    model: opt.Model = "demo",
-    data: opt.Data = "hub",
     seed: opt.Seeds = [0],  # noqa: B006
-    device: opt.DeviceOption = opt.Device.auto,
-    calibration: CalibrationOptions,
+    given: Given,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
@@ -58,25 +35,21 @@ def calibrate(
     from ..models.checkpoint import fetch_weights
     from ..store.basis_file import load_basis
     from ..training.basis import basis_path, calibrate_and_save, read_concentration
-    from ..training.choices import Choices
     from ..training.inputs import quiet_libraries
-    from ..training.plan import plan
+    from ..training.resolve import resolve
     from ..training.run import load_model
     from .left_out import tell_left_out
     from .progress import Display
 
     quiet_libraries(downloads=not (quiet or as_json))
-    choices = Choices(
-        model=model, task=task, data=data, methods=["sparsegrad"], seeds=seed, device=device.value
-    )
-    planned = plan(filled(choices, calibration))
-    tell_left_out(planned.data, quiet)
+    configs, sources = resolve({**given, "task": task}, ["sparsegrad"], seed)
+    tell_left_out(sources.data, quiet)
     if not dry_run:
-        fetch_weights(planned.checkpoint)
+        fetch_weights(sources.checkpoint)
     found = []
     with Display(quiet) as display:
-        for config in planned.configs:
-            inputs = planned.inputs(config)
+        for config in configs:
+            inputs = sources.inputs(config)
             path = basis_path(config, inputs, output)
             if dry_run:
                 found.append({"seed": config.seed, "basis": str(path), "exists": path.exists()})
@@ -89,7 +62,7 @@ def calibrate(
             kinds = _describe(load_basis(path), read_concentration(path))
             found.append({"seed": config.seed, "basis": str(path), "kinds": kinds})
     if as_json:
-        print(json.dumps({"model": model, "task": planned.data.task.name, "bases": found}, indent=2))
+        print(json.dumps({"model": configs[0].model, "task": configs[0].task, "bases": found}, indent=2))
     elif dry_run:
         for entry in found:
             print(f"seed {entry['seed']}: {entry['basis']}", "(is there)" if entry["exists"] else "(to do)")

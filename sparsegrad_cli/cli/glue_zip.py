@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from ..config import Protocol
 from ..errors import InputError
-from . import options as opt
 
 SUBMISSION = "A submission to GLUE's leaderboard"
 
@@ -32,7 +32,7 @@ OfModel = Annotated[
     str | None, typer.Option("--model", help="Of this model, as it was given.", rich_help_panel=SUBMISSION)
 ]
 OfProtocol = Annotated[
-    opt.Protocol | None, typer.Option("--protocol", help="Of this protocol.", rich_help_panel=SUBMISSION)
+    Protocol | None, typer.Option("--protocol", help="Of this protocol.", rich_help_panel=SUBMISSION)
 ]
 FillMissing = Annotated[
     Fill | None,

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..config import Device
 from ..errors import InputError, WorkError
 from ..settings import config_id
 from . import options as opt
@@ -57,7 +58,7 @@ def judge(
         ),
     ] = 1,
     seed: Annotated[int, answering(min=0, help="Seed of the answers that are sampled.")] = 0,
-    device: Annotated[opt.Device, answering(help="Where to generate the answers.")] = opt.Device.auto,
+    device: Annotated[Device, answering(help="Where to generate the answers.")] = "auto",
     precision: Annotated[
         Precision,
         answering(
@@ -139,7 +140,7 @@ def judge(
         max_questions=max_questions,
         max_new_tokens=max_new_tokens,
         seed=seed,
-        device=device.value,
+        device=device,
         precision="bf16" if precision is Precision.bf16 else "fp32",
     )
     if dry_run:

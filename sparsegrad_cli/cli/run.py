@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from ..config import Device
+from ..settings import OUTPUT, WHAT
 from . import options as opt
 
 PART, MACHINE = "Part of the table", "Workers"
@@ -25,12 +27,12 @@ def run(
         typer.Option(
             help="hub, a directory with GLUE in it, or demo, in place of the experiment's.",
             show_default=False,
-            rich_help_panel=opt.WHAT,
+            rich_help_panel=WHAT,
         ),
     ] = None,
     device: Annotated[
-        opt.Device | None,
-        typer.Option(help="In place of the experiment's.", show_default=False, rich_help_panel=opt.WHAT),
+        Device | None,
+        typer.Option(help="In place of the experiment's.", show_default=False, rich_help_panel=WHAT),
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -94,7 +96,7 @@ def run(
     predict_test: opt.PredictTest = False,
     save_model: Annotated[
         bool,
-        typer.Option(help="Keep every trained model, for from_pretrained.", rich_help_panel=opt.OUTPUT),
+        typer.Option(help="Keep every trained model, for from_pretrained.", rich_help_panel=OUTPUT),
     ] = False,
     checkpoint_minutes: opt.CheckpointMinutes = 10.0,
     output: opt.Output = Path("results"),
@@ -104,7 +106,7 @@ def run(
         typer.Option(
             "--dry-run",
             help="Check everything; show the cells, which are done, estimated time and memory.",
-            rich_help_panel=opt.OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     quiet: opt.Quiet = False,
@@ -133,7 +135,7 @@ def run(
         },
     )
     part = CellFilter(tuple(model or ()), tuple(task or ()), tuple(method or ()), tuple(seed or ()))
-    cells = plan_cells(read, part, data, device.value if device else None, from_shapes=dry_run)
+    cells = plan_cells(read, part, data, device, from_shapes=dry_run)
     pool_options = common.choose_pool(read, engine.value, workers, per_gpu, address, cells)
     statuses = {cell.id: read_status(cell, output) for cell in cells}
     due = [cell for cell in cells if is_due(statuses[cell.id], [name.value for name in retry or ()])]

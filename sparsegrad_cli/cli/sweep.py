@@ -6,38 +6,32 @@ from pathlib import Path
 
 import typer
 
+from ..config import RUN_SETTINGS, Given
 from . import options as opt
 from . import sweep_options as own
-from .groups import filled, takes_groups
-from .training_options import TrainingOptions
 
 sweep = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 
 
 @sweep.callback()
-@takes_groups
+@opt.takes_settings(RUN_SETTINGS, helps=own.SEARCHED)
 def search(
     *,
     context: typer.Context,
-    model: opt.Model = "demo",
     task: own.Tasks = None,
     all_tasks: own.AllTasks = False,
     method: own.Methods = None,
     all_methods: own.AllMethods = False,
-    data: opt.Data = "hub",
     seed: own.Seed = 0,
-    protocol: opt.ProtocolOption = opt.Protocol.paper,
-    device: opt.DeviceOption = opt.Device.auto,
     trials: own.Trials = None,
     space: own.SpaceFile = None,
-    select_on: own.SelectOnOption = opt.SelectOn.dev,
-    pruner: own.PrunerOption = opt.Pruner.median,
+    select_on: own.SelectOnOption = "dev",
+    pruner: own.PrunerOption = "median",
     then_finetune: own.ThenFinetune = False,
     storage: own.Storage = None,
     workers: own.Workers = 1,
     resume: own.Resume = False,
-    step: own.SearchedStep,
-    training: TrainingOptions,
+    given: Given,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
@@ -56,7 +50,6 @@ def search(
     from ..sweep.run import run_sweep
     from ..sweep.storage import open_storage, storage_errors
     from ..sweep.study import open_study
-    from ..training.choices import Choices
     from ..training.inputs import quiet_libraries
     from . import sweep_common as common
     from .sweep_progress import SweepWatch
@@ -69,17 +62,7 @@ def search(
     else:
         common.check_named(tasks, methods)
         trials = trials or own.DEFAULT_TRIALS
-        choices = Choices(
-            model=model,
-            task="",
-            data=data,
-            methods=methods,
-            seeds=[seed],
-            protocol=protocol.value,
-            device=device.value,
-        )
-        choices = filled(choices, step, training)
-        configs = plan_studies(choices, tasks, select_on.value, pruner.value, space, from_shapes=dry_run)
+        configs = plan_studies(given, tasks, methods, seed, select_on, pruner, space, shapes_only=dry_run)
     if dry_run:
         common.show_plan(configs, common.open_known(storage, output), trials, as_json)
         return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from optuna.storages import BaseStorage
@@ -25,7 +24,7 @@ from ..sweep.storage import JOURNAL, is_sqlite, open_storage
 from ..sweep.study import config_of, load_studies, snapshot
 from ..tasks import get_task, task_names
 from ..training.params import read_params
-from ..training.plan import Plan
+from ..training.resolve import resolve
 from .train_all import as_document, check_all_done, report_on, train_all
 
 MAKE_SOME = "sparsegrad sweep --task ... --method ... makes some"
@@ -100,7 +99,7 @@ def fetch_models(configs: Sequence[SweepConfig]) -> None:
     Raises:
         InputError: they cannot be had.
     """
-    for model in dict.fromkeys(config.choices.model for config in configs):
+    for model in dict.fromkeys(config.model for config in configs):
         fetch_weights(find_checkpoint(model))
 
 
@@ -129,13 +128,16 @@ def show_plan(
 
 def finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[Result]:
     """Trains with the best parameters of each study, on the paper's number of seeds."""
-    plans: list[Plan] = []
+    todo = []
     for sweep in sweeps:
         if sweep.result.best is not None:
-            searched = dict.fromkeys(sweep.config.space.parameters)  # the file says what they are
-            choices = replace(sweep.config.choices, seeds=SEEDS, **searched)
-            plans += read_params(best_path(output, sweep)).plans(choices)
-    return train_all(plans, output, quiet)
+            config = sweep.config
+            searched = config.space.parameters  # the file says what they are
+            given = {name: value for name, value in config.given.items() if name not in searched}
+            params = read_params(best_path(output, sweep))
+            configs, sources = resolve(given, [config.method], SEEDS, params=params)
+            todo += [(each, sources) for each in configs]
+    return train_all(todo, output, quiet)
 
 
 def show(

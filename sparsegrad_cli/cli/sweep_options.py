@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from . import options as opt
-from .training_options import StepOptions
+from ..config import Pruner, SelectOn
+from ..settings import WHAT
 
 SEARCH, MACHINE = "The search", "Machines"
 DEFAULT_TRIALS = 20
@@ -20,11 +19,11 @@ Tasks = Annotated[
         "--task",
         help="A GLUE task or oasst1, or a YAML of yours; repeatable.",
         show_default=False,
-        rich_help_panel=opt.WHAT,
+        rich_help_panel=WHAT,
     ),
 ]
 AllTasks = Annotated[
-    bool, typer.Option("--all-tasks", help="GLUE without wnli, as the paper.", rich_help_panel=opt.WHAT)
+    bool, typer.Option("--all-tasks", help="GLUE without wnli, as the paper.", rich_help_panel=WHAT)
 ]
 Methods = Annotated[
     list[str] | None,
@@ -32,12 +31,12 @@ Methods = Annotated[
         "--method",
         help="ft, lora, meprop or sparsegrad; repeatable.",
         show_default=False,
-        rich_help_panel=opt.WHAT,
+        rich_help_panel=WHAT,
     ),
 ]
-AllMethods = Annotated[bool, typer.Option("--all-methods", help="Every method.", rich_help_panel=opt.WHAT)]
+AllMethods = Annotated[bool, typer.Option("--all-methods", help="Every method.", rich_help_panel=WHAT)]
 Seed = Annotated[
-    int, typer.Option(min=0, help="Of the sampler and of every trial's run.", rich_help_panel=opt.WHAT)
+    int, typer.Option(min=0, help="Seed of the sampler and of every trial's run.", rich_help_panel=WHAT)
 ]
 
 Trials = Annotated[
@@ -59,14 +58,14 @@ SpaceFile = Annotated[
     ),
 ]
 SelectOnOption = Annotated[
-    opt.SelectOn,
+    SelectOn,
     typer.Option(
         help="dev, as the paper; or holdout, a part of train that no trial trains on: dev stays unseen.",
         rich_help_panel=SEARCH,
     ),
 ]
 PrunerOption = Annotated[
-    opt.Pruner,
+    Pruner,
     typer.Option(
         help="What ends a trial early, at an evaluation: median (worse than half of the complete ones).",
         rich_help_panel=SEARCH,
@@ -107,18 +106,7 @@ Resume = Annotated[
     ),
 ]
 
-
-@dataclass(frozen=True)
-class SearchedStep(StepOptions):
-    """Of an optimizer step, `sweep` finds what is not given."""
-
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(help="A fixed one. Default: searched.", show_default=False, rich_help_panel=opt.RECIPE),
-    ] = None
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="A fixed one. Default: searched.", show_default=False, rich_help_panel=opt.RECIPE
-        ),
-    ] = None
+SEARCHED = {  # help of settings that are found where they are not given
+    "learning_rate": "A fixed learning rate. Default: searched.",
+    "batch_size": "A fixed number of examples. Default: searched.",
+}

@@ -8,34 +8,38 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ..config import RunConfig
 from ..errors import WorkError
 from ..models.checkpoint import fetch_weights
 from ..report import Report, build_report
 from ..store.records import format_score
 from ..store.schema import Result
 from ..tasks.load import TaskData
-from ..training.plan import Plan
+from ..training.resolve import Sources
 from ..training.run import run
 from .progress import Display
 
 
 def train_all(
-    plans: Sequence[Plan], output: Path, quiet: bool, **how: float | bool | TaskData | None
+    todo: Sequence[tuple[RunConfig, Sources]],
+    output: Path,
+    quiet: bool,
+    **how: float | bool | TaskData | None,
 ) -> list[Result]:
-    """Does every run of the plans; those that fail do not stop the others.
+    """Does every run; those that fail do not stop the others.
 
     Args:
+        todo: runs, each with what it starts from.
         how: as `Cell` takes it: checkpoint_seconds, keep_model.
     """
-    for planned in plans:
-        fetch_weights(planned.checkpoint)
-    todo = [(planned, config) for planned in plans for config in planned.configs]
+    for checkpoint in {sources.checkpoint for _, sources in todo}:
+        fetch_weights(checkpoint)
     results = []
     with Display(quiet) as display:
-        for number, (planned, config) in enumerate(todo, 1):
+        for number, (config, sources) in enumerate(todo, 1):
             counted = f"[{number}/{len(todo)}] " if len(todo) > 1 else ""
             line = display.line(f"{counted}{config.task} {config.method} seed {config.seed}")
-            cell = planned.cell(config, output, line, **how)
+            cell = sources.cell(config, output, line, **how)
             already = cell.folder.is_done()
             result = run(cell)
             results.append(result)

@@ -14,18 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import set_seed
 
+from ..config import SETTINGS, check_given
 from ..core import MLPLinear, Rotation, energy_in_top, find_mlp_linears
-from ..errors import InputError, WorkError
+from ..errors import WorkError
 from ..methods import get_method
 from ..methods.base import Method
-from ..settings import config_id
+from ..settings import Record, config_id, setting, settings_of
 from ..store.environment import describe_environment
-from ..training import choices as training
 from ..training.basis import find_or_calibrate, training_batches
 from ..training.callbacks import Watch
-from ..training.configure import DEFAULT_CALIBRATION_STEPS
-from ..training.plan import Plan
-from ..training.plan import plan as plan_training
+from ..training.resolve import Sources, resolve
 from ..training.run import adapt, load_model
 from .schema import GRADIENTS, THRESHOLDS, Counts, GradientsConfig, GradientsResult, Place, write_arrays
 
@@ -52,47 +50,41 @@ class Choices:
     every: int = 10  # steps between those that are recorded
 
 
-def plan(choices: Choices, from_shapes: bool = False) -> tuple[GradientsConfig, Plan]:
+class OwnSettings(Record):
+    """Settings of a recording, besides those of its training."""
+
+    steps: int = setting("Steps of the training.", off=100, at_least=1)
+    every: int = setting("Steps between those that are recorded.", off=10, at_least=1)
+
+
+_OF_RUN = ("device", "length", "batch_size", "learning_rate", "calibration_steps", "density", "kept")
+GRADIENTS_SETTINGS = {**{name: SETTINGS[name] for name in _OF_RUN}, **settings_of(OwnSettings)}
+
+
+def plan(choices: Choices, from_shapes: bool = False) -> tuple[GradientsConfig, Sources]:
     """Finds the model and the data, fills in the defaults, and checks that all fit together.
 
     Args:
-        from_shapes: see `find_ground`.
+        from_shapes: see `find_sources`.
 
     Raises:
         InputError: anything that is wrong with what was asked for.
     """
-    for name in ("steps", "every"):
-        if getattr(choices, name) < 1:
-            raise InputError(f"{name} must be at least 1, got {getattr(choices, name)}")
-    calibrates = "calibration_steps" in get_method(choices.method).options
-    planned = plan_training(
-        training.Choices(
-            model=choices.model,
-            task=choices.task,
-            data=choices.data,
-            methods=(choices.method,),
-            seeds=(choices.seed,),
-            device=choices.device,
-            length=choices.length,
-            batch_size=choices.batch_size,
-            learning_rate=choices.learning_rate,
-            max_steps=choices.steps,
-            density=choices.density,
-            kept=choices.kept,
-            calibration_steps=choices.calibration_steps if calibrates else None,
-        ),
-        from_shapes,
-    )
-    (run,) = planned.configs
+    check_given({"steps": choices.steps, "every": choices.every}, GRADIENTS_SETTINGS)
+    names = ("model", "task", "data", "device", "length", "batch_size", "learning_rate", "density", "kept")
+    names += ("calibration_steps",) * ("calibration_steps" in get_method(choices.method).options)
+    given = {name: getattr(choices, name) for name in names}
+    given["max_steps"] = choices.steps
+    (run,), sources = resolve(given, [choices.method], [choices.seed], shapes_only=from_shapes)
     config = GradientsConfig(
         run=run,
-        calibration_steps=choices.calibration_steps or DEFAULT_CALIBRATION_STEPS,
+        calibration_steps=choices.calibration_steps or SETTINGS["calibration_steps"].default,
         every=choices.every,
     )
-    return config, planned
+    return config, sources
 
 
-def run_gradients(config: GradientsConfig, found: Plan, results: Path, watch: Watch) -> GradientsResult:
+def run_gradients(config: GradientsConfig, found: Sources, results: Path, watch: Watch) -> GradientsResult:
     """Calibrates, trains and records; a finished recording is not made again.
 
     The basis is that of a run with the same configuration. The training is plain: no evaluation, and the

@@ -28,12 +28,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from ..config import RunConfig
 from ..errors import DiskError, InputError
+from ..settings import Record
 from ..store.find import read_all
 from ..store.folder import ResultKind
 from ..store.io import write_atomically
 from ..store.records import ResultRecord, StoredResult
-from ..store.schema import Record, RunConfig
 
 THRESHOLDS = (0.0, 1e-3, 1e-2)  # of the largest magnitude of a matrix, or norm of a row
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_type_hints
 
 import pydantic
 
+from ..config import METHOD_SETTINGS
 from ..errors import InputError, unknown
 from ..methods import get_method, method_names
 from ..tasks import get_task
-from ..training.choices import METHOD_OPTIONS
 from ..yaml_lines import Keys, Lines, Value, read_yaml
 from .kinds import Kind, get_kind
 from .schema import KINDS, Experiment
@@ -91,29 +89,28 @@ def _misspelt(
 
 def _mistakes(experiment: Experiment, kind: Kind, lines: Lines) -> Iterator[str]:
     yield from _wrong_axes(experiment, kind, lines)
-    fields = {field.name for field in dataclasses.fields(kind.options)} - kind.given_otherwise
+    fields = set(kind.settings)
     option = f"option of {experiment.kind}"
     settings, vary = dict(experiment.settings), {name: list(v) for name, v in experiment.vary.items()}
     yield from _misspelt(("settings",), settings, sorted(fields), option, lines)
     yield from _misspelt(("vary",), vary, sorted(fields), option, lines)
     yield from _unused(experiment, lines)
-    hints = get_type_hints(kind.options, include_extras=True)
     for name, value in settings.items():
-        yield from _wrong_value(("settings", name), name, value, hints, lines)
+        yield from _wrong_value(("settings", name), name, value, kind, lines)
         if name in vary:
             yield f"{lines.at(('vary', name))}: {name} is in settings too: leave one out"
     for name, values in vary.items():
         for position, value in enumerate(values):
-            yield from _wrong_value(("vary", name, position), name, value, hints, lines)
+            yield from _wrong_value(("vary", name, position), name, value, kind, lines)
     for number, case in enumerate(experiment.cases):
         yield from _misspelt(("cases", number), dict(case), sorted(fields), option, lines)
         for name, value in case.items():
-            yield from _wrong_value(("cases", number, name), name, value, hints, lines)
+            yield from _wrong_value(("cases", number, name), name, value, kind, lines)
     for number, override in enumerate(experiment.overrides):
         place = ("overrides", number)
         yield from _misspelt((*place, "set"), dict(override.set), sorted(fields), option, lines)
         for name, value in override.set.items():
-            yield from _wrong_value((*place, "set", name), name, value, hints, lines)
+            yield from _wrong_value((*place, "set", name), name, value, kind, lines)
             if name in vary:
                 yield f"{lines.at((*place, 'set', name))}: {name} is in vary too: leave one out"
         for axis, names in override.when.named().items():
@@ -159,7 +156,7 @@ def _unused(experiment: Experiment, lines: Lines) -> Iterator[str]:
         methods = override.when.named().get("method", experiment.methods)
         named += [(("overrides", number, "set", name), name, methods) for name in override.set]
     for place, name, methods in named:
-        if name in METHOD_OPTIONS and not any(name in _options_of(method) for method in methods):
+        if name in METHOD_SETTINGS and not any(name in _options_of(method) for method in methods):
             yield f"{lines.at(place)}: {name} is not used by {', '.join(methods)}: leave it out"
 
 
@@ -167,12 +164,10 @@ def _options_of(method: str) -> frozenset[str]:
     return get_method(method).options if method in method_names() else frozenset()
 
 
-def _wrong_value(
-    place: Keys, name: str, value: Value, hints: dict[str, object], lines: Lines
-) -> Iterator[str]:
-    if name not in hints:
+def _wrong_value(place: Keys, name: str, value: Value, kind: Kind, lines: Lines) -> Iterator[str]:
+    if name not in kind.settings or value is None:
         return
     try:
-        pydantic.TypeAdapter(hints[name]).validate_python(value)
-    except pydantic.ValidationError as error:
-        yield f"{lines.at(place)}: {name}: {error.errors()[0]['msg'].lower()}, got {value!r}"
+        kind.settings[name].check(value)
+    except ValueError as error:
+        yield f"{lines.at(place)}: {name}: {error}"

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from ..errors import InputError, WorkError, unknown
 from ..progress import Progress, ProgressState
+from ..settings import Record
 from ..store.lock import BusyError, is_locked
-from ..store.schema import Record
 from ..workers import Died, Failed, Finished, Message, Pool
 from .kinds import GridCell, How, Outcome, get_kind
 from .kinds.base import DONE, TO_CONTINUE, TO_DO, Recording

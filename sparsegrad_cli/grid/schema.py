@@ -22,7 +22,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from ..store.schema import Record
+from ..settings import Record
 
 KindName = Literal["finetune", "bench", "sweep", "gradients", "parameters"]
 KINDS: tuple[KindName, ...] = get_args(KindName)

@@ -6,13 +6,14 @@ A method is one file in this folder, named as on the command line, that defines 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Protocol
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ..config import RunConfig
 from ..core import (
     Basis,
     Form,
@@ -39,6 +40,17 @@ class Settings:
     accumulates: bool = False  # several backward passes make one step
     rank: int | None = None
     sparse_learning_rate: float | None = None  # of the chosen entries; None: that of the rest
+
+    @classmethod
+    def of(cls, config: RunConfig, accumulation_steps: int = 1) -> Settings:
+        """Returns the settings of a run.
+
+        Args:
+            accumulation_steps: micro batches that each batch is cut into.
+        """
+        found = {field.name: getattr(config, field.name, None) for field in fields(cls)}
+        given = {name: value for name, value in found.items() if value is not None}
+        return cls(**given, accumulates=accumulation_steps > 1)
 
 
 class Method(Protocol):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from transformers import PreTrainedTokenizerBase
 
+from ..config import ChatFormat
 from ..errors import InputError
-from ..store.names import ChatFormat
 from .checkpoint import Checkpoint
 from .load import load_tokenizer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from ..store.schema import Record
+from ..settings import Record
 
 TABLES = Path(__file__).with_name("tables.json")
 # what hubs and folders call the models of the paper, without an owner and in small letters
@@ -18,6 +18,7 @@ NAMES = {
     "llama-2-7b": ("llama-2-7b-hf",),
 }
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")  # the tasks of its averages
+HYPERPARAMETER_TABLES = (13, 14, 15)
 # how long its calibration took on a Xeon, in seconds; the text has these, no table
 CALIBRATION_SECONDS = {"bert-base": 78.0, "roberta-base": 78.0, "llama-2-7b": 668.0}
 
@@ -44,6 +45,21 @@ def paper_cells(table: int) -> tuple[PaperCell, ...]:
     """The cells of a table, in the paper's order; none of a table that it does not have."""
     cells = TypeAdapter(list[PaperCell]).validate_json(TABLES.read_bytes())
     return tuple(cell for cell in cells if cell.table == table)
+
+
+def paper_hyperparameters(model: str, task: str | None) -> tuple[float, int, str] | None:
+    """Returns the paper's best learning rate and batch size for a model and task, and the table.
+
+    They are the same for all methods (tables 13-15).
+
+    Args:
+        model: as typed.
+    """
+    for table in HYPERPARAMETER_TABLES:
+        for cell in paper_cells(table):
+            if cell.column == task and cell.batch_size and same_model(model, cell.model):
+                return cell.value, cell.batch_size, f"paper table {table}"
+    return None
 
 
 def paper_family(model: str) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ..training.choices import METHOD_OPTIONS
+from ..config import METHOD_SETTINGS
 from .rows import (
     SETTINGS,
     Setting,
@@ -141,7 +141,7 @@ def method_words(runs: pd.DataFrame) -> str:
     told = []
     for method in sorted(set(runs["method"]), key=method_order):
         of_method = runs[runs["method"] == method]
-        shared = [name for name in METHOD_OPTIONS if of_method[name].nunique(dropna=False) == 1]
+        shared = [name for name in METHOD_SETTINGS if of_method[name].nunique(dropna=False) == 1]
         words = [text for name in shared if (text := setting_words(name, of_method[name].iloc[0]))]
         if words:
             told.append(f"{method} {', '.join(words)}")

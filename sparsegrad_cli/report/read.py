@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..config import RunConfig
 from ..errors import InputError
 from ..store.find import find_results, warn_left_out
 from ..store.folder import RUNS, RunFolder
 from ..store.records import Environment
-from ..store.schema import RunConfig
 
 UNFINISHED = "unfinished"  # the status of a run without a result: it is going on, or was killed
 

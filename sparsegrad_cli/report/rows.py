@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..store.schema import RunConfig
-from ..training.choices import METHOD_OPTIONS
+from ..config import METHOD_SETTINGS, RunConfig
+from ..settings import names_in_id
 
 METHODS = ("ft", "lora", "meprop", "sparsegrad")  # the order of rows
 _OF_TABLE = {"model", "model_revision", "protocol", "device", "precision", "method"}
-_WITHIN_ROW = {"task", "seed", "data", "data_revision", "learning_rate", "batch_size"}
+_WITHIN_ROW = {"task", "seed", "data_revision", "learning_rate", "batch_size"}
 SCHEDULE = ("epochs", "max_steps", "max_train_examples", "eval_steps", "patience")
-SETTINGS = tuple(name for name in RunConfig.model_fields if name not in _OF_TABLE | _WITHIN_ROW)
+SETTINGS = tuple(name for name in names_in_id(RunConfig) if name not in _OF_TABLE | _WITHIN_ROW)
 
 Setting = int | float | str | bool | None
 
@@ -101,7 +101,7 @@ def _telling_settings(groups: Iterable[tuple[Hashable, ...]]) -> dict[str, set[s
     telling: dict[str, set[str]] = defaultdict(set)
     for name, by_method in values.items():
         everywhere = set().union(*by_method.values())
-        if name in METHOD_OPTIONS:
+        if name in METHOD_SETTINGS:
             everywhere.discard(None)
         for method, own in by_method.items():
             if len(everywhere) > 1 or len(own) > 1:
@@ -146,11 +146,11 @@ def _order(key: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
 
 def setting_words(name: str, value: Setting) -> str:
     """A setting as the command line has it; empty where it is not set."""
-    if value is None or value is False:
+    if value is None or value is False or value == RunConfig.model_fields[name].default:
         return ""
     flag = name.replace("_", "-")
     if value is True:
         return flag
-    if name == "basis":
-        return f"{flag} {str(value)[:8]}"
+    if name == "basis_revision":
+        return f"basis {str(value)[:8]}"
     return f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}"

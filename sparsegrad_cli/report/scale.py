@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..store.score_words import greater_is_better
+from ..store.records import greater_is_better
 from .table import Spread
 
 DASH = "–"

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from ..store.names import Completeness, Precision, Protocol
-from ..store.schema import Record
+from ..config import Precision, Protocol
+from ..settings import Record
+from ..store.names import Completeness
 
 
 class Spread(Record):

@@ -19,6 +19,7 @@ from typing import Generic
 import pydantic
 from pydantic import JsonValue
 
+from ..config import RunConfig
 from ..errors import InputError, WorkError
 from ..settings import Record, config_id
 from .io import TEMPORARY, write_error, write_text
@@ -35,7 +36,6 @@ from .records import (
     first_problem,
     read_record,
 )
-from .schema import RunConfig
 
 
 @dataclass(frozen=True)

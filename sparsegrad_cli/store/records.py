@@ -27,9 +27,10 @@ from typing import Generic, Literal, TypeVar
 import pydantic
 from pydantic import BaseModel, Field
 
+from ..config import Protocol
 from ..errors import InputError
 from ..settings import Record
-from .names import Completeness, Protocol, Status
+from .names import Completeness, Status
 
 LOSS = "loss"  # the main metric of chat tasks
 TEST_PREDICTIONS = "test_predictions.parquet"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from ..store.schema import Record
+from ..settings import Record
 
 
 def worker_name(pid: int) -> str:

@@ -2,114 +2,116 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from ..config import SETTINGS, Given, Pruner, RunConfig, SelectOn
 from ..errors import InputError
 from ..methods import get_method
+from ..settings import Setting
 from ..store.io import write_error, write_text
 from ..store.lock import lock
-from ..store.names import Pruner, SelectOn
 from ..tasks.splits import hold_out
-from ..training.choices import Choices
-from ..training.ground import Ground, find_ground
-from ..training.option_checks import check_options
-from ..training.params import Best, Params
-from ..training.plan import Plan, of_method, plan_on
+from ..training.checks import check_settings
+from ..training.params import Best
+from ..training.resolve import Sources, find_sources, of_method, resolve
 from .folder import WRITE_SECONDS, read_sweeps, sweep_folder
 from .schema import Sweep, SweepConfig
-from .space import ALWAYS, PAPER, Space, Value, read_space
+from .space import PAPER, Space, Value, read_space
 
 
-def ground_of(choices: Choices, select_on: SelectOn, from_shapes: bool = False) -> Ground:
-    """What the trials stand on; with a part of train in place of dev where that selects."""
-    ground = find_ground(choices, from_shapes)
-    return replace(ground, data=hold_out(ground.data)) if select_on == "holdout" else ground
+def sources_of(given: Given, select_on: SelectOn, shapes_only: bool = False) -> Sources:
+    """What the trials start from; with a part of train in place of dev where that selects."""
+    sources = find_sources(given, shapes_only)
+    return replace(sources, data=hold_out(sources.data)) if select_on == "holdout" else sources
 
 
 def plan_study(
-    ground: Ground, choices: Choices, select_on: SelectOn, pruner: Pruner, space: Space
+    sources: Sources,
+    given: Given,
+    method: str,
+    seed: int,
+    select_on: SelectOn,
+    pruner: Pruner,
+    space: Space,
 ) -> SweepConfig:
-    """The study of one method: what it has no use for, of options and of the space, is left out.
-
-    Args:
-        choices: of one seed.
+    """The study of one method: what it has no use for, of settings and of the space, is left out.
 
     Raises:
-        InputError: a value in the space does not fit the model or the other options.
+        InputError: a value in the space does not fit the model or the other settings.
     """
-    (method,) = choices.methods
-    choices = of_method(choices)
+    given = of_method(given, method)
     space = space.used_by(get_method(method).options)
     for values in space.corners():
         try:
-            planned = _plan(ground, choices, select_on, values)
+            template = _resolve(sources, given, method, seed, select_on, values)
         except InputError as error:
             raise InputError(f"the space, {_words(values)}: {error}") from None
     return SweepConfig(
-        choices=choices,
+        given=given,
         select_on=select_on,
         pruner=pruner,
         space=space,
-        template=planned.configs[0],
-        checkpoint=ground.checkpoint.identity,
-        score_name=ground.data.task.score_name,
-        data=ground.data.record(),
+        template=template,
+        checkpoint=sources.checkpoint.identity,
+        score_name=sources.data.task.score_name,
+        data=sources.data.record(),
     )
 
 
-def plan_trial(ground: Ground, config: SweepConfig, values: Mapping[str, Value]) -> Plan:
-    """The one run of a trial.
+def plan_trial(sources: Sources, config: SweepConfig, values: Mapping[str, Value]) -> RunConfig:
+    """The run of a trial.
 
     Raises:
         InputError: model, data or device are no longer what the study was made for.
     """
-    planned = _plan(ground, config.choices, config.select_on, values)
-    (run,) = planned.configs
+    template = config.template
+    run = _resolve(sources, config.given, config.method, template.seed, config.select_on, values)
     for what in ("model_revision", "data_revision", "device"):
-        was, now = getattr(config.template, what), getattr(run, what)
+        was, now = getattr(template, what), getattr(run, what)
         if was != now:
             name = what.replace("_", " ")
             raise InputError(f"{config.study_name()} was made for {name} {was}, here it is {now}")
-    return planned
+    return run
 
 
 def plan_studies(
-    choices: Choices,
+    given: Given,
     tasks: Sequence[str],
+    methods: Sequence[str],
+    seed: int,
     select_on: SelectOn,
     pruner: Pruner,
     space: Path | None,
-    from_shapes: bool = False,
+    shapes_only: bool = False,
 ) -> list[SweepConfig]:
     """A study of each method on each task.
 
     Args:
-        choices: of every method and one seed; the task is not read. What is given there is not searched.
+        given: settings of every study; what is given there is not searched.
         space: a YAML, see `read_space`.
-        from_shapes: see `find_ground`.
+        shapes_only: see `find_sources`.
 
     Raises:
         InputError: anything that is wrong with what was asked for.
     """
-    check_options(choices)
-    searched = _searched(choices, read_space(space), space)
+    given = check_settings(given, methods)
+    searched = _searched(given, methods, read_space(space), space)
     configs = []
     for task in dict.fromkeys(tasks):
-        of_task = replace(choices, task=task)
-        ground = ground_of(of_task, select_on, from_shapes)
-        for method in dict.fromkeys(choices.methods):
-            config = plan_study(ground, replace(of_task, methods=[method]), select_on, pruner, searched)
-            configs.append(config)
+        of_task = {**given, "task": task}
+        sources = sources_of(of_task, select_on, shapes_only)
+        for method in dict.fromkeys(methods):
+            configs.append(plan_study(sources, of_task, method, seed, select_on, pruner, searched))
     return configs
 
 
-def _searched(choices: Choices, space: Space, path: Path | None) -> Space:
+def _searched(given: Given, methods: Sequence[str], space: Space, path: Path | None) -> Space:
     """The space without what an option fixes.
 
     Raises:
@@ -117,22 +119,33 @@ def _searched(choices: Choices, space: Space, path: Path | None) -> Space:
     """
     parameters = dict(space.parameters)
     for name in space.parameters:
-        flag = f"--{name.replace('_', '-')}"
-        if name not in ALWAYS and not any(name in get_method(method).options for method in choices.methods):
-            methods = ", ".join(choices.methods)
-            raise InputError(f"--space {path}: {name} is not used by --method {methods}: leave it out")
-        if getattr(choices, name) is not None:
+        setting = SETTINGS[name]
+        if setting.of_method and not any(name in get_method(method).options for method in methods):
+            raise InputError(
+                f"--space {path}: {name} is not used by --method {', '.join(methods)}: leave it out"
+            )
+        if name in given:
             if space.parameters[name] != PAPER.get(name):
-                raise InputError(f"{flag} fixes what --space {path} searches: leave one of them out")
+                raise InputError(
+                    f"{setting.option} fixes what --space {path} searches: leave one of them out"
+                )
             del parameters[name]
     if not parameters:
         raise InputError("nothing is left to search: --learning-rate and --batch-size fix it; see --space")
     return Space(parameters=parameters)
 
 
-def _plan(ground: Ground, choices: Choices, select_on: SelectOn, values: Mapping[str, Value]) -> Plan:
-    protocol = "paper" if select_on == "holdout" else choices.protocol
-    return plan_on(ground, replace(choices, protocol=protocol, **values))
+def _resolve(
+    sources: Sources,
+    given: Given,
+    method: str,
+    seed: int,
+    select_on: SelectOn,
+    values: Mapping[str, Value],
+) -> RunConfig:
+    protocol = {"protocol": "paper"} if select_on == "holdout" else {}
+    (config,), _ = resolve({**given, **protocol, **values}, [method], [seed], sources)
+    return config
 
 
 def _words(values: Mapping[str, Value]) -> str:
@@ -140,18 +153,15 @@ def _words(values: Mapping[str, Value]) -> str:
 
 
 SEEDS = (0, 1, 2)  # the paper's number of them
-SAID_ELSEWHERE = ("model", "data", "task", "methods", "seeds")
 
 
 def finetune_command(config: SweepConfig, best: Path, results: Path) -> str:
     """`sparsegrad finetune` with the study's options, its best parameters and three seeds."""
-    choices = config.choices
-    (method,) = choices.methods
-    words = ["--model", choices.model, "--data", choices.data, "--task", choices.task, "--method", method]
-    for field in dataclasses.fields(Choices):
-        value = getattr(choices, field.name)
-        if field.name not in (*SAID_ELSEWHERE, *config.space.parameters) and value != field.default:
-            words += _option(field.name, value)
+    given = {"model": config.model, **config.given}
+    words = ["--task", given.pop("task"), "--method", config.method]
+    for name, value in given.items():
+        if name not in config.space.parameters:
+            words += _option(SETTINGS[name], value)
     words += ["--params", str(best)]
     for seed in SEEDS:
         words += ["--seed", str(seed)]
@@ -160,13 +170,12 @@ def finetune_command(config: SweepConfig, best: Path, results: Path) -> str:
     return shlex.join(["sparsegrad", "finetune", *words])
 
 
-def _option(name: str, value: bool | float | str | Path | tuple[str, ...]) -> list[str]:
-    flag = "--" + name.replace("_", "-")
-    if isinstance(value, tuple):  # languages
-        return [word for code in value for word in (flag.removesuffix("s"), code)]
+def _option(setting: Setting, value: Any) -> list[str]:
+    yes, _, no = setting.flag.partition("/")
     if isinstance(value, bool):
-        return [flag if value else "--train-rest"]  # the only one that has a name for its opposite
-    return [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+        return [flag for flag in (yes if value else no,) if flag]
+    values = value if isinstance(value, list | tuple) else [value]
+    return [word for each in values for word in (yes, f"{each:g}" if isinstance(each, float) else str(each))]
 
 
 NAME = "best.yaml"
@@ -201,11 +210,11 @@ def best_of(sweep: Sweep) -> Best:
         model=config.model,
         task=config.task,
         method=config.method,
-        params=Params(**best.params),
+        params=dict(best.params),
         score_name=config.score_name,
         score=best.score,
         select_on=config.select_on,
-        protocol=config.choices.protocol,
+        protocol=config.template.protocol,
         trials=sweep.result.finished,
         study=sweep.result.id,
     )

@@ -11,15 +11,13 @@ runs/             a run's folder for each trial, as in `store.schema`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from ..settings import hash_of
-from ..store.names import Pruner, SelectOn
-from ..store.records import ResultRecord, greater_is_better
-from ..store.schema import DataRecord, Record, RunConfig
-from ..training.choices import Choices
+from ..config import Pruner, RunConfig, SelectOn
+from ..settings import Record, hash_of, identity
+from ..store.records import DataRecord, ResultRecord, greater_is_better
 from .space import Space, Value
 
 TrialState = Literal["waiting", "running", "complete", "pruned", "diverged", "out-of-memory", "failed"]
@@ -30,11 +28,11 @@ class SweepConfig(Record):
     """Everything that decides which study a trial belongs to."""
 
     sweep: Literal[1] = 1  # tells a sweep's folder from a run's; the version of this schema
-    choices: Choices  # one method, one seed; what is searched is overwritten
+    given: dict[str, Any]  # settings as asked for; what is searched is overwritten
     select_on: SelectOn  # "dev", or a part held out of train
     pruner: Pruner
     space: Space
-    template: RunConfig  # what `choices` come to
+    template: RunConfig  # what `given` comes to
     checkpoint: str  # identity of the starting weights, as in `Environment`
     score_name: str  # what is searched for: the main metric at a trial's best evaluation
     data: DataRecord
@@ -59,9 +57,8 @@ class SweepConfig(Record):
     def study_id(self) -> str:
         """Sixteen hexadecimal digits: equal on machines that keep the same things in other places."""
         left_out = {"model", *self.space.parameters}  # a place's name; the revision says what lies there
-        run = {name: value for name, value in self.template.deciding().items() if name not in left_out}
-        searched = self.space.model_dump()
-        return hash_of([run, searched, self.select_on, self.pruner])
+        run = identity(self.template, left_out)
+        return hash_of([run, self.space.model_dump(mode="json"), self.select_on, self.pruner])
 
     def study_name(self) -> str:
         """What Optuna and people call the study: `demo rte lora 0123456789abcdef`."""

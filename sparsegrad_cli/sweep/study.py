@@ -27,11 +27,11 @@ from optuna.storages import BaseStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
-from ..store.names import Pruner
+from ..config import SETTINGS, Pruner
 from . import storage as liveness
 from .schema import Sweep, SweepConfig, SweepResult, TrialRecord
 from .schema import TrialState as State
-from .space import WHOLE, Range, Space, Value
+from .space import Range, Space, Value
 from .storage import times_lost
 
 SLOT = "slot"  # user attributes of a trial
@@ -234,9 +234,10 @@ def _value(space: Space, name: str, u: float) -> Value:
     what = space.parameters[name]
     if not isinstance(what, Range):
         return what[int(u * len(what))]
-    low, high = what.low, what.high + (1 if name in WHOLE else 0)
+    is_whole = SETTINGS[name].is_whole()
+    low, high = what.low, what.high + (1 if is_whole else 0)
     value = low * (high / low) ** u if what.log else low + u * (high - low)
-    return int(value) if name in WHOLE else float(value)
+    return int(value) if is_whole else float(value)
 
 
 FEW = 4  # complete trials below which importances say nothing

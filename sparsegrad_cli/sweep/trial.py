@@ -23,7 +23,7 @@ from ..store.lock import BusyError
 from ..store.records import format_score
 from ..store.schema import Result
 from ..training.callbacks import PrunedError
-from ..training.ground import Ground
+from ..training.resolve import Sources
 from ..training.run import run
 from ..training.trainer import Cell
 from .plan import plan_trial
@@ -50,7 +50,7 @@ class Objective:
 
     study: Study
     config: SweepConfig
-    ground: Ground
+    sources: Sources
     results: Path  # the study's folder; the trial's run goes into `runs/` there
     worker: str  # who does it, in words
     stop: Stop  # where it may be stopped
@@ -70,13 +70,12 @@ class Objective:
         twin = _twin(self.study, trial, values, self.stop)
         if twin is not None:
             return _same_as(trial, twin)
-        planned = plan_trial(self.ground, self.config, values)
-        (run_config,) = planned.configs
+        run_config = plan_trial(self.sources, self.config, values)
         trial.set_user_attr(RUN, run_config.run_id())
         watch = TrialWatch(trial, self.config, RUNS.folder(self.results, run_config), self.stop)
         try:
             with self.stop.heeded():
-                result = _run(planned.cell(run_config, self.results, watch, keep_model=False))
+                result = _run(self.sources.cell(run_config, self.results, watch, keep_model=False))
         except WorkError as error:
             trial.set_user_attr(REASON, str(error))
             raise

@@ -18,11 +18,11 @@ from optuna.trial import TrialState
 
 from ..errors import InputError, WorkError
 from ..store.io import redact
-from ..training.ground import Ground
 from ..training.inputs import quiet_libraries
+from ..training.resolve import Sources
 from .folder import sweep_folder
 from .jobs import Job, worker_name
-from .plan import ground_of
+from .plan import sources_of
 from .schema import SweepConfig
 from .storage import open_storage, storage_errors
 from .study import (
@@ -77,7 +77,7 @@ class Worker:
     def __init__(self, results: Path, stop: Stop) -> None:
         self._results, self._stop = results, stop
         self._name = worker_name(os.getpid())
-        self._ground: tuple[str, Ground] | None = None  # of the study that was worked on last
+        self._sources: tuple[str, Sources] | None = None  # of the study that was worked on last
 
     def work(self, studies: list[Study]) -> None:
         """Does trials until no study has one that waits, or runs elsewhere and may come back.
@@ -96,8 +96,8 @@ class Worker:
             config = config_of(study)
             folder = sweep_folder(self._results, config)
             with self._stop.heeded():
-                ground = self._ground_of(study, config)
-            objective = Objective(study, config, ground, folder, self._name, self._stop)
+                sources = self._sources_of(study, config)
+            objective = Objective(study, config, sources, folder, self._name, self._stop)
             try:
                 study.optimize(objective, n_trials=1, catch=(FailedError, SpareError))
             except KeyboardInterrupt:
@@ -109,11 +109,11 @@ class Worker:
             self._count_failures(study)
         return is_settled(study)
 
-    def _ground_of(self, study: Study, config: SweepConfig) -> Ground:
-        if self._ground is None or self._ground[0] != study.study_name:
-            self._ground = None  # the last study's data go before this one's come
-            self._ground = (study.study_name, ground_of(config.choices, config.select_on))
-        return self._ground[1]
+    def _sources_of(self, study: Study, config: SweepConfig) -> Sources:
+        if self._sources is None or self._sources[0] != study.study_name:
+            self._sources = None  # the last study's data go before this one's come
+            self._sources = (study.study_name, sources_of(config.given, config.select_on))
+        return self._sources[1]
 
     def _queue_again(self, study: Study) -> None:
         """Queues the trial that was stopped, if no other process has by now."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,12 +12,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, set_seed
 
+from ..config import SETTINGS, RunConfig
 from ..core import Basis, calibrate
 from ..methods.base import chosen_blocks
 from ..models.checkpoint import Checkpoint
+from ..settings import hash_of, identity
 from ..store.basis_file import load_basis, save_basis
 from ..store.io import write_text
-from ..store.schema import RunConfig
 from .callbacks import Watch
 from .inputs import Inputs
 
@@ -34,18 +34,8 @@ def basis_path(config: RunConfig, inputs: Inputs, results: Path) -> Path:
 
 def basis_digest(config: RunConfig, checkpoint: Checkpoint, data: str) -> str:
     """The hash of all that decides the basis; `data` is the data's own."""
-    decides = (
-        "task",
-        "seed",
-        "length",
-        "pad_to_max",
-        "batch_size",
-        "calibration_steps",
-        "max_train_examples",
-    )
-    younger = ("accumulation_steps", "blocks", "basis_rank", "loss_on", "chat_format")
-    key = {name: getattr(config, name) for name in decides}
-    key |= {name: value for name in younger if (value := getattr(config, name)) is not None}
+    decides = {"task", "seed", *(name for name, each in SETTINGS.items() if each.makes_basis)}
+    key = {name: value for name, value in identity(config).items() if name in decides}
     if config.precision == "bf16-weights":
         key["precision"] = config.precision
     key |= {
@@ -54,7 +44,7 @@ def basis_digest(config: RunConfig, checkpoint: Checkpoint, data: str) -> str:
         "data": data,
         "device": config.device,
     }
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    return hash_of(key)
 
 
 def find_or_calibrate(
@@ -123,7 +113,7 @@ def training_batches(
     generator = torch.Generator().manual_seed(seed)
     loader = DataLoader(
         inputs.train,
-        batch_size=config.batch_size // (config.accumulation_steps or 1),
+        batch_size=config.batch_size // config.accumulation_steps,
         shuffle=True,
         generator=generator,
         collate_fn=inputs.collator(config),

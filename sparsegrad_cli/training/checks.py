@@ -1,20 +1,85 @@
-"""Checks of options that finetune and bench share."""
+"""Checks of settings: against one another, the methods, the task, the model, the data and the basis."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from ..core import kept_entries
+from ..config import SETTINGS, Given, RunConfig, check_given
+from ..core import IN_BACKWARD, Basis, choose_blocks, find_mlp_linears, kept_entries
 from ..errors import InputError
+from ..methods import get_method
 from ..models.load import longest_input
-from ..store.names import Precision
+from ..tasks.load import TaskData
+from ..tasks.splits import check_split_dev
+from ..tasks.task import ChatTask, Task
+
+HOLDS_ROTATED = ("regular", "sparse-by-dense")
+
+Shapes = Sequence[tuple[int, int]]  # O x I of each adapted MLP matrix
 
 
-def choose_device(device: str, precision: Precision | None) -> str:
-    """ "cpu" or "cuda"; "auto" takes CUDA where it is.
+def check_settings(given: Given, methods: Sequence[str]) -> dict[str, Any]:
+    """Returns settings in their types.
+
+    Raises:
+        InputError: a setting is wrong, contradicts another, or is used by none of the methods.
+    """
+    given = check_given(given, SETTINGS)
+    check_used(given, methods)
+    form, support = given.get("form"), given.get("support")
+    if form is not None and support not in (None, "dynamic"):
+        raise InputError(f"--form goes with --support dynamic; --support {support} has no other form")
+    if form in HOLDS_ROTATED and "basis_rank" in given:
+        raise InputError(
+            f"--form {form} holds the matrices in the basis, so --basis-rank would cut them: take "
+            "--form corner, folded, streamed or deferred"
+        )
+    if form == "corner" and not {"basis_rank", "basis"} & given.keys():
+        raise InputError(
+            "--form corner trains a corner of the basis beside each matrix, and without --basis-rank that is "
+            "as large as the matrix: give --basis-rank, or take --form streamed or deferred"
+        )
+    return given
+
+
+def check_used(given: Given, methods: Sequence[str]) -> None:
+    """Refuses settings that none of the methods uses.
+
+    Raises:
+        InputError: names the first of them.
+    """
+    used = {name for method in methods for name in get_method(method).options}
+    for name in given:
+        if SETTINGS[name].of_method and name not in used:
+            raise InputError(
+                f"{SETTINGS[name].option} is not used by --method {', '.join(methods)}: leave it out"
+            )
+
+
+def check_task_settings(given: Given, task: Task | ChatTask) -> None:
+    """Refuses settings that are for another kind of task.
+
+    Raises:
+        InputError: names the first of them.
+    """
+    if isinstance(task, ChatTask):
+        if given.get("pad_to_max"):
+            raise InputError(f"--pad-to-max: the sequences of {task.name} are packed full: leave it out")
+        return
+    for name in given:
+        if SETTINGS[name].chat_only:
+            option = SETTINGS[name].option
+            raise InputError(f"{option} is for chat tasks such as oasst1, {task.name} is none: leave it out")
+    if given.get("precision") == "bf16-weights":
+        raise InputError("--precision bf16-weights is for chat tasks such as oasst1: take bf16")
+
+
+def choose_device(device: str, precision: str | None) -> str:
+    """Returns "cpu" or "cuda"; "auto" takes CUDA where there is a GPU.
 
     Raises:
         InputError: the device is not there, or cannot compute in `precision`.
@@ -28,37 +93,29 @@ def choose_device(device: str, precision: Precision | None) -> str:
     return chosen
 
 
-def check_density(density: float | None, kept: int | None) -> None:
-    """Refuses a density out of range, or both.
-
-    Raises:
-        InputError: so it is.
-    """
-    if density is not None and not 0 < density <= 1:
-        raise InputError(f"--density must be above 0 and at most 1, got {density:g}")
-    if density is not None and kept is not None:
-        raise InputError("--density and --kept say the same thing: give one of them")
-
-
 def check_length(model: PreTrainedModel, name: str, length: int) -> None:
     """Refuses inputs of more tokens than `model`, called `name`, has positions for.
 
     Raises:
-        InputError: so it is.
+        InputError: says how many there are.
     """
     longest = longest_input(model)
     if longest is not None and length > longest:
         raise InputError(f"--length {length}: {name} has positions for {longest} tokens")
 
 
-def check_sizes(name: str, shapes: Sequence[tuple[int, int]], kept: int | None, rank: int | None) -> None:
-    """Refuses more entries or a higher rank than the MLP linears of the model called `name` have.
-
-    Args:
-        shapes: `O x I` of each.
+def check_sizes(
+    name: str,
+    shapes: Shapes,
+    kept: int | None,
+    rank: int | None,
+    basis_rank: int | None,
+    density: float | None,
+) -> None:
+    """Refuses more entries or higher ranks than the MLP matrices of the model called `name` have.
 
     Raises:
-        InputError: so it is.
+        InputError: names the setting.
     """
     smallest = min(O * I for O, I in shapes)
     if kept is not None and kept > smallest:
@@ -66,22 +123,65 @@ def check_sizes(name: str, shapes: Sequence[tuple[int, int]], kept: int | None, 
     narrowest = min(min(shape) for shape in shapes)
     if rank is not None and rank > narrowest:
         raise InputError(f"--rank {rank}: the MLP matrices of {name} have rank {narrowest}")
-
-
-def check_basis_rank(
-    shapes: Sequence[tuple[int, int]], basis_rank: int, kept: int | None, density: float | None
-) -> None:
-    """Refuses a basis too small for the entries that are to be trained in it.
-
-    Args:
-        shapes: `O x I` of each MLP linear.
-
-    Raises:
-        InputError: so it is.
-    """
+    if basis_rank is None or (kept is None and density is None):
+        return
     for O, I in dict.fromkeys(shapes):
-        rank = (min(O, basis_rank), min(I, basis_rank))
         try:
-            kept_entries((O, I), kept, density, rank=rank)
+            kept_entries((O, I), kept, density, rank=(min(O, basis_rank), min(I, basis_rank)))
         except ValueError as error:
             raise InputError(f"--basis-rank {basis_rank}: {error}") from None
+
+
+def check_fits(
+    config: RunConfig, given: Given, model: PreTrainedModel, data: TaskData, basis: Basis | None
+) -> None:
+    """Refuses a run that does not fit its model, its data or its basis.
+
+    Raises:
+        InputError: names the setting.
+    """
+    if config.protocol == "heldout":
+        check_split_dev(data)
+    check_length(model, config.model, config.length)
+    if config.batch_size % config.accumulation_steps:
+        raise InputError(
+            f"--accumulation-steps {config.accumulation_steps} does not divide the batch size "
+            f"{config.batch_size}"
+        )
+    if config.form in IN_BACKWARD and config.accumulation_steps > 1:
+        raise InputError(
+            f"--form {config.form} steps in backward, before the gradients of {config.accumulation_steps} "
+            "micro batches are summed: take --form deferred, or corner with --basis-rank, --support fixed or "
+            "block, or --accumulation-steps 1"
+        )
+    count = 1 + max(place.block for place in find_mlp_linears(model))
+    try:
+        blocks = choose_blocks(config.blocks, count)
+    except ValueError as error:
+        raise InputError(f"--blocks {config.blocks}: {error}") from None
+    weights = [place.linear.weight for place in find_mlp_linears(model, blocks)]
+    shapes = [(weight.shape[0], weight.shape[1]) for weight in weights]
+    check_sizes(config.model, shapes, config.kept, config.rank, config.basis_rank, config.density)
+    if config.basis is not None and basis is not None:
+        _check_basis(config, given, basis)
+
+
+def _check_basis(config: RunConfig, given: Given, basis: Basis) -> None:
+    """Refuses what a user's own basis is not good for."""
+    form = given.get("form")
+    if basis.is_truncated and form in HOLDS_ROTATED:
+        raise InputError(
+            f"--basis {config.basis} is truncated, and --form {form} would cut the matrices: take "
+            "--form corner, folded, streamed or deferred"
+        )
+    if not basis.is_truncated and form == "corner":
+        raise InputError(
+            f"--basis {config.basis} is not truncated, so --form corner would train as much as the matrices "
+            "hold: take --form streamed or deferred, or a basis made with --basis-rank"
+        )
+    missing = any(kind.energy is None for kind in basis.kinds.values())
+    if missing and config.support in ("fixed", "block"):
+        raise InputError(
+            f"--basis {config.basis} holds no energies, from which --support {config.support} chooses: "
+            "make it again with `sparsegrad calibrate`"
+        )

@@ -12,9 +12,9 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from ..config import LossOn
 from ..errors import InputError
 from ..store.io import add_cache_folder, cache_folder
-from ..store.names import LossOn
 from ..tasks.load import TaskData
 
 LAYOUT = 1  # goes into the cache's key; raised when what is stored changes

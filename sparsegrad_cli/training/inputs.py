@@ -14,8 +14,8 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from ..config import RunConfig
 from ..models.checkpoint import Checkpoint
-from ..store.schema import RunConfig
 from ..tasks.load import TaskData
 from ..tasks.splits import SELECTING, split_dev
 from .objectives import Objective, objective_of

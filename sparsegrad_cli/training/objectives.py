@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from ..config import RunConfig
 from ..models.chat_template import load_chat_tokenizer
 from ..models.checkpoint import Checkpoint
 from ..models.load import (
@@ -34,12 +35,10 @@ from ..models.load import (
     load_classifier,
     load_tokenizer,
 )
-from ..store.schema import RunConfig
 from ..tasks.load import TaskData
 from ..tasks.metrics import compute_metrics
 from ..tasks.task import ChatTask, Task
 from .encode import IGNORED, encode_pairs, encode_threads
-from .recipe import GLUE, OASST, Recipe
 
 LossShare = Callable[[object, Tensor, Tensor], Tensor]  # outputs, labels, items in the batch
 BatchShapes = Mapping[str, tuple[tuple[int, ...], torch.dtype]]  # input -> shape and type
@@ -48,7 +47,6 @@ BatchShapes = Mapping[str, tuple[tuple[int, ...], torch.dtype]]  # input -> shap
 class Objective(Protocol):
     """What the training of a kind of task needs to know of it."""
 
-    recipe: ClassVar[Recipe]
     scores_start: ClassVar[bool]  # whether the starting model's score says something
     eval_batch_size: ClassVar[int]  # fixed, since padding moves the last bits of a score
 
@@ -152,7 +150,6 @@ def _predicted(output: np.ndarray | tuple[np.ndarray, ...], task: Task) -> tuple
 class Classify:
     """See `Objective`."""
 
-    recipe: ClassVar[Recipe] = GLUE
     scores_start: ClassVar[bool] = False
     eval_batch_size: ClassVar[int] = 64
 
@@ -226,7 +223,6 @@ class Classify:
 class Chat:
     """See `Objective`. The score is the loss: nats a token of the turns that count, over all of them."""
 
-    recipe: ClassVar[Recipe] = OASST
     scores_start: ClassVar[bool] = True
     eval_batch_size: ClassVar[int] = 4  # their logits are tokens x vocabulary each
 

@@ -11,20 +11,20 @@ import torch
 from safetensors import SafetensorError
 from transformers import Trainer, set_seed
 
+from ..config import RunConfig
 from ..core import touched_entries
 from ..errors import DeviceError, DiskError, WorkError, is_device_error, is_disk_full, is_out_of_memory
 from ..methods import get_method
-from ..methods.base import Method, count_parameters
+from ..methods.base import Method, Settings, count_parameters
 from ..models.load import LoadedModel, enable_gradient_checkpointing
 from ..store.environment import describe_environment
 from ..store.io import write_atomically, write_text
-from ..store.schema import DataRecord, Result, RunConfig, Status
+from ..store.schema import DataRecord, Result, Status
 from .basis import find_or_calibrate
 from .callbacks import DivergedError, NoWatch, PrunedError
-from .configure import settings_of
 from .inputs import Inputs
-from .plan import Plan
 from .predict_test import MODEL, predict_again, write_test_predictions
+from .resolve import Sources
 from .trainer import Cell, make_trainer, train
 
 
@@ -50,7 +50,7 @@ def run(cell: Cell) -> Result:
         if earlier is not None and earlier.status == "done":
             return earlier
         checkpoint, before = folder.last_checkpoint(), folder.environment()
-        parts = cell.config.accumulation_steps or 1
+        parts = cell.config.accumulation_steps
         restarts = 0
         if checkpoint is not None and before is not None:
             parts, restarts = before.accumulation_steps, before.restarts + 1
@@ -101,14 +101,14 @@ def _give_memory_back() -> None:
         torch.cuda.empty_cache()
 
 
-def record_failure(planned: Plan, config: RunConfig, results: Path, error: str) -> Result:
-    """Records that a run of a plan failed without being able to say so itself; its checkpoints stay.
+def record_failure(config: RunConfig, sources: Sources, results: Path, error: str) -> Result:
+    """Records that a run failed without being able to say so itself; its checkpoints stay.
 
     Raises:
         BusyError: another process does the run.
         WorkError: it cannot be written.
     """
-    cell = planned.cell(config, results, NoWatch())
+    cell = sources.cell(config, results, NoWatch())
     with cell.folder.lock():
         if cell.folder.environment() is None:
             data = f"sha256:{cell.inputs.data.sha256}"
@@ -137,11 +137,10 @@ def adapt(cell: Cell, loaded: LoadedModel, accumulation_steps: int = 1) -> Metho
     method_class = get_method(config.method)
     basis = cell.basis
     if method_class.needs_basis and basis is None:
-        parts = accumulation_steps if accumulation_steps > 1 else None
-        in_parts = config.model_copy(update={"accumulation_steps": parts})
+        in_parts = config.model_copy(update={"accumulation_steps": accumulation_steps})
         basis = find_or_calibrate(loaded.model, in_parts, cell.inputs, cell.results, cell.watch)
     set_seed(config.seed)
-    return method_class(loaded.model, loaded.head, settings_of(config, accumulation_steps), basis)
+    return method_class(loaded.model, loaded.head, Settings.of(config, accumulation_steps), basis)
 
 
 def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, parts: int) -> Result:
@@ -211,7 +210,7 @@ def _identity(cell: Cell) -> dict[str, str | int | DataRecord]:
         "protocol": config.protocol,
         "score_name": cell.inputs.data.task.score_name,
         "data": cell.inputs.data.record(),
-        "hyperparameters_from": cell.hyperparameters_from,
+        "hyperparameters_from": config.hyperparameters_from,
     }
 
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerState, TrainingArguments
 
 from .. import interrupts
+from ..config import RunConfig
 from ..core import Basis, ConfinedLinear
 from ..errors import WorkError
 from ..models.checkpoint import WEIGHTS
 from ..store.folder import RUNS, RunFolder
 from ..store.io import write_atomically
 from ..store.records import greater_is_better
-from ..store.schema import RunConfig
 from ..tasks.load import TaskData
 from .callbacks import (
     CheckpointAtSignal,
@@ -43,7 +43,6 @@ class Cell:
     results: Path  # the results folder
     watch: Watch
     basis: Basis | None = None  # the user's own; None: calibrated for the run where the method needs one
-    hyperparameters_from: str = "options"
     checkpoint_seconds: float = 600.0  # a checkpoint is written when the last one is this old
     keep_model: bool = True  # whether the trained model is saved in the run's folder
     accumulate_on_oom: bool = False  # begin again with each batch in parts when the memory runs out
@@ -106,7 +105,7 @@ def make_trainer(
     task, objective = inputs.data.task, inputs.objective
     steps = total_steps(config, len(inputs.train))
     when = "epoch" if config.eval_steps is None else "steps"
-    warmup = min(config.warmup_steps or 0, steps // 3)
+    warmup, is_constant = min(config.warmup_steps, steps // 3), config.schedule == "constant"
     every = None if config.eval_steps is None else min(config.eval_steps, steps)
     arguments = TrainingArguments(
         output_dir=str(cell.folder.checkpoints.resolve()),
@@ -116,7 +115,7 @@ def make_trainer(
         gradient_accumulation_steps=accumulation_steps,
         per_device_eval_batch_size=objective.eval_batch_size,
         learning_rate=config.learning_rate,
-        lr_scheduler_type=config.schedule or ("constant_with_warmup" if warmup else "constant"),
+        lr_scheduler_type="constant_with_warmup" if is_constant and warmup else config.schedule,
         warmup_steps=warmup,
         max_grad_norm=0.0,
         eval_strategy=when,

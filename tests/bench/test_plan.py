@@ -72,7 +72,7 @@ def test_a_truncated_basis_has_the_forms_that_take_it():
         ({"methods": ["lora"], "density": None, "rank": 1000}, "--rank 1000"),
         ({"methods": ["meprop"], "density": None, "kept": 10**6}, "have 2048 entries"),
         ({"density": 2.0}, "at most 1"),
-        ({"density": 0.1, "kept": 3}, "same thing"),
+        ({"density": 0.1, "kept": 3}, "exclude one another"),
         ({"layers": 3}, "has 2 blocks"),
         ({"length": 1000}, "positions for 130"),
         ({"precision": "tf32", "device": "cpu"}, "CUDA"),

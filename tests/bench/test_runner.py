@@ -5,32 +5,32 @@ from pathlib import Path
 import pytest
 
 from sparsegrad_cli.bench.runner import BURN_IN, plan_runner, run_runner
-from sparsegrad_cli.training.choices import Choices
 
 from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
 
+METHODS = ["ft", "sparsegrad"]
+
 
 @pytest.fixture
-def choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Choices:
+def choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
-    return Choices(
-        model=str(tiny_checkpoint(tmp_path / "model", "bert")),
-        task="cola",
-        data=str(write_cola(tmp_path / "glue", train=128)),
-        methods=["ft", "sparsegrad"],
-        learning_rate=1e-3,
-        batch_size=8,
-        calibration_steps=2,
-        length=16,
-    )
+    return {
+        "model": str(tiny_checkpoint(tmp_path / "model", "bert")),
+        "task": "cola",
+        "data": str(write_cola(tmp_path / "glue", train=128)),
+        "learning_rate": 1e-3,
+        "batch_size": 8,
+        "calibration_steps": 2,
+        "length": 16,
+    }
 
 
 def test_every_method_has_a_row_that_compares_both(choices, tmp_path):
-    config, planned = plan_runner(choices, steps=3, rounds=2)
-    assert all(run.max_steps == BURN_IN + 3 and run.pad_to_max for run in planned.configs)
+    config, configs, sources = plan_runner(choices, METHODS, 0, steps=3, rounds=2)
+    assert all(run.max_steps == BURN_IN + 3 and run.pad_to_max for run in configs)
     said: list[str] = []
-    result = run_runner(config, planned, said.append)
+    result = run_runner(config, configs, sources, said.append)
     assert [row.method for row in result.rows] == ["ft", "sparsegrad"]
     assert said == [f"{method}: turn {n} of 2" for method in ("ft", "sparsegrad") for n in (1, 2)]
     for row in result.rows:
@@ -39,7 +39,7 @@ def test_every_method_has_a_row_that_compares_both(choices, tmp_path):
 
 
 def test_the_configuration_names_all_that_decides(choices):
-    config, _ = plan_runner(choices, steps=3, rounds=1)
+    config, _, _ = plan_runner(choices, METHODS, 0, steps=3, rounds=1)
     assert (config.bench, config.methods, config.steps) == ("runner", ("ft", "sparsegrad"), 3)
     assert (config.batch_size, config.length, config.pad_to_max, config.task) == (8, 16, True, "cola")
     assert config.data_revision is not None

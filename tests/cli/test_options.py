@@ -1,156 +1,220 @@
-"""What is typed arrives in `Choices`: every field of it, by finetune, sweep and calibrate alike."""
+"""A setting is declared once: each reaches the command line, YAML files, the search space, id and report."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated
+import json
+from typing import Any
 
 import pytest
-import typer
+import yaml
 
-from sparsegrad_cli.cli.calibrate import CalibrationOptions
-from sparsegrad_cli.cli.groups import OptionGroup, filled, takes_groups
-from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.training.choices import Choices
-
-# no field has its default
-ALL = Choices(
-    model="m",
-    task="t",
-    data="d",
-    methods=["lora", "ft"],
-    seeds=[3, 4],
-    protocol="heldout",
-    device="cuda",
-    precision="bf16",
-    learning_rate=0.5,
-    sparse_learning_rate=0.25,
-    batch_size=5,
-    accumulation_steps=6,
-    epochs=1.5,
-    max_steps=7,
-    max_train_examples=8,
-    patience=0,
-    eval_steps=9,
-    length=10,
-    pad_to_max=True,
-    freeze_rest=True,
-    blocks="every:2",
-    schedule="cosine",
-    warmup_steps=0,
-    gradient_checkpointing=True,
-    languages=("de", "fr"),
-    loss_on="all",
-    chat_format="llama-2",
-    density=0.125,
-    kept=11,
-    support="fixed",
-    form="lean",
-    calibration_steps=12,
-    basis=Path("basis.safetensors"),
-    basis_rank=13,
-    rank=14,
+from sparsegrad_cli.config import (
+    BASIS_SETTINGS,
+    EXCLUSIVE,
+    METHOD_SETTINGS,
+    RUN_SETTINGS,
+    SETTINGS,
+    TRAINING_SETTINGS,
+    RunConfig,
+    check_given,
 )
-REPEATED = {"methods": "--method", "seeds": "--seed", "languages": "--language"}
+from sparsegrad_cli.errors import InputError
+from sparsegrad_cli.grid.read import read_experiment
+from sparsegrad_cli.methods import get_method, method_names
+from sparsegrad_cli.report.rows import setting_words
+from sparsegrad_cli.settings import config_id, identity
+from sparsegrad_cli.sweep.space import read_space
+from sparsegrad_cli.training.params import read_params
+
+# no setting has its default
+VALUES: dict[str, Any] = {
+    "model": "another",
+    "data": "elsewhere",
+    "protocol": "heldout",
+    "device": "cuda",
+    "learning_rate": 0.5,
+    "sparse_learning_rate": 0.25,
+    "batch_size": 6,
+    "accumulation_steps": 3,
+    "epochs": 1.5,
+    "max_steps": 7,
+    "max_train_examples": 8,
+    "patience": 1,
+    "eval_steps": 9,
+    "length": 10,
+    "pad_to_max": True,
+    "precision": "bf16",
+    "schedule": "cosine",
+    "warmup_steps": 2,
+    "gradient_checkpointing": True,
+    "freeze_rest": True,
+    "languages": ("de", "fr"),
+    "loss_on": "all",
+    "chat_format": "llama-2",
+    "blocks": "every:2",
+    "density": 0.125,
+    "kept": 11,
+    "rank": 14,
+    "support": "fixed",
+    "form": "lean",
+    "calibration_steps": 12,
+    "basis": "basis.safetensors",
+    "basis_rank": 13,
+}
+SEVERAL = ("lora", "meprop", "sparsegrad")
+RESOLVED = RunConfig(
+    model="m",
+    model_revision="0" * 64,
+    task="cola",
+    data="d",
+    data_revision="1" * 64,
+    method="lora",
+    seed=0,
+    protocol="paper",
+    device="cpu",
+    learning_rate=5e-5,
+    batch_size=16,
+    epochs=20,
+    patience=5,
+    length=128,
+    precision="fp32",
+    freeze_rest=False,
+    rank=7,
+)
 
 
-def words(choices: Choices, *names: str) -> list[str]:
-    """What one types for these fields."""
-    typed = []
-    for name in names:
-        flag, value = REPEATED.get(name, "--" + name.replace("_", "-")), getattr(choices, name)
-        for each in value if name in REPEATED else [value]:
-            typed += [flag] if each is True else [flag, str(each)]
-    return typed
-
-
-def field_names(of: type[Choices] | type[OptionGroup]) -> list[str]:
-    return [each.name for each in dataclasses.fields(of)]
+def typed(name: str) -> list[str]:
+    """What one types to give the setting its value."""
+    value, option = VALUES[name], SETTINGS[name].option
+    if value is True:
+        return [option]
+    return [
+        word for each in (value if isinstance(value, tuple) else (value,)) for word in (option, str(each))
+    ]
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Choices]:
-    """What commands ask to have planned; no further do they come."""
-    found: list[Choices] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What commands ask to have resolved; they come no further."""
+    found: list[dict[str, Any]] = []
 
-    def plan(choices: Choices, *_: object, **__: object) -> None:
-        found.append(choices)
-        raise InputError("planned")
+    def resolve(given: dict[str, Any], *_: object, **__: object) -> None:
+        found.append(check_given(given, SETTINGS))
+        raise InputError("resolved")
 
-    monkeypatch.setattr("sparsegrad_cli.training.plan.plan", plan)
-    monkeypatch.setattr("sparsegrad_cli.sweep.plan.plan_studies", plan)
+    monkeypatch.setattr("sparsegrad_cli.training.resolve.resolve", resolve)
+    monkeypatch.setattr("sparsegrad_cli.sweep.plan.plan_studies", resolve)
     return found
 
 
-def test_finetune_has_an_option_for_every_choice(call, asked):
-    same = [each.name for each in dataclasses.fields(Choices) if getattr(ALL, each.name) == each.default]
-    assert not same, "this test gives every field another value than its default"
-    code, _, err = call("finetune", *words(ALL, *field_names(Choices)))
-    assert (code, err) == (2, "sparsegrad: planned\n")
-    assert repr(asked) == repr([ALL]), "words, which the members of an enum only equal"
+def test_every_setting_is_tried_with_a_value_that_is_not_its_default():
+    assert set(VALUES) == set(RUN_SETTINGS)
+    for name, value in VALUES.items():
+        assert value not in [SETTINGS[name].default_for(is_chat) for is_chat in (False,)], name
 
 
-def test_sweep_has_an_option_for_every_choice(call, asked):
-    one_seed = replace(ALL, seeds=[3])
-    code, _, err = call("sweep", *words(one_seed, *field_names(Choices)))
-    assert (code, err) == (2, "sparsegrad: planned\n")
-    assert asked == [replace(one_seed, task="")], "the tasks go beside"
+@pytest.mark.parametrize("name", RUN_SETTINGS)
+@pytest.mark.parametrize("command", ["finetune", "sweep"])
+def test_the_command_line_takes_every_setting(name, command, call, asked):
+    code, _, err = call(command, "--task", "t", "--method", "ft", *typed(name))
+    assert (code, err) == (2, "sparsegrad: resolved\n")
+    assert asked == [{name: VALUES[name], **({} if command == "sweep" else {"task": "t"})}]
+    assert type(asked[0][name]) is type(VALUES[name])
 
 
-def test_calibrate_passes_on_every_option_it_has(call, asked):
-    own = field_names(CalibrationOptions)
-    code, _, err = call("calibrate", *words(ALL, "model", "task", "data", "seeds", "device", *own))
-    assert (code, err) == (2, "sparsegrad: planned\n")
-    given = {name: getattr(ALL, name) for name in own}
-    what = Choices("m", "t", "d", methods=["sparsegrad"], seeds=[3, 4], device="cuda")
-    assert asked == [replace(what, **given)]
+@pytest.mark.parametrize("name", BASIS_SETTINGS)
+def test_calibrate_passes_on_every_setting_it_has(name, call, asked):
+    code, _, err = call("calibrate", "--task", "t", *typed(name))
+    assert (code, err) == (2, "sparsegrad: resolved\n")
+    assert asked == [{name: VALUES[name], "task": "t"}]
 
 
 @pytest.mark.parametrize("command", ["finetune", "sweep", "calibrate"])
-def test_what_is_not_given_has_its_default(command, call, asked):
-    method = [] if command == "calibrate" else ["--method", "sparsegrad"]
-    call(command, "--task", "t", *method)
-    task = "" if command == "sweep" else "t"
-    assert asked == [Choices("demo", task, "hub", methods=["sparsegrad"], seeds=[0])]
+def test_what_is_not_given_is_left_open(command, call, asked):
+    call(command, "--task", "t", *([] if command == "calibrate" else ["--method", "sparsegrad"]))
+    assert asked == [{} if command == "sweep" else {"task": "t"}]
 
 
-Size = Annotated[int, typer.Option()]
+def test_a_flag_has_an_opposite_where_the_default_may_be_yes(call, asked):
+    call("finetune", "--task", "t", "--method", "ft", "--train-rest")
+    assert asked == [{"task": "t", "freeze_rest": False}]
 
 
-@dataclass(frozen=True)
-class Sizes(OptionGroup):
-    length: Size = 8
-    languages: Annotated[list[str], typer.Option()] = field(default_factory=lambda: ["en"])
+@pytest.mark.parametrize("name", TRAINING_SETTINGS)
+@pytest.mark.parametrize("kind", ["finetune", "sweep"])
+def test_an_experiment_takes_every_setting(name, kind, tmp_path):
+    value = list(VALUES[name]) if isinstance(VALUES[name], tuple) else VALUES[name]
+    document = {"title": "t", "kind": kind, "models": ["m"], "tasks": ["cola"], "methods": list(SEVERAL)}
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump({**document, "settings": {name: value}}))
+    assert read_experiment(path).experiment.settings == {name: value}
 
 
-@dataclass(frozen=True)
-class LargeSizes(Sizes):
-    length: Size = 80
+@pytest.mark.parametrize("name", TRAINING_SETTINGS)
+def test_a_params_file_takes_every_setting(name, tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(json.dumps({name: VALUES[name]}))
+    assert read_params(path).plain == {name: VALUES[name]}
 
 
-@takes_groups
-def train(*, task: str, sizes: LargeSizes, quiet: bool = False) -> int:
-    """Trains."""
-    return sizes.length + len(sizes.languages)
+@pytest.mark.parametrize("name", RUN_SETTINGS)
+def test_a_sweep_searches_what_is_searchable_and_nothing_else(name, tmp_path):
+    path = tmp_path / "space.yaml"
+    path.write_text(json.dumps({name: [VALUES[name]]}))
+    if SETTINGS[name].is_searchable:
+        assert read_space(path).parameters[name] == (VALUES[name],)
+    else:
+        with pytest.raises(InputError, match="no hyperparameter"):
+            read_space(path)
 
 
-def test_the_options_of_a_group_stand_in_its_place():
-    parameters = inspect.signature(train).parameters
-    assert list(parameters) == ["task", "length", "languages", "quiet"]
-    assert parameters["length"].default == 80
-    assert parameters["length"].annotation == Size
-    assert parameters["languages"].default == ["en"]
-    assert (train.__name__, train.__doc__) == ("train", "Trains.")
-    assert train(task="t", length=3, languages=["de", "fr"], quiet=True) == 5
+@pytest.mark.parametrize("name", RUN_SETTINGS)
+def test_the_id_and_the_report_hang_on_every_setting_that_decides_numbers(name):
+    changed = RESOLVED.model_copy(update={name: VALUES[name]})
+    assert (changed.run_id() != RESOLVED.run_id()) == SETTINGS[name].in_id
+    if SETTINGS[name].in_id:
+        assert setting_words(name, VALUES[name])
 
 
-def test_a_group_cannot_fill_what_choices_lack():
-    @dataclass(frozen=True)
-    class Odd(OptionGroup):
-        lenght: int = 8
+def test_settings_of_methods_are_those_that_methods_name():
+    named = {name for method in method_names() for name in get_method(method).options}
+    assert named == set(METHOD_SETTINGS)
 
-    with pytest.raises(TypeError, match="lenght"):
-        filled(ALL, Odd())
+
+def test_the_id_of_a_known_run_does_not_change():
+    """A change here means that finished runs are not found again: give a new field an `off` value."""
+    assert RESOLVED.run_id() == "7db8833ffc313920"
+    assert config_id(RESOLVED) == RESOLVED.run_id()
+    assert "gradient_checkpointing" not in identity(RESOLVED), "what is off is no part of an id"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--epochs", "inf"], "--epochs must be a finite number, got inf"),
+        (["--epochs", "0"], "--epochs must be above 0, got 0"),
+        (["--learning-rate", "nan"], "--learning-rate must be a finite number, got nan"),
+        (["--density", "2"], "--density must be at most 1, got 2"),
+        (["--kept", "3", "--density", "0.1"], "exclude one another"),
+        (["--epochs", "3", "--max-steps", "2"], "exclude one another"),
+        (["--batch-size", "0"], "batch-size"),
+        (["--precision", "fp8"], "fp8"),
+        (["--rank", "3"], "--rank is not used by --method sparsegrad"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_in_one_line(words, says, call):
+    code, out, err = call("finetune", "--task", "cola", "--data", "demo", "--method", "sparsegrad", *words)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_settings_that_exclude_one_another_are_refused_in_any_order():
+    for pair in EXCLUSIVE:
+        for one, other in (pair, pair[::-1]):
+            with pytest.raises(InputError, match="exclude one another"):
+                check_given({one: VALUES[one], other: VALUES[other]}, SETTINGS)
+
+
+def test_help_names_the_default_of_each_kind_of_task():
+    assert "Default: 20 (chat tasks: 1)." in SETTINGS["epochs"].help_text()

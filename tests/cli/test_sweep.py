@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sparsegrad_cli.store.schema import RunConfig
+from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.sweep.jobs import worker_name
 from sparsegrad_cli.sweep.schema import SweepResult, TrialRecord
 from sparsegrad_cli.sweep.storage import open_storage

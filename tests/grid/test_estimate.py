@@ -12,19 +12,17 @@ import pytest
 from sparsegrad_cli.bench.folder import write_bench
 from sparsegrad_cli.bench.plan import plan as plan_bench
 from sparsegrad_cli.bench.run import run_bench
+from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.grid.estimate import Estimate, estimate
 from sparsegrad_cli.grid.estimate.planned import Planned
 from sparsegrad_cli.grid.estimate.words import duration_words, estimate_words
 from sparsegrad_cli.models.checkpoint import WEIGHTS
 from sparsegrad_cli.store.environment import describe_environment, hardware
-from sparsegrad_cli.store.schema import Result, RunConfig
-from sparsegrad_cli.training.choices import Choices
-from sparsegrad_cli.training.ground import find_ground
-from sparsegrad_cli.training.plan import plan_on
+from sparsegrad_cli.store.schema import Result
 from sparsegrad_cli.training.run import run
 
 from ..bench.workers import answer_here, small
-from ..cells import PowerCutError, RecordingWatch, make_cell, write_cola
+from ..cells import Asked, PowerCutError, RecordingWatch, changed, make_cell, resolved, write_cola
 from ..checkpoints import tiny_checkpoint
 from ..report.runs import write_run
 
@@ -32,25 +30,24 @@ TRAIN, DEV = 640, 32
 
 
 @pytest.fixture(scope="module")
-def choices(tmp_path_factory: pytest.TempPathFactory) -> Choices:
+def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     folder = tmp_path_factory.mktemp("inputs")
-    return Choices(
-        model=str(tiny_checkpoint(folder / "model", "bert", hidden=64, intermediate=256)),
-        task="cola",
-        data=str(write_cola(folder / "glue", TRAIN, DEV)),
-        methods=["ft"],
-        learning_rate=1e-3,
-        batch_size=16,
-        epochs=2,
-        length=24,
-    )
+    return {
+        "model": str(tiny_checkpoint(folder / "model", "bert", hidden=64, intermediate=256)),
+        "task": "cola",
+        "data": str(write_cola(folder / "glue", TRAIN, DEV)),
+        "methods": ["ft"],
+        "learning_rate": 1e-3,
+        "batch_size": 16,
+        "epochs": 2,
+        "length": 24,
+    }
 
 
-def plan_runs(choices: Choices, **changes: object) -> list[Planned]:
-    choices = replace(choices, **changes)
-    ground = find_ground(choices)
-    planned = plan_on(ground, choices)
-    return [Planned.of(config, planned, ground.model) for config in planned.configs]
+def plan_runs(choices: Asked, **changes: object) -> list[Planned]:
+    choices = changed(choices, **changes)
+    configs, sources = resolved(choices)
+    return [Planned.of(config, sources) for config in configs]
 
 
 def remember(results: Path, config: RunConfig, steps_per_second: float = 2.0, **how: object) -> None:
@@ -112,7 +109,7 @@ def test_the_nearest_kin_decide(choices, tmp_path):
 
 def test_a_benchmark_tells_the_speed_too(choices, tmp_path, monkeypatch):
     answer_here(monkeypatch)
-    config, found = plan_bench(small(choices.model, methods=("lora",), density=None))
+    config, found = plan_bench(small(choices["model"], methods=("lora",), density=None))
     result = run_bench(config, found, tmp_path, profile=False, tell=print)
     write_bench(tmp_path, config, result, describe_environment(config.checkpoint, "random", restarts=0))
     (run,) = plan_runs(choices, methods=["lora"])
@@ -145,7 +142,7 @@ def test_on_a_gpu_where_nothing_ran_the_time_is_not_known(choices, tmp_path):
 def test_a_real_run_is_foretold(choices, tmp_path):
     (planned,) = plan_runs(choices, methods=["lora"], max_steps=40, epochs=None)
     before = estimate([planned], [tmp_path]).runs[0]
-    watched = replace(choices, methods=["lora"], max_steps=40, epochs=None)
+    watched = changed(choices, methods=["lora"], max_steps=40, epochs=None)
     result = run(make_cell(tmp_path, RecordingWatch(), watched))
     assert result.status == "done"
     assert before.peak_memory_bytes == pytest.approx(result.peak_memory_bytes, rel=0.1)
@@ -222,7 +219,7 @@ FROZEN: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("variant", FROZEN)
 def test_checkpoints_are_as_large_as_said(variant, choices, tmp_path, monkeypatch):
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
-    asked = replace(choices, epochs=None, max_steps=3, freeze_rest=True, **FROZEN[variant])
+    asked = changed(choices, epochs=None, max_steps=3, freeze_rest=True, **FROZEN[variant])
     (found,) = estimate(plan_runs(asked), [tmp_path]).runs
     cell = make_cell(tmp_path, RecordingWatch(("score", 1)), asked, checkpoint_seconds=0.0)
     with pytest.raises(PowerCutError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,9 @@ from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.grid.estimate import Planned, estimate
 from sparsegrad_cli.grid.estimate.memory import memory_lines
 from sparsegrad_cli.models.checkpoint import WEIGHTS
-from sparsegrad_cli.training.choices import Choices
-from sparsegrad_cli.training.ground import find_ground
-from sparsegrad_cli.training.plan import plan, plan_on
 from sparsegrad_cli.training.run import run
 
-from ..cells import RecordingWatch, make_cell
+from ..cells import Asked, RecordingWatch, changed, configs_of, make_cell, resolved
 from ..checkpoints import tiny_checkpoint
 
 
@@ -29,21 +25,27 @@ def own_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def choices(tmp_path_factory) -> Choices:
+def choices(tmp_path_factory) -> Asked:
     model = tiny_checkpoint(tmp_path_factory.mktemp("llama"), "llama", hidden=64, layers=4, intermediate=176)
-    return Choices(model=str(model), task="oasst1", data="demo", methods=["ft"], length=64, batch_size=4)
+    return {
+        "model": str(model),
+        "task": "oasst1",
+        "data": "demo",
+        "methods": ["ft"],
+        "length": 64,
+        "batch_size": 4,
+    }
 
 
-def plan_runs(choices: Choices, **changes: object) -> list[Planned]:
-    choices = replace(choices, **changes)
-    ground = find_ground(choices)
-    planned = plan_on(ground, choices)
-    return [Planned.of(config, planned, ground.model) for config in planned.configs]
+def plan_runs(choices: Asked, **changes: object) -> list[Planned]:
+    choices = changed(choices, **changes)
+    configs, sources = resolved(choices)
+    return [Planned.of(config, sources) for config in configs]
 
 
 def test_sequences_are_those_that_are_packed(choices):
     (planned,) = plan_runs(choices, protocol="heldout", loss_on="all")
-    inputs = make_cell(Path("unused"), RecordingWatch(), replace(choices, loss_on="all")).inputs
+    inputs = make_cell(Path("unused"), RecordingWatch(), changed(choices, loss_on="all")).inputs
     assert planned.train_rows == pytest.approx(len(inputs.train), rel=0.1)
     (dev,) = inputs.reported
     assert planned.selection_rows + planned.reported_rows == len(dev.rows)
@@ -54,7 +56,7 @@ def test_a_real_run_is_foretold(choices, tmp_path):
     short = {"methods": ["lora"], "rank": 4, "max_steps": 12, "max_train_examples": 16}
     (planned,) = plan_runs(choices, **short)
     (before,) = estimate([planned], [tmp_path]).runs
-    result = run(make_cell(tmp_path, RecordingWatch(), replace(choices, **short)))
+    result = run(make_cell(tmp_path, RecordingWatch(), changed(choices, **short)))
     assert result.status == "done"
     assert before.peak_memory_bytes == before.memory.peak
     assert before.peak_memory_bytes == pytest.approx(result.peak_memory_bytes, rel=0.05)
@@ -91,10 +93,10 @@ def test_a_table_has_a_line_for_each_method(choices, tmp_path):
 
 
 def test_shapes_are_enough_for_a_plan_that_is_not_run(choices, tmp_path):
-    folder = shutil.copytree(choices.model, tmp_path / "shapes")
+    folder = shutil.copytree(choices["model"], tmp_path / "shapes")
     (folder / WEIGHTS).unlink()
-    of_shapes = replace(choices, model=str(folder))
-    found = plan(of_shapes, from_shapes=True)
+    of_shapes = changed(choices, model=str(folder))
+    found = configs_of(of_shapes, shapes_only=True)
     assert found.checkpoint.identity.startswith("config:sha256:")
     with pytest.raises(InputError, match=WEIGHTS):
-        plan(of_shapes)
+        configs_of(of_shapes)

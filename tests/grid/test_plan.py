@@ -15,10 +15,8 @@ from sparsegrad_cli.grid.point import points
 from sparsegrad_cli.grid.read import read_experiment
 from sparsegrad_cli.grid.run import CellFilter, is_due, plan_cells, read_status
 from sparsegrad_cli.grid.schema import Experiment
-from sparsegrad_cli.training.choices import Choices
-from sparsegrad_cli.training.plan import plan
 
-from ..cells import write_cola
+from ..cells import configs_of, write_cola
 from ..report.runs import write_run
 from .grids import Document
 
@@ -46,10 +44,9 @@ def test_cells_are_the_runs_of_finetune_seed_by_seed(write, document):
         settings = dict(document["settings"])
         if cell.method == "ft":
             del settings["density"], settings["calibration_steps"]
-        asked = Choices(
-            document["models"][0], "cola", document["data"], [cell.method], [cell.seed], **settings
-        )
-        (config,) = plan(asked).configs
+        asked = {"model": document["models"][0], "task": "cola", "data": document["data"], **settings}
+        asked |= {"methods": [cell.method], "seeds": [cell.seed]}
+        (config,) = configs_of(asked)
         assert cell.id == config.run_id()
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.store.folder import RUNS
-from sparsegrad_cli.store.schema import DataRecord, Environment, Parameters, Result, RunConfig
+from sparsegrad_cli.store.schema import DataRecord, Environment, Parameters, Result
 
 METRICS = {
     "cola": ["matthews_correlation"],

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sparsegrad_cli.store.schema import RunConfig
+from sparsegrad_cli.config import RunConfig
+from sparsegrad_cli.settings import names_in_id
 
 from ..report.runs import CONFIG
 
@@ -19,6 +20,6 @@ def test_the_place_of_the_data_does_not_count():
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer")
 def test_every_other_key_decides_the_name():
-    for name in set(RunConfig.model_fields) - {"data"}:
+    for name in names_in_id(RunConfig):
         changed = CONFIG.model_copy(update={name: "something else"})
         assert changed.run_id() != CONFIG.run_id(), name

@@ -6,10 +6,10 @@ import hashlib
 import math
 import random
 
-from sparsegrad_cli.store.schema import DataRecord, Environment, RunConfig
+from sparsegrad_cli.config import RunConfig
+from sparsegrad_cli.store.schema import DataRecord, Environment
 from sparsegrad_cli.sweep.schema import Sweep, SweepConfig, SweepResult, TrialRecord
 from sparsegrad_cli.sweep.space import Range, Space, Value
-from sparsegrad_cli.training.choices import Choices
 
 OWN = {
     "ft": {},
@@ -72,17 +72,10 @@ def make_config(
     given = {**usual, **OWN[method], **run}
     revision = hashlib.sha256(str(given["model"]).encode()).hexdigest()
     template = RunConfig(**{"model_revision": revision, **given}, method=method)
-    choices = Choices(
-        model=template.model,
-        task=template.task,
-        data=template.data,
-        methods=[method],
-        seeds=[template.seed],
-        protocol=template.protocol,
-    )
+    asked = {name: getattr(template, name) for name in ("model", "task", "data", "protocol")}
     rows = {"train": 2490, "validation": 277}
     return SweepConfig(
-        choices=choices,
+        given=asked,
         select_on=select_on,
         pruner=pruner,
         space=Space() if space is None else Space(parameters=space),

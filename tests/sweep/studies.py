@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from optuna import Study
 
-from sparsegrad_cli.sweep.plan import ground_of, plan_study
+from sparsegrad_cli.sweep.plan import plan_study, sources_of
 from sparsegrad_cli.sweep.schema import SweepConfig, SweepResult
 from sparsegrad_cli.sweep.space import Range, Space
 from sparsegrad_cli.sweep.storage import open_storage
 from sparsegrad_cli.sweep.study import load_study, open_study, snapshot, top_up
 from sparsegrad_cli.sweep.trial import Stop
 from sparsegrad_cli.sweep.worker import Worker
-from sparsegrad_cli.training.choices import Choices
+from sparsegrad_cli.training.checks import check_settings
 
-from ..cells import write_cola
+from ..cells import Asked, changed, write_cola
 from ..checkpoints import tiny_checkpoint
 
 SPACE = Space(parameters={"learning_rate": Range(low=1e-4, high=1e-2, log=True), "batch_size": (4, 8)})
 
 
-def tiny_choices(folder: Path) -> Choices:
+def tiny_choices(folder: Path) -> Asked:
     """What a trial trains, but for the task of a second, as large as a task can be small."""
-    return Choices(
-        model=str(tiny_checkpoint(folder / "model", "bert")),
-        task="cola",
-        data=str(write_cola(folder / "glue", train=40, dev=12)),
-        methods=["ft"],
-        max_steps=6,
-        eval_steps=2,
-        length=16,
-    )
+    return {
+        "model": str(tiny_checkpoint(folder / "model", "bert")),
+        "task": "cola",
+        "data": str(write_cola(folder / "glue", train=40, dev=12)),
+        "methods": ["ft"],
+        "max_steps": 6,
+        "eval_steps": 2,
+        "length": 16,
+    }
 
 
-def tiny_config(choices: Choices, **changes: object) -> SweepConfig:
+def tiny_config(choices: Asked, **changes: object) -> SweepConfig:
     """A study of `choices`; `changes` are other arguments of `plan_study`, or other choices."""
-    fields = {field.name for field in dataclasses.fields(Choices)}
-    of_choices = {name: value for name, value in changes.items() if name in fields}
-    how = {"select_on": "dev", "pruner": "none", "space": SPACE}
-    how |= {name: value for name, value in changes.items() if name not in fields}
-    choices = dataclasses.replace(choices, **of_choices)
-    return plan_study(ground_of(choices, how["select_on"]), choices, **how)
+    usual = {"select_on": "dev", "pruner": "none", "space": SPACE}
+    how = {name: changes.pop(name, value) for name, value in usual.items()}
+    given, (method,), seed = separated(changed(choices, **changes))
+    given = check_settings(given, [method])
+    return plan_study(sources_of(given, how["select_on"]), given, method, seed, **how)
+
+
+def separated(choices: Asked) -> tuple[Asked, list[str], int]:
+    """Settings, methods and the seed of studies."""
+    given = dict(choices)
+    methods, (seed,) = given.pop("methods"), given.pop("seeds", [0])
+    return {name: value for name, value in given.items() if value is not None}, methods, seed
 
 
 def begin(config: SweepConfig, results: Path, trials: int) -> Study:

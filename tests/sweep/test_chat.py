@@ -8,34 +8,35 @@ from pathlib import Path
 import pytest
 from optuna.study import StudyDirection
 
+from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.store.schema import Result, RunConfig
+from sparsegrad_cli.store.schema import Result
 from sparsegrad_cli.sweep.folder import sweep_folder
 from sparsegrad_cli.sweep.plan import best_of, best_path, finetune_command, plan_studies
 from sparsegrad_cli.sweep.schema import SweepConfig, SweepResult
 from sparsegrad_cli.sweep.study import SLOT, snapshot
 from sparsegrad_cli.training.callbacks import TellWatch
-from sparsegrad_cli.training.choices import Choices
 
+from ..cells import Asked
 from ..checkpoints import tiny_checkpoint
 from ..tasks.oasst import chain, in_tree, write
 from .studies import begin, tiny_config, work
 
 
 @pytest.fixture(scope="module")
-def choices(tmp_path_factory: pytest.TempPathFactory) -> Choices:
+def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     folder = tmp_path_factory.mktemp("inputs")
     trees = [in_tree(chain(f"question {place}", f"answer {place}")) for place in range(40)]
-    return Choices(
-        model=str(tiny_checkpoint(folder / "model", "llama")),
-        task="oasst1",
-        data=str(write(folder / "trees.jsonl", trees)),
-        methods=["lora"],
-        max_steps=6,
-        eval_steps=2,
-        length=32,
-        rank=2,
-    )
+    return {
+        "model": str(tiny_checkpoint(folder / "model", "llama")),
+        "task": "oasst1",
+        "data": str(write(folder / "trees.jsonl", trees)),
+        "methods": ["lora"],
+        "max_steps": 6,
+        "eval_steps": 2,
+        "length": 32,
+        "rank": 2,
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -99,9 +100,9 @@ def test_the_command_that_trains_with_the_best_has_the_options_of_chat(choices, 
     "given", [{"loss_on": "all"}, {"chat_format": "own"}, {"languages": ("de",)}], ids=str
 )
 def test_options_of_chat_are_refused_for_another_task(choices, given):
-    asked = Choices(model=choices.model, task="", data="demo", methods=["lora"], **given)
+    asked = {"model": choices["model"], "data": "demo", **given}
     with pytest.raises(InputError, match="is for chat tasks such as oasst1, rte is none"):
-        plan_studies(asked, ["rte"], "dev", "median", None)
+        plan_studies(asked, ["rte"], ["lora"], 0, "dev", "median", None)
 
 
 def test_parts_that_do_not_divide_every_batch_are_refused_before_anything_trains(choices):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -23,19 +22,19 @@ from sparsegrad_cli.sweep.storage import LiveJournal
 from sparsegrad_cli.sweep.study import SLOT, WORKER, attempts, release, snapshot, top_up
 from sparsegrad_cli.sweep.trial import Stop
 from sparsegrad_cli.training.callbacks import TellWatch
-from sparsegrad_cli.training.choices import Choices
 from sparsegrad_cli.training.params import read_params
+from sparsegrad_cli.training.resolve import resolve
 from sparsegrad_cli.training.run import run as really_run
 from sparsegrad_cli.training.trainer import Cell
 
-from ..cells import PowerCutError
-from .studies import begin, tiny_choices, tiny_config, work
+from ..cells import Asked, PowerCutError, changed
+from .studies import begin, separated, tiny_choices, tiny_config, work
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 
 
 @pytest.fixture(scope="module")
-def choices(tmp_path_factory: pytest.TempPathFactory) -> Choices:
+def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     return tiny_choices(tmp_path_factory.mktemp("inputs"))
 
 
@@ -357,12 +356,13 @@ def test_the_best_parameters_are_read_back_for_finetune(choices, tmp_path):
     write_best(tmp_path, [snapshot(study)])
     best = result.best
     assert best is not None
-    asked = dataclasses.replace(choices, methods=["meprop"], batch_size=4, seeds=(0, 1))
-    (plan,) = read_params(best_path(tmp_path, snapshot(study))).plans(asked)
-    for run_config in plan.configs:
+    asked, _, _ = separated(changed(choices, batch_size=4))
+    params = read_params(best_path(tmp_path, snapshot(study)))
+    configs, _ = resolve(asked, ["meprop"], [0, 1], params=params)
+    for run_config in configs:
         assert {name: getattr(run_config, name) for name in best.params} == best.params
         assert run_config.batch_size == 4
-    assert plan.hyperparameters.source == f"sweep {config.study_id()[:8]}, best of 3 on dev"
+        assert run_config.hyperparameters_from == f"sweep {config.study_id()[:8]}, best of 3 on dev"
 
 
 def test_every_slot_has_one_trial_that_counts(choices, tmp_path):

@@ -17,12 +17,10 @@ from transformers import BertForSequenceClassification, TrainerCallback
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.store.schema import Environment, Result
 from sparsegrad_cli.training.basis import find_or_calibrate
-from sparsegrad_cli.training.choices import Choices
-from sparsegrad_cli.training.plan import plan
 from sparsegrad_cli.training.run import adapt, load_model, run
 from sparsegrad_cli.training.trainer import Cell, make_trainer
 
-from ..cells import WORDS, PowerCutError, RecordingWatch, make_cell, write_cola
+from ..cells import WORDS, Asked, PowerCutError, RecordingWatch, changed, configs_of, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
 
 pytestmark = pytest.mark.usefixtures("quick_garbage")
@@ -54,7 +52,7 @@ def write_stsb(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def choices(tmp_path_factory: pytest.TempPathFactory) -> Choices:
+def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     """Of a model without dropout, whose draws would tell parts from a whole."""
     folder = tmp_path_factory.mktemp("inputs")
     model = tiny_checkpoint(folder / "model", "bert")
@@ -63,17 +61,17 @@ def choices(tmp_path_factory: pytest.TempPathFactory) -> Choices:
     (model / "config.json").write_text(json.dumps(config))
     write_cola(folder / "glue", train=TRAIN, dev=12)
     write_stsb(folder / "glue" / "stsb")
-    return Choices(
-        model=str(model),
-        task="cola",
-        data=str(folder / "glue"),
-        methods=["ft"],
-        learning_rate=1e-3,
-        batch_size=16,
-        epochs=1,
-        patience=0,
-        length=24,
-    )
+    return {
+        "model": str(model),
+        "task": "cola",
+        "data": str(folder / "glue"),
+        "methods": ["ft"],
+        "learning_rate": 1e-3,
+        "batch_size": 16,
+        "epochs": 1,
+        "patience": 0,
+        "length": 24,
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -81,8 +79,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-def of_variant(choices: Choices, variant: str, **changes: object) -> Choices:
-    return dataclasses.replace(choices, methods=[variant.split()[0]], **VARIANTS[variant] | changes)
+def of_variant(choices: Asked, variant: str, **changes: object) -> Asked:
+    return changed(choices, methods=[variant.split()[0]], **VARIANTS[variant] | changes)
 
 
 class Gradients(TrainerCallback):
@@ -167,10 +165,10 @@ class Memory:
 
 
 @pytest.fixture
-def short(choices: Choices) -> Choices:
+def short(choices: Asked) -> Asked:
     """Six steps of whole batches, evaluated at every second; no calibration before it."""
     changes = {"epochs": None, "max_steps": 6, "eval_steps": 2, "batch_size": 8}
-    return dataclasses.replace(choices, **changes)
+    return changed(choices, **changes)
 
 
 def test_without_the_flag_a_run_without_memory_ends_so(short, tmp_path, monkeypatch):
@@ -183,7 +181,7 @@ def test_without_the_flag_a_run_without_memory_ends_so(short, tmp_path, monkeypa
 @pytest.mark.parametrize("until", [0, 3])
 @pytest.mark.parametrize(("room", "parts"), [(4, 2), (3, 4)])
 def test_with_it_the_run_begins_anew_in_parts_that_fit(room, parts, until, short, tmp_path, monkeypatch):
-    asked = dataclasses.replace(short, accumulation_steps=parts)
+    asked = changed(short, accumulation_steps=parts)
     in_parts = make_cell(tmp_path / "asked", RecordingWatch(), asked, keep_model=False)
     expected = outcome(in_parts, run(in_parts))
     cell = make_cell(tmp_path, RecordingWatch(), short, keep_model=False, accumulate_on_oom=True)
@@ -198,7 +196,7 @@ def test_with_it_the_run_begins_anew_in_parts_that_fit(room, parts, until, short
 
 def test_a_form_that_steps_in_backward_gives_way_to_one_that_can_wait(short, tmp_path, monkeypatch):
     streamed = of_variant(short, "sparsegrad")
-    in_parts = dataclasses.replace(streamed, accumulation_steps=2)
+    in_parts = changed(streamed, accumulation_steps=2)
     asked = make_cell(tmp_path, RecordingWatch(), in_parts, keep_model=False)
     expected = outcome(asked, run(asked))
     Memory(monkeypatch, 4)
@@ -256,9 +254,7 @@ def test_killed_before_their_first_checkpoint_nothing_of_the_whole_batches_is_le
 
 
 def test_parts_that_are_asked_for_are_another_run(choices):
-    configs = [
-        plan(dataclasses.replace(choices, accumulation_steps=parts)).configs[0] for parts in (None, 1, 2, 4)
-    ]
+    configs = [configs_of(changed(choices, accumulation_steps=parts))[0] for parts in (None, 1, 2, 4)]
     assert [config.accumulation_steps for config in configs] == [None, None, 2, 4]
     assert len({config.run_id() for config in configs}) == 3
 
@@ -274,4 +270,4 @@ def test_parts_that_are_asked_for_are_another_run(choices):
 )
 def test_parts_that_cannot_be_are_refused(variant, changes, says, choices):
     with pytest.raises(InputError, match=says):
-        plan(of_variant(choices, variant, **changes))
+        configs_of(of_variant(choices, variant, **changes))

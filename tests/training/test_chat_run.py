@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 
@@ -14,11 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.store.schema import Result
-from sparsegrad_cli.training.choices import Choices
-from sparsegrad_cli.training.plan import plan
 from sparsegrad_cli.training.run import load_model, run
 from sparsegrad_cli.training.trainer import make_trainer
-from tests.cells import PowerCutError, RecordingWatch, make_cell
+from tests.cells import PowerCutError, RecordingWatch, changed, configs_of, make_cell
 from tests.checkpoints import tiny_checkpoint
 
 METHODS = {
@@ -43,21 +40,21 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def choices(model):
-    return Choices(
-        model=str(model),
-        task="oasst1",
-        data="demo",
-        methods=["ft"],
-        length=64,
-        batch_size=4,
-        max_train_examples=32,
-        learning_rate=5e-3,
-        eval_steps=3,
-    )
+    return {
+        "model": str(model),
+        "task": "oasst1",
+        "data": "demo",
+        "methods": ["ft"],
+        "length": 64,
+        "batch_size": 4,
+        "max_train_examples": 32,
+        "learning_rate": 5e-3,
+        "eval_steps": 3,
+    }
 
 
 def of_method(choices, variant, **changes):
-    return dataclasses.replace(choices, methods=[variant.split()[0]], **METHODS[variant] | changes)
+    return changed(choices, methods=[variant.split()[0]], **METHODS[variant] | changes)
 
 
 def outcome(cell, result: Result):
@@ -171,7 +168,7 @@ def test_activations_made_again_change_no_number(choices, tmp_path):
 
 
 def test_the_learning_rate_rises_then_falls_as_a_cosine(choices, tmp_path):
-    cell = make_cell(tmp_path, RecordingWatch(), dataclasses.replace(choices, max_steps=12, warmup_steps=3))
+    cell = make_cell(tmp_path, RecordingWatch(), changed(choices, max_steps=12, warmup_steps=3))
     cell.folder.path.mkdir(parents=True)
     model = load_model(cell.config, cell.inputs).model
     trainer = make_trainer(model, torch.optim.SGD(model.parameters(), lr=5e-3), cell)
@@ -204,7 +201,7 @@ def test_the_saved_tokenizer_writes_the_format_that_was_trained(choices, tmp_pat
 
 def test_the_recipe_is_the_papers_and_every_part_of_it_can_be_changed(model):
     given = {"model": str(model), "task": "oasst1", "data": "demo", "length": 64}
-    (config,) = plan(Choices(**given, methods=["lora"])).configs
+    (config,) = configs_of(dict(**given, methods=["lora"]))
     recipe = {
         "learning_rate": 9e-4,
         "batch_size": 64,
@@ -222,7 +219,7 @@ def test_the_recipe_is_the_papers_and_every_part_of_it_can_be_changed(model):
         "precision": "fp32",
     }
     assert {name: getattr(config, name) for name in recipe} == recipe
-    changed = Choices(
+    other = dict(
         **given,
         methods=["lora"],
         batch_size=6,
@@ -232,11 +229,9 @@ def test_the_recipe_is_the_papers_and_every_part_of_it_can_be_changed(model):
         freeze_rest=False,
         loss_on="all",
     )
-    (config,) = plan(changed).configs
-    assert (config.accumulation_steps, config.blocks, config.schedule, config.warmup_steps) == (
-        3,
-        *[None] * 3,
-    )
+    (config,) = configs_of(other)
+    found = (config.accumulation_steps, config.blocks, config.schedule, config.warmup_steps)
+    assert found == (3, "all", "constant", 0)
     assert (config.freeze_rest, config.loss_on) == (False, "all")
 
 
@@ -259,7 +254,7 @@ def test_the_recipe_is_the_papers_and_every_part_of_it_can_be_changed(model):
 )
 def test_what_does_not_fit_is_refused_before_anything_is_made(change, message, choices):
     with pytest.raises(InputError, match=message):
-        plan(dataclasses.replace(choices, **change))
+        configs_of(changed(choices, **change))
 
 
 @pytest.mark.parametrize(
@@ -274,8 +269,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(change, message, c
     ],
 )
 def test_the_form_is_the_lightest_that_goes_with_parts_and_weights(how, form, choices):
-    asked = dataclasses.replace(choices, methods=["sparsegrad"], density=0.02, batch_size=8, **how)
-    (config,) = plan(asked).configs
+    asked = changed(choices, methods=["sparsegrad"], density=0.02, batch_size=8, **how)
+    (config,) = configs_of(asked)
     assert config.form == form
 
 
@@ -299,7 +294,7 @@ def test_few_directions_train_the_same_beside_the_weights_as_in_them(precision, 
 )
 def test_options_of_conversations_are_refused_for_other_tasks(change, choices):
     with pytest.raises(InputError, match="is for chat tasks such as oasst1"):
-        plan(dataclasses.replace(choices, task="cola", **change))
+        configs_of(changed(choices, task="cola", **change))
 
 
 def test_malformed_trees_are_counted_in_the_result(choices, tmp_path):
@@ -324,7 +319,7 @@ def test_malformed_trees_are_counted_in_the_result(choices, tmp_path):
     trees[5][1]["parent_id"] = "nobody"
     path = tmp_path / "messages.jsonl"
     path.write_text("".join(json.dumps(message) + "\n" for tree in trees for message in tree))
-    asked = dataclasses.replace(choices, data=str(path), max_train_examples=None, length=16)
+    asked = changed(choices, data=str(path), max_train_examples=None, length=16)
     result = run(make_cell(tmp_path, RecordingWatch(), asked, keep_model=False))
     assert result.data.left_out == {"empty text": 1, "missing parent": 1}
     assert sum(result.data.rows.values()) == 10

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, DistilBertConfig, ElectraConfig, LlamaConfig, PreTrainedConfig
 
+from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.core import FORMS, calibrate
 from sparsegrad_cli.methods import get_method
+from sparsegrad_cli.methods.base import Settings
 from sparsegrad_cli.models.random import random_classifier
-from sparsegrad_cli.store.schema import RunConfig
 from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.training.configure import settings_of
 from sparsegrad_cli.training.footprint import costs, footprint
 from sparsegrad_cli.training.objectives import objective_of
 
@@ -69,7 +69,7 @@ def measured(architecture: PreTrainedConfig, config: RunConfig) -> tuple[int, in
     model = loaded.model.train()
     method_class = get_method(config.method)
     basis = calibrate(model, batches(1) * 3, 2, 1).basis if method_class.needs_basis else None
-    method = method_class(model, loaded.head, settings_of(config, parts), basis)
+    method = method_class(model, loaded.head, Settings.of(config, parts), basis)
     del basis
     return third_step(model, method.optimizer(1e-4), batches(parts), config.precision == "bf16")
 

@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.core import calibrate
 from sparsegrad_cli.methods import get_method
-from sparsegrad_cli.methods.base import chosen_blocks
+from sparsegrad_cli.methods.base import Settings, chosen_blocks
 from sparsegrad_cli.models.load import enable_gradient_checkpointing
-from sparsegrad_cli.store.schema import RunConfig
 from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.training.configure import settings_of
 from sparsegrad_cli.training.footprint import Footprint, costs
 from sparsegrad_cli.training.objectives import objective_of
 
@@ -80,7 +79,7 @@ def measured(config: RunConfig) -> tuple[int, int]:
     if method_class.needs_basis:
         blocks = chosen_blocks(model, config.blocks)
         basis = calibrate(model, batches(1) * 3, 2, 1, blocks=blocks, basis_rank=config.basis_rank).basis
-    method = method_class(model, frozenset(), settings_of(config, parts), basis)
+    method = method_class(model, frozenset(), Settings.of(config, parts), basis)
     del basis
     return third_step(model, method.optimizer(1e-4), batches(parts), half)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import pytest
 from transformers import AutoTokenizer
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.training.choices import Choices
 from sparsegrad_cli.training.inputs import Inputs
-from sparsegrad_cli.training.plan import plan
+from tests.cells import Asked, changed, configs_of, resolved
 from tests.checkpoints import tiny_checkpoint
 from tests.tasks.oasst import chain, in_tree, node, write
 
@@ -30,18 +28,18 @@ def choices(tmp_path_factory):
     for place in range(TREES):
         branches = [node(f"answer {place} {which}", depth=1) for which in "ab"]
         trees.append(in_tree({**chain(f"question {place}"), "replies": branches}))
-    return Choices(
-        model=str(tiny_checkpoint(folder / "model", "llama")),
-        task="oasst1",
-        data=str(write(folder / "trees.jsonl", trees)),
-        methods=["ft"],
-        length=24,
-    )
+    return {
+        "model": str(tiny_checkpoint(folder / "model", "llama")),
+        "task": "oasst1",
+        "data": str(write(folder / "trees.jsonl", trees)),
+        "methods": ["ft"],
+        "length": 24,
+    }
 
 
-def read(choices: Choices) -> Inputs:
-    planned = plan(choices)
-    return planned.inputs(planned.configs[0])
+def read(choices: Asked) -> Inputs:
+    (config,), sources = resolved(choices)
+    return sources.inputs(config)
 
 
 def questions(rows, tokenizer) -> set[str]:
@@ -51,8 +49,8 @@ def questions(rows, tokenizer) -> set[str]:
 
 
 def test_heldout_reports_no_conversation_that_also_selects(choices):
-    inputs = read(dataclasses.replace(choices, protocol="heldout", loss_on="all"))
-    tokenizer = AutoTokenizer.from_pretrained(choices.model)
+    inputs = read(changed(choices, protocol="heldout", loss_on="all"))
+    tokenizer = AutoTokenizer.from_pretrained(choices["model"])
     (reported,) = inputs.reported
     halves = [questions(rows, tokenizer) for rows in (inputs.selection, reported.rows)]
     assert not halves[0] & halves[1]
@@ -71,4 +69,4 @@ def test_dev_that_has_no_halves_is_refused_before_anything_is_encoded(choices, t
     few = [in_tree(chain(f"question {place}", f"answer {place}")) for place in range(4)]
     data = str(write(tmp_path / "few.jsonl", few))
     with pytest.raises(InputError, match=r"--protocol heldout: .* one conversation tree"):
-        plan(dataclasses.replace(choices, data=data, protocol="heldout"))
+        configs_of(changed(choices, data=data, protocol="heldout"))

@@ -15,11 +15,10 @@ from transformers import PreTrainedModel
 
 from sparsegrad_cli.errors import WorkError
 from sparsegrad_cli.models.checkpoint import WEIGHTS
-from sparsegrad_cli.training.choices import Choices
 from sparsegrad_cli.training.run import adapt, load_model, run
 from sparsegrad_cli.training.trainer import Cell, lay_over, make_trainer, save_changing
 
-from ..cells import PowerCutError, RecordingWatch, make_cell
+from ..cells import Asked, PowerCutError, RecordingWatch, changed, make_cell
 from ..checkpoints import tiny_checkpoint
 
 pytestmark = pytest.mark.usefixtures("quick_garbage")
@@ -49,20 +48,20 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def choices(model: Path) -> Choices:
-    return Choices(
-        model=str(model),
-        task="oasst1",
-        data="demo",
-        methods=["ft"],
-        length=32,
-        batch_size=4,
-        max_steps=4,
-        max_train_examples=16,
-        learning_rate=5e-3,
-        warmup_steps=0,
-        eval_steps=2,
-    )
+def choices(model: Path) -> Asked:
+    return {
+        "model": str(model),
+        "task": "oasst1",
+        "data": "demo",
+        "methods": ["ft"],
+        "length": 32,
+        "batch_size": 4,
+        "max_steps": 4,
+        "max_train_examples": 16,
+        "learning_rate": 5e-3,
+        "warmup_steps": 0,
+        "eval_steps": 2,
+    }
 
 
 def fresh(cell: Cell) -> tuple[PreTrainedModel, torch.optim.Optimizer]:
@@ -96,7 +95,7 @@ def check_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16-weights"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_laid_over_what_a_run_starts_from_it_is_what_was_trained(variant, precision, choices, tmp_path):
-    asked = dataclasses.replace(choices, precision=precision, **VARIANTS[variant])
+    asked = changed(choices, precision=precision, **VARIANTS[variant])
     cell = make_cell(tmp_path, RecordingWatch(), asked)
     model = trained(cell)
     save_changing(model, tmp_path)
@@ -111,7 +110,7 @@ def test_laid_over_what_a_run_starts_from_it_is_what_was_trained(variant, precis
 
 
 def test_a_tied_weight_is_held_once_and_stays_tied(choices, tmp_path):
-    cell = make_cell(tmp_path, RecordingWatch(), dataclasses.replace(choices, **EVERYTHING))
+    cell = make_cell(tmp_path, RecordingWatch(), changed(choices, **EVERYTHING))
     model = trained(cell)
     save_changing(model, tmp_path)
     assert "lm_head.weight" not in load_file(tmp_path / WEIGHTS)
@@ -124,7 +123,7 @@ def test_a_tied_weight_is_held_once_and_stays_tied(choices, tmp_path):
 @pytest.mark.parametrize("variant", ["ft", "lora", "streamed", "block"])
 def test_a_checkpoint_of_the_whole_model_is_read_too(variant, choices, tmp_path):
     changes = VARIANTS[variant] | ({} if variant == "lora" else EVERYTHING)
-    cell = make_cell(tmp_path, RecordingWatch(), dataclasses.replace(choices, **changes))
+    cell = make_cell(tmp_path, RecordingWatch(), changed(choices, **changes))
     model = trained(cell)
     model.save_pretrained(tmp_path)  # as checkpoints were written before
     again, _ = fresh(cell)
@@ -140,7 +139,7 @@ def cut(cell: Cell) -> Path:
 
 
 def test_a_checkpoint_of_lora_is_a_small_part_of_its_model(choices, model, tmp_path):
-    asked = dataclasses.replace(choices, **VARIANTS["lora"])
+    asked = changed(choices, **VARIANTS["lora"])
     left = cut(make_cell(tmp_path, RecordingWatch(), asked, **OFTEN))
     rank, matrices = 2, 2  # of one block, as by default of these two
     held = sum(tensor.numel() for tensor in load_file(left / WEIGHTS).values())
@@ -151,7 +150,7 @@ def test_a_checkpoint_of_lora_is_a_small_part_of_its_model(choices, model, tmp_p
 
 
 def test_taking_a_run_up_warns_of_no_missing_keys(choices, tmp_path, caplog):
-    cell = make_cell(tmp_path, RecordingWatch(), dataclasses.replace(choices, **VARIANTS["lora"]), **OFTEN)
+    cell = make_cell(tmp_path, RecordingWatch(), changed(choices, **VARIANTS["lora"]), **OFTEN)
     cut(cell)
     with caplog.at_level(logging.WARNING, logger="transformers"):
         assert run(cell).status == "done"
@@ -181,7 +180,7 @@ def damage(path: Path, name: str) -> None:
     ],
 )
 def test_what_is_missing_is_an_error_and_not_the_pretrained_value(
-    harm: Callable[[Path, str], None], says: str, choices: Choices, tmp_path: Path
+    harm: Callable[[Path, str], None], says: str, choices: Asked, tmp_path: Path
 ):
     cell = make_cell(tmp_path, RecordingWatch(), choices, **OFTEN)
     name = "model.layers.0.mlp.down_proj.weight"
@@ -203,7 +202,7 @@ def test_what_is_missing_is_an_error_and_not_the_pretrained_value(
 def test_in_a_folder_that_was_moved_the_best_checkpoint_is_the_one_that_is_scored(cut_at, choices, tmp_path):
     """A checkpoint's state tells where the best one was then."""
     soon_too_much = {"max_train_examples": 4, "max_steps": 9, "eval_steps": 3, "learning_rate": 0.1}
-    asked = dataclasses.replace(choices, schedule="constant", **soon_too_much, **EVERYTHING)
+    asked = changed(choices, schedule="constant", **soon_too_much, **EVERYTHING)
     expected = run(make_cell(tmp_path / "whole", RecordingWatch(), asked, **OFTEN))
     assert (expected.best_step, expected.steps) == (3, 9)
     with pytest.raises(PowerCutError):

@@ -16,32 +16,31 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from sparsegrad_cli.errors import InputError, WorkError
 from sparsegrad_cli.tasks import get_task
 from sparsegrad_cli.tasks.load import load_data, load_test
-from sparsegrad_cli.training.choices import Choices
 from sparsegrad_cli.training.run import run
 from sparsegrad_cli.training.trainer import Cell
 
-from ..cells import PowerCutError, RecordingWatch, make_cell, write_cola
+from ..cells import Asked, PowerCutError, RecordingWatch, changed, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
 from ..tasks.glue_files import rows_of, write_jsonl_folder, write_test_splits
 
 
 @pytest.fixture(scope="module")
-def choices(tmp_path_factory: pytest.TempPathFactory) -> Choices:
+def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     folder = tmp_path_factory.mktemp("inputs")
-    return Choices(
-        model=str(tiny_checkpoint(folder / "model", "bert")),
-        task="cola",
-        data=str(
+    return {
+        "model": str(tiny_checkpoint(folder / "model", "bert")),
+        "task": "cola",
+        "data": str(
             write_test_splits(write_cola(folder / "glue"), "cola", 70)
         ),  # more than a batch of evaluation
-        methods=["sparsegrad"],
-        learning_rate=3e-3,
-        batch_size=8,
-        epochs=2,
-        density=0.05,
-        calibration_steps=3,
-        length=24,
-    )
+        "methods": ["sparsegrad"],
+        "learning_rate": 3e-3,
+        "batch_size": 8,
+        "epochs": 2,
+        "density": 0.05,
+        "calibration_steps": 3,
+        "length": 24,
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +49,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 def cell_of(
-    results: Path, choices: Choices, predict: bool = True, watch: RecordingWatch | None = None, **how: float
+    results: Path, choices: Asked, predict: bool = True, watch: RecordingWatch | None = None, **how: float
 ) -> Cell:
     cell = make_cell(results, watch or RecordingWatch(), choices, **how)
-    test = load_test(load_data(get_task(choices.task), choices.data), choices.data) if predict else None
+    test = (
+        load_test(load_data(get_task(choices["task"]), choices["data"]), choices["data"]) if predict else None
+    )
     return dataclasses.replace(cell, test=test)
 
 
@@ -64,10 +65,8 @@ def predictions(cell: Cell) -> pd.DataFrame:
 @pytest.mark.parametrize("method", ["ft", "lora", "meprop", "sparsegrad"])
 def test_they_change_no_number_of_the_run(method, choices, tmp_path):
     sparse = method in ("meprop", "sparsegrad")
-    steps = choices.calibration_steps if method == "sparsegrad" else None
-    chosen = dataclasses.replace(
-        choices, methods=[method], density=0.05 if sparse else None, calibration_steps=steps
-    )
+    steps = choices["calibration_steps"] if method == "sparsegrad" else None
+    chosen = changed(choices, methods=[method], density=0.05 if sparse else None, calibration_steps=steps)
     cells = [cell_of(tmp_path / str(predict), chosen, predict) for predict in (True, False)]
     first, second = (run(cell).model_dump() for cell in cells)
     for cost in ("train_seconds", "steps_per_second", "peak_memory_bytes"):
@@ -102,7 +101,7 @@ def test_they_are_what_the_saved_model_says_of_each_row(choices, tmp_path):
 def test_mnli_answers_three_splits_and_stsb_a_number(choices, tmp_path):
     for task, splits in (("mnli", ["test_matched", "test_mismatched", "ax"]), ("stsb", ["test"])):
         folder = write_jsonl_folder(tmp_path / "glue", get_task(task), rows_of(get_task(task), 16))
-        chosen = dataclasses.replace(choices, task=task, data=str(write_test_splits(folder, task)))
+        chosen = changed(choices, task=task, data=str(write_test_splits(folder, task)))
         cell = cell_of(tmp_path, chosen)
         assert run(cell).status == "done"
         found = predictions(cell)
@@ -131,7 +130,7 @@ def test_a_finished_run_is_not_trained_again_for_them(choices, tmp_path):
 
 def test_other_test_data_are_predicted_anew(choices, tmp_path):
     data = tmp_path / "glue"
-    chosen = dataclasses.replace(choices, data=str(shutil.copytree(choices.data, data)))
+    chosen = changed(choices, data=str(shutil.copytree(choices["data"], data)))
     run(cell_of(tmp_path, chosen))
     write_test_splits(data, "cola", 80)
     cell = cell_of(tmp_path, chosen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import json
 from pathlib import Path
@@ -15,17 +14,16 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.core import FORMS, Basis
 from sparsegrad_cli.errors import InputError, WorkError
 from sparsegrad_cli.models.checkpoint import find_checkpoint
 from sparsegrad_cli.models.load import load_classifier
 from sparsegrad_cli.store.basis_file import save_basis
-from sparsegrad_cli.store.schema import Environment, Result, RunConfig
-from sparsegrad_cli.training.choices import Choices
-from sparsegrad_cli.training.plan import plan
+from sparsegrad_cli.store.schema import Environment, Result
 from sparsegrad_cli.training.run import run
 
-from ..cells import PowerCutError, RecordingWatch, make_cell, write_cola
+from ..cells import Asked, PowerCutError, RecordingWatch, changed, configs_of, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
 
 NO_SPACE = "No space left on device"
@@ -35,20 +33,20 @@ METHODS = ["ft", "lora", "meprop", "sparsegrad", "sparsegrad block"]
 
 
 @pytest.fixture(scope="module")
-def choices(tmp_path_factory: pytest.TempPathFactory) -> Choices:
+def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     folder = tmp_path_factory.mktemp("inputs")
-    return Choices(
-        model=str(tiny_checkpoint(folder / "model", "bert")),
-        task="cola",
-        data=str(write_cola(folder / "glue")),
-        methods=["sparsegrad"],
-        learning_rate=3e-3,
-        batch_size=8,
-        epochs=3,
-        density=0.05,
-        calibration_steps=3,
-        length=24,
-    )
+    return {
+        "model": str(tiny_checkpoint(folder / "model", "bert")),
+        "task": "cola",
+        "data": str(write_cola(folder / "glue")),
+        "methods": ["sparsegrad"],
+        "learning_rate": 3e-3,
+        "batch_size": 8,
+        "epochs": 3,
+        "density": 0.05,
+        "calibration_steps": 3,
+        "length": 24,
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -56,15 +54,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-def with_method(choices: Choices, variant: str) -> Choices:
+def with_method(choices: Asked, variant: str) -> Asked:
     name, _, support = variant.partition(" ")
     sparse = name in ("meprop", "sparsegrad")
-    return dataclasses.replace(
+    return changed(
         choices,
         methods=[name],
         support=support or None,
-        density=choices.density if sparse else None,
-        calibration_steps=choices.calibration_steps if name == "sparsegrad" else None,
+        density=choices["density"] if sparse else None,
+        calibration_steps=choices["calibration_steps"] if name == "sparsegrad" else None,
     )
 
 
@@ -121,7 +119,7 @@ def test_the_same_seed_gives_the_same_numbers_to_the_last_bit_and_another_does_n
     ]
     assert outcomes[0][0] == outcomes[1][0]
     np.testing.assert_array_equal(outcomes[0][1], outcomes[1][1])
-    other = dataclasses.replace(chosen, seeds=[1])
+    other = changed(chosen, seeds=[1])
     result = run(make_cell(tmp_path / "one", RecordingWatch(), other, keep_model=False))
     assert not np.array_equal(outcome(tmp_path / "one", result)[1], outcomes[0][1])
 
@@ -152,7 +150,7 @@ def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(method, cut_at, ch
 
 
 def test_early_stopping_ends_the_run_and_survives_a_kill(choices, tmp_path):
-    patient = dataclasses.replace(choices, epochs=30, patience=2, learning_rate=1e-9)
+    patient = changed(choices, epochs=30, patience=2, learning_rate=1e-9)
     result = run(make_cell(tmp_path / "whole", RecordingWatch(), patient, keep_model=False))
     assert result.steps < 30 * 8
     often = {"checkpoint_seconds": 0.0, "keep_model": False}
@@ -183,7 +181,7 @@ def test_a_finished_run_is_not_run_again(choices, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_is_recorded_as_divergence(choices, tmp_path):
-    wild = dataclasses.replace(with_method(choices, "ft"), learning_rate=1e30)
+    wild = changed(with_method(choices, "ft"), learning_rate=1e30)
     result = run(make_cell(tmp_path, RecordingWatch(), wild))
     assert result.status == "diverged"
     assert "step 10" in result.error
@@ -236,7 +234,7 @@ def test_two_processes_do_not_do_the_same_run(choices, tmp_path):
 
 
 def test_heldout_selects_on_one_half_of_dev_and_reports_the_other(choices, tmp_path):
-    held = dataclasses.replace(choices, protocol="heldout")
+    held = changed(choices, protocol="heldout")
     cell = make_cell(tmp_path, RecordingWatch(), held, keep_model=False)
     result = run(cell)
     reported = set(pd.read_parquet(cell.folder.path / "predictions.parquet")["idx"])
@@ -252,7 +250,7 @@ def test_the_forms_of_sparsegrad_come_to_the_same_score(choices, tmp_path):
     results = []
     for form in FORMS:
         rank = 1000 if form == "corner" else None  # it wants one; this leaves nothing out
-        chosen = dataclasses.replace(choices, form=form, basis_rank=rank)
+        chosen = changed(choices, form=form, basis_rank=rank)
         result = run(make_cell(tmp_path, RecordingWatch(), chosen, keep_model=False))
         results.append(outcome(tmp_path, result))
     for identity, logits in results[1:]:
@@ -262,7 +260,7 @@ def test_the_forms_of_sparsegrad_come_to_the_same_score(choices, tmp_path):
 
 @pytest.mark.parametrize("support", ["fixed", "block"])
 def test_confined_supports_touch_what_they_train_and_no_more(support, choices, tmp_path):
-    chosen = dataclasses.replace(choices, support=support)
+    chosen = changed(choices, support=support)
     cell = make_cell(tmp_path, RecordingWatch(), chosen, keep_model=False)
     result = run(cell)
     assert result.status == "done"
@@ -271,31 +269,31 @@ def test_confined_supports_touch_what_they_train_and_no_more(support, choices, t
 
 
 def test_a_basis_without_energies_serves_no_confined_support(choices, tmp_path):
-    folder = Path(choices.model)
+    folder = Path(choices["model"])
     model = load_classifier(find_checkpoint(str(folder)), 2, regression=False).model
     path = tmp_path / "identity.safetensors"
     save_basis(Basis.identity(model), path)
-    chosen = dataclasses.replace(choices, basis=path, calibration_steps=None)
-    plan(chosen)
+    chosen = changed(choices, basis=str(path), calibration_steps=None)
+    configs_of(chosen)
     with pytest.raises(InputError, match="holds no energies"):
-        plan(dataclasses.replace(chosen, support="fixed"))
+        configs_of(changed(chosen, support="fixed"))
 
 
 def test_tokens_are_made_once_and_kept_apart_by_tokenizer_and_length(choices, tmp_path, monkeypatch):
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
     entries = tmp_path / "cache" / "tokens"
     make_cell(tmp_path, RecordingWatch(), choices)
-    make_cell(tmp_path, RecordingWatch(), dataclasses.replace(choices, seeds=[3]))
+    make_cell(tmp_path, RecordingWatch(), changed(choices, seeds=[3]))
     assert len(list(entries.iterdir())) == 1
-    make_cell(tmp_path, RecordingWatch(), dataclasses.replace(choices, length=16))
+    make_cell(tmp_path, RecordingWatch(), changed(choices, length=16))
     other = str(tiny_checkpoint(tmp_path / "roberta", "roberta"))
-    make_cell(tmp_path, RecordingWatch(), dataclasses.replace(choices, model=other))
+    make_cell(tmp_path, RecordingWatch(), changed(choices, model=other))
     assert len(list(entries.iterdir())) == 3
 
 
 def test_pad_to_max_pads_every_batch(choices, tmp_path):
     rows = [make_cell(tmp_path, RecordingWatch(), choices).inputs.train[i] for i in range(4)]
-    padded = make_cell(tmp_path, RecordingWatch(), dataclasses.replace(choices, pad_to_max=True))
+    padded = make_cell(tmp_path, RecordingWatch(), changed(choices, pad_to_max=True))
     assert padded.inputs.collator(padded.config)(rows)["input_ids"].shape == (4, 24)
     longest = max(len(row["input_ids"]) for row in rows)
     plain = make_cell(tmp_path, RecordingWatch(), choices)
@@ -306,7 +304,7 @@ def test_pad_to_max_pads_every_batch(choices, tmp_path):
     ("change", "message"),
     [
         ({"density": 0.0}, "--density must be above 0"),
-        ({"density": 1.5}, "--density must be above 0 and at most 1, got 1.5"),
+        ({"density": 1.5}, "--density must be at most 1, got 1.5"),
         ({"kept": 10}, "--density and --kept"),
         ({"density": None, "kept": 10**7}, "have 2048 entries"),
         ({"rank": 4}, "--rank is not used by --method sparsegrad"),
@@ -317,8 +315,8 @@ def test_pad_to_max_pads_every_batch(choices, tmp_path):
         ({"learning_rate": 0.0}, "--learning-rate must be above 0"),
         ({"epochs": 0.0}, "--epochs must be above 0"),
         ({"precision": "tf32", "device": "cpu"}, "tf32 needs a CUDA device"),
-        ({"basis": Path("nowhere.safetensors"), "calibration_steps": None}, "no basis at nowhere"),
-        ({"basis": Path(__file__), "calibration_steps": None}, "is no basis"),
+        ({"basis": "nowhere.safetensors", "calibration_steps": None}, "no basis at nowhere"),
+        ({"basis": __file__, "calibration_steps": None}, "is no basis"),
         ({"support": "block", "form": "lean"}, "--form goes with --support dynamic"),
         ({"methods": ["meprop"], "calibration_steps": None, "support": "block"}, "--support is not used"),
         ({"methods": ["adalora"]}, "no method 'adalora', there are ft, lora, meprop, sparsegrad"),
@@ -326,5 +324,5 @@ def test_pad_to_max_pads_every_batch(choices, tmp_path):
 )
 def test_what_does_not_fit_together_is_refused_before_anything_is_made(change, message, choices):
     with pytest.raises(InputError, match=message) as refused:
-        plan(dataclasses.replace(choices, **change))
+        configs_of(changed(choices, **change))
     assert "\n" not in str(refused.value)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from sparsegrad_cli.training.choices import Choices
 from sparsegrad_cli.training.run import run
 from tests.cells import RecordingWatch, make_cell, write_cola
 from tests.checkpoints import Kind, tiny_checkpoint
@@ -42,7 +41,7 @@ def test_the_cache_is_as_the_checkpoint_had_it(kind, task, had, has, method, tmp
     model = checkpoint(tmp_path / "model", kind, had)
     data = str(write_cola(tmp_path / "glue")) if task == "cola" else "demo"
     short = {"max_steps": 2, "eval_steps": 2, "length": 24, "batch_size": 2}
-    asked = Choices(str(model), task, data, [method], **short)
+    asked = dict(model=str(model), task=task, data=data, methods=[method], **short)
     cell = make_cell(tmp_path / "results", RecordingWatch(), asked)
     assert run(cell).status == "done"
     saved = json.loads((cell.folder.path / "model" / "config.json").read_text())

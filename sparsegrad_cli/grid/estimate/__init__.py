@@ -6,8 +6,8 @@ import heapq
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from ...settings import Record
 from ...store.environment import hardware
-from ...store.schema import Record
 from ...training.footprint import Footprint
 from .arithmetic import Arithmetic
 from .past import read_past

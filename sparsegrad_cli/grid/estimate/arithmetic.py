@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...config import RunConfig
 from ...core import find_mlp_linears
 from ...methods.base import chosen_blocks
-from ...store.schema import RunConfig
 from ...training.basis import PROBE_STEPS
 from ...training.footprint import Costs, Footprint, costs
 from .past import Setting

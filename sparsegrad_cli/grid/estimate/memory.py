@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from ...store.schema import RunConfig
+from ...config import RunConfig
 from ...tasks import chat_task_names
 from ...training.footprint import Footprint
 from . import Estimate

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ...bench.folder import Bench, read_benches
 from ...bench.schema import BenchConfig, BenchResult
+from ...config import RunConfig
 from ...methods import get_method
 from ...store.records import read_record
-from ...store.schema import Environment, Result, RunConfig
+from ...store.schema import Environment, Result
 
 RUNS = ("runs/*", "sweeps/*/runs/*")
 Hardware = Mapping[str, str | int]

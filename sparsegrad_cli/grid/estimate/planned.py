@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
+from ...config import RunConfig
 from ...models.checkpoint import Checkpoint
-from ...store.schema import RunConfig
 from ...tasks.task import ChatTask
 from ...training.basis import basis_digest
-from ...training.objectives import Objective, objective_of
-from ...training.plan import Plan
+from ...training.objectives import Objective
+from ...training.resolve import Sources
 from .lengths import Lengths, Texts, lengths, sample_texts
 from .sequences import count_sequences
 
@@ -31,23 +31,25 @@ class Planned:
     reported_rows: int  # scored in the end
 
     @classmethod
-    def of(cls, config: RunConfig, plan: Plan, model: PreTrainedModel) -> Planned:
-        """The run `config` of `plan`, on the shapes of `model`.
+    def of(cls, config: RunConfig, sources: Sources) -> Planned:
+        """The run `config` with what it starts from.
 
         Raises:
             InputError: a tokenizer cannot be read.
         """
-        task, splits = plan.data.task, plan.data.splits
+        task, splits = sources.data.task, sources.data.splits
         is_packed = isinstance(task, ChatTask)
-        counts = count_sequences(config, plan) if is_packed else {name: len(splits[name]) for name in splits}
+        counts = (
+            count_sequences(config, sources) if is_packed else {name: len(splits[name]) for name in splits}
+        )
         rows, dev = counts[task.train], [counts[name] for name in task.dev]
         selecting = [count // 2 for count in dev] if config.protocol == "heldout" else [0 for _ in dev]
         return cls(
             config=config,
-            model=model,
-            objective=objective_of(task),
-            checkpoint=plan.checkpoint,
-            texts=None if is_packed else sample_texts(plan.data),
+            model=sources.model,
+            objective=sources.objective,
+            checkpoint=sources.checkpoint,
+            texts=None if is_packed else sample_texts(sources.data),
             train_rows=min(rows, config.max_train_examples or rows),
             selection_rows=selecting[0] or dev[0],
             reported_rows=sum(dev) - sum(selecting),

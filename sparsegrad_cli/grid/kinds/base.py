@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import pydantic
 from pydantic import JsonValue
 
+from ...config import check_given
 from ...errors import InputError
+from ...settings import Record, Setting
 from ...store.find import warn_left_out
 from ...store.folder import RUNS, ResultFolder
 from ...store.names import Status
-from ...store.schema import Record
 from ...training.callbacks import Watch
 from ..estimate.planned import Planned
 from ..point import Point
@@ -32,7 +32,7 @@ class GridCell(Record):
     method: str | None = None
     seed: int | None = None
     variant: str = ""  # settings that tell it from others of the experiment, in words
-    options: dict[str, JsonValue]  # from which a worker plans it again
+    options: dict[str, JsonValue]  # from which a worker does it
 
     def __str__(self) -> str:
         seed = None if self.seed is None else f"seed {self.seed}"
@@ -63,8 +63,7 @@ class How:
 class Kind(Protocol):
     """Implemented by every file of this package."""
 
-    options: type  # the dataclass whose fields an experiment may set
-    given_otherwise: frozenset[str]  # fields that the experiment's own keys fill
+    settings: Mapping[str, Setting]  # that an experiment may give
     axes: frozenset[str]  # "task", "method": whether a cell is of a single one
     takes: frozenset[str]  # "tasks", "methods", "seeds": keys that an experiment may have
     needs: frozenset[str]  # those that it must
@@ -127,25 +126,14 @@ def status_of(folder: ResultFolder[Any, Any]) -> str:
     return TO_CONTINUE if status == "interrupted" else status
 
 
-def chosen(kind: Kind, point: Point, given: Mapping[str, object], device: str | None) -> object:
-    """The options of a point: its settings, with what else is given.
+def settings_at(kind: Kind, point: Point, device: str | None) -> dict[str, Any]:
+    """The settings of a point, in their types.
 
     Raises:
-        InputError: a setting has the wrong type.
+        InputError: one is wrong.
     """
-    values = {**point.settings, **given, **({} if device is None else {"device": device})}
+    given = {**point.settings, **({} if device is None else {"device": device})}
     try:
-        return pydantic.TypeAdapter(kind.options).validate_python(values)
-    except pydantic.ValidationError as error:
-        problem = error.errors()[0]
-        raise InputError(f"{point}: {problem['loc'][-1]}: {problem['msg']}") from None
-
-
-def as_json(kind: Kind, options: object) -> dict[str, JsonValue]:
-    """Options as a worker is told them."""
-    return pydantic.TypeAdapter(kind.options).dump_python(options, mode="json")
-
-
-def from_json(kind: Kind, cell: GridCell) -> object:
-    """The options that `as_json` wrote."""
-    return pydantic.TypeAdapter(kind.options).validate_python(cell.options)
+        return check_given(given, kind.settings)
+    except InputError as error:
+        raise InputError(f"{point}: {error}") from None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from ...bench.folder import STEPS, write_bench
-from ...bench.plan import Choices, plan
+from ...bench.plan import BENCH_SETTINGS, Choices, plan
 from ...bench.run import run_bench
 from ...settings import config_id
 from ...store.environment import describe_environment
@@ -14,23 +16,23 @@ from ...store.folder import ResultFolder
 from ...store.lock import lock
 from ...training.callbacks import Watch
 from ..point import Point
-from .base import GridCell, How, Outcome, as_json, chosen, from_json, status_of
+from .base import GridCell, How, Outcome, settings_at, status_of
+
+CHOICES = TypeAdapter(Choices)
 
 
 class Bench:
     """See `Kind`."""
 
-    options = Choices
-    given_otherwise = frozenset({"model", "task", "data", "methods"})
+    settings = BENCH_SETTINGS
     axes = frozenset({"task"})
     takes = frozenset({"tasks", "methods"})
     needs: frozenset[str] = frozenset()
     alone = True
 
     def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
-        given = {"model": point.model, "task": point.task, "data": point.data, "methods": point.methods}
-        options = chosen(self, point, given, device)
-        assert isinstance(options, Choices)
+        given = settings_at(self, point, device)
+        options = Choices(model=point.model, task=point.task, data=point.data, methods=point.methods, **given)
         config, _ = plan(options, from_shapes)
         return [
             GridCell(
@@ -38,7 +40,7 @@ class Bench:
                 kind="bench",
                 model=point.model,
                 task=point.task,
-                options=as_json(self, options),
+                options=CHOICES.dump_python(options, mode="json"),
             )
         ]
 
@@ -49,9 +51,7 @@ class Bench:
         return status_of(ResultFolder(STEPS, self.folder(cell, results)))
 
     def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
-        options = from_json(self, cell)
-        assert isinstance(options, Choices)
-        config, found = plan(options)
+        config, found = plan(CHOICES.validate_python(cell.options))
         with lock(self.folder(cell, results)):
             told = 0
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ...gradients.record import Choices, plan, run_gradients
+from pydantic import TypeAdapter
+
+from ...gradients.record import GRADIENTS_SETTINGS, Choices, plan, run_gradients
 from ...gradients.schema import GRADIENTS
 from ...models.checkpoint import fetch_weights
 from ...settings import config_id
@@ -14,24 +16,25 @@ from ...store.folder import ResultFolder
 from ...store.lock import lock
 from ...training.callbacks import Watch
 from ..point import Point
-from .base import GridCell, How, Outcome, as_json, chosen, from_json, status_of
+from .base import GridCell, How, Outcome, settings_at, status_of
+
+CHOICES = TypeAdapter(Choices)
 
 
 class Recordings:
     """See `Kind`."""
 
-    options = Choices
-    given_otherwise = frozenset({"model", "task", "data", "method", "seed"})
+    settings = GRADIENTS_SETTINGS
     axes = frozenset({"task", "method"})
     takes = frozenset({"tasks", "methods", "seeds"})
     needs = frozenset({"tasks"})
     alone = False
 
     def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
-        given = {"model": point.model, "task": point.task, "data": point.data}
-        of_method = {"method": point.methods[0]} if point.methods else {}
-        options = chosen(self, point, given | of_method, device)
-        assert isinstance(options, Choices)
+        given = settings_at(self, point, device)
+        given |= {"method": point.methods[0]} if point.methods else {}
+        assert point.task is not None
+        options = Choices(model=point.model, task=point.task, data=point.data, **given)
         found = []
         for seed in point.seeds:
             of_seed = replace(options, seed=seed)
@@ -44,7 +47,7 @@ class Recordings:
                     task=config.run.task,
                     method=config.run.method,
                     seed=seed,
-                    options=as_json(self, of_seed),
+                    options=CHOICES.dump_python(of_seed, mode="json"),
                 )
             )
         return found
@@ -56,9 +59,7 @@ class Recordings:
         return status_of(ResultFolder(GRADIENTS, self.folder(cell, results)))
 
     def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
-        options = from_json(self, cell)
-        assert isinstance(options, Choices)
-        config, found = plan(options)
+        config, found = plan(CHOICES.validate_python(cell.options))
         fetch_weights(found.checkpoint)
         with lock(self.folder(cell, results)):
             run_gradients(config, found, results, watch)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...models.count import store_counts
 from ...models.random import find_architecture
-from ...settings import config_id
+from ...settings import Setting, config_id
 from ...store.folder import COUNTS, ResultFolder
 from ...store.lock import lock
 from ...store.records import CountConfig
@@ -17,16 +16,10 @@ from ..point import Point
 from .base import GridCell, How, Outcome, status_of
 
 
-@dataclass(frozen=True)
-class Options:
-    """There is nothing to choose."""
-
-
 class Counts:
     """See `Kind`."""
 
-    options = Options
-    given_otherwise: frozenset[str] = frozenset()
+    settings: Mapping[str, Setting] = {}
     axes: frozenset[str] = frozenset()
     takes: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()

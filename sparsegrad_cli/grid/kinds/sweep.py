@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import NonNegativeInt, PositiveInt
-
+from ...config import TRAINING_SETTINGS, Pruner, SelectOn
 from ...models.checkpoint import fetch_weights, find_checkpoint
+from ...settings import Record, Setting, setting, settings_of
 from ...store.folder import ResultFolder
-from ...store.names import Pruner, SelectOn
 from ...sweep.folder import SWEEPS
 from ...sweep.plan import plan_studies
 from ...sweep.run import run_sweep
@@ -18,37 +16,46 @@ from ...sweep.schema import Sweep, SweepConfig
 from ...sweep.storage import open_storage, storage_errors
 from ...sweep.study import open_study
 from ...training.callbacks import Watch
-from ...training.choices import Choices
+from ...training.resolve import of_method
 from ..point import Point
-from .base import DONE, TO_CONTINUE, GridCell, How, Outcome, as_json, chosen, from_json, status_of
+from .base import DONE, TO_CONTINUE, GridCell, How, Outcome, settings_at, status_of
 
 
-@dataclass(frozen=True)
-class Options(Choices):
-    """Those of `sweep`."""
+class Options(Record):
+    """Settings of the search itself."""
 
-    seed: NonNegativeInt = 0
-    trials: PositiveInt = 20
-    select_on: SelectOn = "dev"
-    pruner: Pruner = "median"
-    space: Path | None = None
+    seed: int = setting("Seed of the sampler and of every trial's run.", off=0, at_least=0)
+    trials: int = setting("Trials of each study.", off=20, at_least=1)
+    select_on: SelectOn = setting("What selects: dev, or a part held out of train.", off="dev")
+    pruner: Pruner = setting("What ends a trial early.", off="median")
+    space: str | None = setting("A YAML of what else to search.", off=None)
 
 
 class Search:
     """See `Kind`."""
 
-    options = Options
-    given_otherwise = frozenset({"model", "task", "data", "methods", "seeds"})
+    settings: Mapping[str, Setting] = {**TRAINING_SETTINGS, **settings_of(Options)}
     axes = frozenset({"task", "method"})
     takes = frozenset({"tasks", "methods"})
     needs = frozenset({"tasks", "methods"})
     alone = False
 
     def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
-        given = {"model": point.model, "task": point.task, "data": point.data, "methods": point.methods}
-        options = chosen(self, point, given, device)
-        assert isinstance(options, Options)
-        config = _config(options, from_shapes)
+        given = settings_at(self, point, device)
+        of_search = Options(**{name: given.pop(name) for name in settings_of(Options) if name in given})
+        given = of_method(given, point.methods[0])  # an experiment's settings need not be for all its methods
+        given |= {"model": point.model, "data": point.data}
+        assert point.task is not None
+        (config,) = plan_studies(
+            given,
+            [point.task],
+            point.methods,
+            of_search.seed,
+            of_search.select_on,
+            of_search.pruner,
+            None if of_search.space is None else Path(of_search.space),
+            from_shapes,
+        )
         return [
             GridCell(
                 id=config.study_id(),
@@ -56,8 +63,8 @@ class Search:
                 model=point.model,
                 task=config.task,
                 method=config.method,
-                seed=options.seed,
-                options=as_json(self, options),
+                seed=of_search.seed,
+                options={"config": config.model_dump(mode="json"), "trials": of_search.trials},
             )
         ]
 
@@ -70,36 +77,29 @@ class Search:
         result = folder.result() if status == DONE else None
         if result is None:
             return status
-        options = from_json(self, cell)
-        assert isinstance(options, Options)
-        return DONE if result.finished >= options.trials else TO_CONTINUE
+        return DONE if result.finished >= _trials(cell) else TO_CONTINUE
 
     def do(self, cell: GridCell, results: Path, watch: Watch, how: How) -> Outcome:
-        options = from_json(self, cell)
-        assert isinstance(options, Options)
-        config = _config(options)
-        fetch_weights(find_checkpoint(options.model))
-        watch.phase("search", options.trials)
+        config, trials = SweepConfig.model_validate(cell.options["config"]), _trials(cell)
+        fetch_weights(find_checkpoint(config.model))
+        watch.phase("search", trials)
 
         def show(sweeps: Sequence[Sweep], workers: int) -> None:
             watch.step(sweeps[0].result.finished)
 
         with storage_errors():
             study = open_study(open_storage(None, results), config)
-            (sweep,) = run_sweep([study], options.trials, 1, None, results, show, _deaf)
+            (sweep,) = run_sweep([study], trials, 1, None, results, show, _deaf)
         best = sweep.result.best
         if best is None:
             return Outcome(status="failed", error="no trial came to its end")
         return Outcome(status="done", score_name=config.score_name, score=best.score)
 
 
-def _config(options: Options, from_shapes: bool = False) -> SweepConfig:
-    choices = Choices(**{name: getattr(options, name) for name in Choices.__dataclass_fields__})
-    of_seed = replace(choices, seeds=[options.seed])
-    (config,) = plan_studies(
-        of_seed, [options.task], options.select_on, options.pruner, options.space, from_shapes
-    )
-    return config
+def _trials(cell: GridCell) -> int:
+    trials = cell.options["trials"]
+    assert isinstance(trials, int)
+    return trials
 
 
 def _deaf(line: str) -> None:

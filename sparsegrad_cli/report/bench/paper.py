@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...paper import CALIBRATION_SECONDS, GLUE, PaperCell, paper_cells, paper_family, same_model
-from ...store.schema import Record
+from ...settings import Record
 
 SPEEDS, MEMORIES = 7, 8  # their column "avg" is table 3
 MEAN = "all"

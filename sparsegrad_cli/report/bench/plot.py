@@ -12,7 +12,7 @@ from matplotlib.transforms import Bbox
 
 from ...bench.folder import Bench
 from ...bench.schema import BenchConfig, BenchResult, Row
-from ...store.atomic import write_atomically
+from ...store.io import write_atomically
 from .caption import machine, title
 
 COLOURS = {"ft": "#444444", "lora": "#c1651a", "meprop": "#7b4fa3", "sparsegrad": "#1f6fb2"}

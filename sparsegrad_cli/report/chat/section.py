@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ...store.score_words import LOSS
+from ...store.records import LOSS
 from ..layout import Part
 from ..numbers import DASH, amount_and_share, megabytes, speed
 from ..scale import NATS, RATINGS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ...store.score_words import LOSS
+from ...store.records import LOSS
 from ..build import KINDS
 
 # losses over other tokens do not compare: other conversations, turns, formats, lengths of a sequence

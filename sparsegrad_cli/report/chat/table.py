@@ -5,7 +5,7 @@ Losses are in nats a token, ratings from 1 to 10.
 
 from __future__ import annotations
 
-from ...store.schema import Record
+from ...settings import Record
 from ..significance import Significance
 from ..table import Spread, Table
 

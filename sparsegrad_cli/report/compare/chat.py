@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...judge.records import Judgement
 from ...paper import paper_cells, same_model
-from ...store.score_words import LOSS
+from ...store.records import LOSS
 from ..chat import build_chat_tables
 from ..chat.split import split_chat
 from ..chat.table import ChatTable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ...paper import PaperCell
-from ...store.schema import Record
+from ...settings import Record
 from ..table import Spread
 
 # score: times 100; speed: steps/s; memory: MB; ratio: over ft; millions: of parameters;

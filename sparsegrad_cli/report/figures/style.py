@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
-from ...store.atomic import write_atomically
+from ...store.io import write_atomically
 from ..bench.plot import COLOURS, OTHER
 
 WIDTH = 7.0  # of every figure, in inches

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ...store.schema import Record
-from ...store.score_words import LOSS
+from ...settings import Record
+from ...store.records import LOSS
 from ...tasks import get_task, task_names
 from ..build import TABLE, of_column, split_tables
 from ..reading import reading

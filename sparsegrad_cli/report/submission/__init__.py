@@ -12,9 +12,9 @@ import pandas as pd
 from pyarrow import ArrowException
 
 from ...errors import InputError, WorkError
-from ...store.atomic import write_atomically
+from ...settings import Record
+from ...store.io import write_atomically
 from ...store.run_folder import TEST_PREDICTIONS
-from ...store.schema import Record
 from ...tasks import get_task, leaderboard
 from ...tasks.task import Task, TestSplit
 from .missing import missing_words

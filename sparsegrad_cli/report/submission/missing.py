@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...config import SETTINGS
 from ...store.folder import RUNS, ResultFolder
 from ...tasks.task import TestSplit
-from ...training.choices import Choices
-from ...training.recipe import GLUE
 from .runs import Candidate
 
 NO_OPTION = {"task", "model_revision", "data_revision"}  # of a run's configuration
+ALWAYS_NAMED = {"model", "data", "method", "seed"}
 OF_TASK = {"learning_rate", "batch_size"}  # chosen for each task anew
 
 
@@ -51,17 +50,16 @@ def _command(chosen: Candidate, task: str) -> str:
 
 def _options(folder: Path, leave_out: set[str]) -> str:
     config = ResultFolder(RUNS, folder).config
-    defaults = {field.name: field.default for field in dataclasses.fields(Choices)}
-    named = ("length", "patience", "freeze_rest", "density")
-    defaults |= {name: getattr(GLUE, name) for name in named} | {"precision": GLUE.precision[config.device]}
-    given = {"basis": "FILE" if config.basis else None, "epochs": None if config.max_steps else config.epochs}
+    usual = {"precision": "fp32", **({"epochs": config.epochs} if config.max_steps else {})}
     words = []
-    for name, value in {**config.model_dump(exclude=leave_out), **given}.items():
-        if value is None or value is False or (name != "seed" and value == defaults.get(name)):
+    for name, setting in SETTINGS.items():
+        value = getattr(config, name)
+        default = setting.off if setting.default_help else setting.default_for(is_chat=False)
+        is_left_open = value in (None, False, setting.off, usual.get(name, default))
+        if name in leave_out or (is_left_open and name not in ALWAYS_NAMED):
             continue
-        flag = "--" + name.replace("_", "-")
         text = f"{value:g}" if isinstance(value, float) else str(value)
-        words += [flag] if value is True else [flag, text]
+        words += [setting.option] if value is True else [setting.option, text]
     results = folder.parent.parent  # of results/runs/<id>
     if results != Path("results"):
         words += ["--output", str(results)]

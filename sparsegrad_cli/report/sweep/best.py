@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ...paper import paper_hyperparameters
 from ...sweep.folder import ReadSweep
-from ...training.hyperparameters import Hyperparameters, paper_hyperparameters
 from ..layout import Part
 from ..numbers import DASH, metric_words
 from ..scale import scale_of
@@ -31,7 +31,7 @@ def has_paper(group: Group) -> bool:
     return any(_paper(group, column) for column in group.columns)
 
 
-def paper_best(kind: str, model: str, task: str) -> Hyperparameters | None:
+def paper_best(kind: str, model: str, task: str) -> tuple[float, int, str] | None:
     """What the paper found; nothing for a task whose examples are not GLUE's."""
     return paper_hyperparameters(model, task) if kind == "GLUE" else None
 
@@ -58,5 +58,5 @@ def _paper(group: Group, column: Column) -> tuple[str, list[str]] | None:
     found = paper_best(group.kind, group.config.model, column.task)
     if found is None:
         return None
-    both = {"learning_rate": found.learning_rate, "batch_size": found.batch_size}
-    return found.source, parameter_lines(both)
+    rate, size, source = found
+    return source, parameter_lines({"learning_rate": rate, "batch_size": size})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...store.schema import RunConfig
+from ...config import RunConfig
 from ...sweep.schema import SweepConfig
 from ..bench.caption import counted
 from ..caption import (

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ...store.atomic import write_atomically
+from ...store.io import write_atomically
 from ...sweep.folder import ReadSweep
 from .plot_history import draw_history
 from .plot_marks import BLUE

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ...config import RunConfig
 from ...core import (
     Basis,
     Corner,
@@ -38,10 +39,9 @@ from ...core import (
     masked_layers,
 )
 from ...methods import get_method
-from ...methods.base import chosen_blocks
+from ...methods.base import Settings, chosen_blocks
 from ...models.load import enable_gradient_checkpointing
-from ...store.schema import Record, RunConfig
-from ..configure import settings_of
+from ...settings import Record
 from ..objectives import Objective
 from ..trainer import changing
 from .moment_growth import MomentGrowth, moment_growth
@@ -109,14 +109,14 @@ def costs(
         model: the objective's skeleton, on the meta device; it is not changed.
         tokens: length of the batch, padding included; None: the run's `length`.
     """
-    parts = config.accumulation_steps or 1
+    parts = config.accumulation_steps
     head = objective.head(model)
     model = copy.deepcopy(model)
     _prepare(model, config)
     method_class = get_method(config.method)
     basis = _shapes_of_basis(model, config) if method_class.needs_basis else None
     with torch.device("meta"):
-        method = method_class(model, head, settings_of(config, parts), basis)
+        method = method_class(model, head, Settings.of(config, parts), basis)
     masked = _masked(model, config)
     entries = {_trained(layer): _entries(layer) for layer in masked}
     moments = moment_growth(model, entries, method.moved_at_a_step() if masked else 0, config.method)
