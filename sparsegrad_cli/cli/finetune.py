@@ -14,7 +14,7 @@ from ..settings import OUTPUT
 from . import options as opt
 
 if TYPE_CHECKING:
-    from ..grid.estimate import Estimate
+    from ..estimate import Estimate
     from ..tasks.load import TaskData
     from ..training.resolve import Sources
 
@@ -84,12 +84,12 @@ def _test_splits(configs: Sequence[RunConfig], sources: Sources, output: Path) -
 
 
 def _estimate(configs: Sequence[RunConfig], sources: Sources, output: Path, save_model: bool) -> Estimate:
-    """What the runs will take that are not done."""
-    from ..grid.estimate import Planned, estimate
+    """Returns what the runs will take that are not done."""
+    from ..estimate import estimate
     from ..store.folder import RUNS
 
-    todo = [Planned.of(config, sources) for config in configs if not RUNS.folder(output, config).is_done()]
-    return estimate(todo, [output] if output.is_dir() else [], keep_model=save_model)
+    todo = [(config, sources) for config in configs if not RUNS.folder(output, config).is_done()]
+    return estimate(todo, [output], keep_model=save_model)
 
 
 def _show_plan(
@@ -100,8 +100,7 @@ def _show_plan(
     as_json: bool,
     test: TaskData | None,
 ) -> None:
-    from ..grid.estimate.memory import memory_lines
-    from ..grid.estimate.words import estimate_words
+    from ..estimate import estimate_lines
     from ..models.checkpoint import SHAPES_ONLY
     from ..store.folder import RUNS
     from ..training.predict_test import has_test_predictions
@@ -156,5 +155,4 @@ def _show_plan(
             f"{cell['id']}  {cell['task']} {cell['method']} seed {cell['seed']}  {cell['status']}{predicted}"
         )
     if estimated.runs:
-        print(f"estimate       {estimate_words(estimated)}")
-        print("\n".join(["", *memory_lines(estimated, configs)]))
+        print("\n".join(estimate_lines(estimated)))

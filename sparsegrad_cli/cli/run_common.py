@@ -11,9 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ..errors import InputError, WorkError
-from ..grid.estimate import Estimate, Planned, estimate
-from ..grid.estimate.memory import memory_lines
-from ..grid.estimate.words import estimate_words
+from ..estimate import Estimate, estimate, estimate_lines
 from ..grid.kinds import GridCell, Outcome, get_kind
 from ..grid.kinds.base import DONE, Estimable
 from ..grid.read import ReadExperiment
@@ -133,9 +131,7 @@ def show_plan(
     as_json: bool,
 ) -> None:
     """Print the cells and their status, what is to be done, and what that takes."""
-    kind = get_kind(read.experiment.kind)
-    planned = [kind.planned(cell) for cell in due] if isinstance(kind, Estimable) else None
-    estimated = None if planned is None else _estimate(planned, options, results, keep_model)
+    estimated = _estimate(read, due, options, results, keep_model)
     if as_json:
         document = {
             "cells": [cell_document(cell, statuses[cell.id]) for cell in cells],
@@ -160,15 +156,19 @@ def show_plan(
     for model in dict.fromkeys(cell.model for cell in cells):
         if lacks_weights(model):
             print(f"no weights are there of {model}: planned from its shapes alone")
-    if planned and estimated:
-        print(f"estimate: {estimate_words(estimated)}")
-        print("\n".join(["", *memory_lines(estimated, [run.config for run in planned])]))
+    if estimated:
+        print("\n".join(estimate_lines(estimated)))
 
 
-def _estimate(planned: Sequence[Planned], options: PoolOptions, results: Path, keep_model: bool) -> Estimate:
-    past = [results] if results.is_dir() else []
+def _estimate(
+    read: ReadExperiment, due: Collection[GridCell], options: PoolOptions, results: Path, keep_model: bool
+) -> Estimate | None:
+    """Returns what the cells will take; None where the kind of experiment has no estimate."""
+    kind = get_kind(read.experiment.kind)
+    if not isinstance(kind, Estimable):
+        return None
     threads = threads_of(options.workers) if options.device == "cpu" else None
-    return estimate(planned, past, options.workers, threads, keep_model)
+    return estimate(map(kind.planned, due), [results], options.workers, threads, keep_model)
 
 
 def show(

@@ -16,7 +16,7 @@ from transformers.trainer_callback import ExportableState
 
 from .. import interrupts
 from ..store.records import greater_is_better
-from .memory import CPUPeak, live_bytes
+from .memory import CPUPeak, live_bytes, optimizer_tensors, storage_bytes
 
 
 class Watch(Protocol):
@@ -61,7 +61,8 @@ class CostMeter(TrainerCallback, ExportableState):
     """Steps per second and peak memory of training steps; its sums go on through a restart.
 
     On a GPU the peak is the caching allocator's over every step. On a CPU it is read, by the profiler, on
-    those steps whose padded batch is larger than any before; these do not count for the speed.
+    those steps whose padded batch is larger than any before; these do not count for the speed. What the
+    optimizer's state has grown by since, as a masked optimizer's does, is added.
     """
 
     BURN_IN = 3  # steps after a start that do not count for the speed
@@ -71,15 +72,20 @@ class CostMeter(TrainerCallback, ExportableState):
         self.timed_seconds = 0.0
         self.train_seconds = 0.0
         self.peak_bytes = 0
+        self.peak_without_state = 0  # on a CPU: the same without what the optimizer's state held then
         self.largest_batch = 0  # tokens, padding included
         self.steps = 0
         self.tokens = 0  # of all steps, padding included
         self._fresh_steps = 0
         self._began = time.perf_counter()
         self._cpu_peak: CPUPeak | None = None
+        self._state_bytes = 0  # of the optimizer, when the step that is profiled began
+        self._optimizer: torch.optim.Optimizer | None = None
 
     def state(self) -> dict:
+        self._add_growth()
         summed = ("timed_steps", "timed_seconds", "peak_bytes", "largest_batch", "steps", "tokens")
+        summed = (*summed, "peak_without_state")
         return {
             "args": {},
             "attributes": {k: getattr(self, k) for k in summed} | {"train_seconds": self.elapsed()},
@@ -107,6 +113,7 @@ class CostMeter(TrainerCallback, ExportableState):
     ) -> None:
         self.train_seconds = self.elapsed()
         self._began = time.perf_counter()
+        self._add_growth()
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -121,10 +128,12 @@ class CostMeter(TrainerCallback, ExportableState):
     ) -> None:
         """Told by the trainer what the step is about to be made on; `ids` is batch x tokens."""
         self.tokens += ids.numel()
+        self._optimizer = optimizer
         measuring = self._cpu_peak is not None  # an earlier part of the same batch
         larger = ids.numel() > self.largest_batch and self._fresh_steps >= 1
         if ids.device.type == "cpu" and larger and not measuring:
             self.largest_batch = ids.numel()
+            self._state_bytes = storage_bytes(optimizer_tensors(optimizer))
             self._cpu_peak = CPUPeak()
             self._cpu_peak.start(live_bytes(model, optimizer, inputs))
 
@@ -137,11 +146,19 @@ class CostMeter(TrainerCallback, ExportableState):
             torch.cuda.synchronize()
             self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated())
         if self._cpu_peak is not None:
-            self.peak_bytes = max(self.peak_bytes, self._cpu_peak.stop())
+            peak = self._cpu_peak.stop()
+            self.peak_bytes = max(self.peak_bytes, peak)
+            self.peak_without_state = max(self.peak_without_state, peak - self._state_bytes)
             self._cpu_peak = None
         elif self._fresh_steps > self.BURN_IN:
             self.timed_steps += 1
             self.timed_seconds += time.perf_counter() - self._step_began
+
+    def _add_growth(self) -> None:
+        """Raise the peak to that of the latest step, as if it had been made on the largest batch."""
+        if self._optimizer is not None:
+            state = storage_bytes(optimizer_tensors(self._optimizer))
+            self.peak_bytes = max(self.peak_bytes, self.peak_without_state + state)
 
 
 class MetricsLog(TrainerCallback):

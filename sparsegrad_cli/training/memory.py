@@ -38,10 +38,18 @@ class CPUPeak:
 
 
 def live_bytes(model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Iterable[Tensor] = ()) -> int:
-    """Bytes of the parameters, buffers, gradients, moments and inputs; shared storage counts once."""
-    tensors: list[Tensor] = [*model.parameters(), *model.buffers(), *inputs]
-    tensors += [p.grad for p in model.parameters() if p.grad is not None]
-    for state in optimizer.state.values():
-        tensors += [value for value in state.values() if isinstance(value, Tensor)]
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
-    return sum(storages.values())
+    """Returns the bytes of the parameters, buffers, gradients, moments and inputs."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    held = [*model.parameters(), *model.buffers(), *gradients, *optimizer_tensors(optimizer), *inputs]
+    return storage_bytes(held)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Returns the tensors of the optimizer's state: for Adam, the moments."""
+    return [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
+
+
+def storage_bytes(tensors: Iterable[Tensor]) -> int:
+    """Returns the bytes of the storages behind `tensors`, each once; fake and meta tensors count too."""
+    storages = (tensor.untyped_storage() for tensor in tensors)
+    return sum({storage._cdata: storage.nbytes() for storage in storages}.values())

@@ -13,7 +13,7 @@ import yaml
 from sparsegrad_cli import workers
 from sparsegrad_cli.cli import run_common
 from sparsegrad_cli.cli.run_common import PoolOptions, choose_pool
-from sparsegrad_cli.grid.estimate.words import size_words
+from sparsegrad_cli.estimate import size_words
 from sparsegrad_cli.grid.find import experiment_files
 from sparsegrad_cli.grid.read import read_experiment
 from sparsegrad_cli.grid.run import CellFilter, plan_cells
@@ -60,16 +60,16 @@ def test_a_dry_run_shows_the_cells_and_what_they_take_and_makes_nothing(call, wr
     code, out, err = call("run", path, "--dry-run", "--workers", "2")
     assert (code, err) == (0, "")
     model = document["models"][0]
-    told, _, memory = out.partition("\n\n")
-    head, *rows, counts, estimate = told.splitlines()
+    told, _, memory = out.partition("\nmemory ")
+    head, *rows, counts, time, disk, _ = told.splitlines()
     assert head == f"A tiny grid ({path})"
     assert [row.split() for row in rows] == [
         [model, "cola", method, "0", "to", "do,", "1", "to", "do"] for method in ("ft", "sparsegrad")
     ]
     assert counts == "4 cells: 4 to do; 4 to be done now, 2 at a time on cpu"
-    assert estimate.startswith("estimate: ")
+    assert (time.split()[0], disk.split()[0]) == ("time", "disk")
     table = [line.split() for line in memory.splitlines()]
-    assert [row[0] for row in table[:3]] == ["memory", "ft", "sparsegrad"]
+    assert [row[0] for row in table[1:3]] == ["ft", "sparsegrad"]
 
     code, out, err = call("run", path, "--dry-run", "--json")
     assert (code, err) == (0, "")
@@ -83,7 +83,7 @@ def test_a_dry_run_shows_the_cells_and_what_they_take_and_makes_nothing(call, wr
     assert len(told["estimate"]["runs"]) == 4
     assert told["estimate"]["peak_memory_bytes"] > 0
     peaks = [size_words(run["memory"]["peak"]).split() for run in told["estimate"]["runs"]]
-    assert [row[-3:-1] for row in table[1:3]] == peaks[:2]
+    assert [row[-2:] for row in table[1:3]] == peaks[:2]
     assert not (tmp_path / "results").exists()
 
 
@@ -109,9 +109,9 @@ def test_a_dry_run_needs_shapes_alone_and_a_run_the_weights(keys, options, call,
     code, out, err = call("run", str(path), "--dry-run")
     assert (code, err) == (0, "")
     assert f"no weights are there of {model}: planned from its shapes alone" in out
-    table = [line.split()[0] for line in out.partition("\n\n")[2].splitlines()]
+    table = [line.split()[0] for line in out.partition("\nmemory ")[2].splitlines()]
     estimable = keys.get("kind", "finetune") == "finetune"
-    assert table[:4] == (["memory", "ft", "meprop", "sparsegrad"] if estimable else [])
+    assert table[1:4] == (["ft", "meprop", "sparsegrad"] if estimable else [])
     code, out, err = call("run", str(path), "--quiet")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert f"no {WEIGHTS}" in err

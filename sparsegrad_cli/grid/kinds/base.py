@@ -9,14 +9,14 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
-from ...config import check_given
+from ...config import RunConfig, check_given
 from ...errors import InputError
 from ...settings import Record, Setting
 from ...store.find import warn_left_out
 from ...store.folder import RUNS, ResultFolder
 from ...store.names import Status
 from ...training.callbacks import Watch
-from ..estimate.planned import Planned
+from ...training.resolve import Sources
 from ..point import Point
 
 DONE, TO_DO, TO_CONTINUE = "done", "to do", "to continue"
@@ -98,8 +98,8 @@ class Kind(Protocol):
 class Estimable(Protocol):
     """A kind of which one can tell what a cell will take."""
 
-    def planned(self, cell: GridCell) -> Planned:
-        """What an estimate needs, of a cell that `cells` has given."""
+    def planned(self, cell: GridCell) -> tuple[RunConfig, Sources]:
+        """Returns the run of a cell, and what it starts from, without weights."""
 
 
 @runtime_checkable

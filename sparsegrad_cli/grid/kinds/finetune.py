@@ -15,7 +15,6 @@ from ...training.callbacks import Watch
 from ...training.params import read_params
 from ...training.resolve import Sources, check_unchanged, of_method, resolve, sources_of
 from ...training.run import record_failure, run
-from ..estimate.planned import Planned
 from ..point import Point
 from .base import GridCell, How, Outcome, settings_at, status_of
 
@@ -37,7 +36,6 @@ class Finetune:
 
     def __init__(self) -> None:
         self._sources: tuple[tuple[object, ...], Sources] | None = None  # those of the last cell
-        self._planned: dict[str, Planned] = {}
 
     def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
         given = settings_at(self, point, device)
@@ -69,11 +67,11 @@ class Finetune:
                 options=config.model_dump(mode="json"),
             )
             found.append(cell)
-            self._planned[cell.id] = Planned.of(config, sources)
         return found
 
-    def planned(self, cell: GridCell) -> Planned:
-        return self._planned[cell.id]
+    def planned(self, cell: GridCell) -> tuple[RunConfig, Sources]:
+        config = RunConfig.model_validate(cell.options)
+        return config, self._sources_of(config, shapes_only=True)
 
     def folder(self, cell: GridCell, results: Path) -> Path:
         return results / "runs" / cell.id
@@ -100,17 +98,17 @@ class Finetune:
         config = RunConfig.model_validate(cell.options)
         return _outcome(record_failure(config, self._sources_of(config), results, error))
 
-    def _sources_of(self, config: RunConfig) -> Sources:
+    def _sources_of(self, config: RunConfig, shapes_only: bool = False) -> Sources:
         """What a run starts from, read anew where the last run's was another.
 
         Raises:
             InputError: it is not what the grid was planned with.
         """
         names = ("model", "task", "task_file", "data", "basis", "languages", "chat_format")
-        key = tuple(getattr(config, name) for name in names)
+        key = (shapes_only, *(getattr(config, name) for name in names))
         if self._sources is None or self._sources[0] != key:
             self._sources = None  # the last one's data go before this one's come
-            self._sources = (key, sources_of(config))
+            self._sources = (key, sources_of(config, shapes_only))
         else:
             check_unchanged(config, self._sources[1])
         return self._sources[1]
