@@ -174,7 +174,7 @@ REASONS = {
     "gated": "gated; accept its terms at",
     "portal": "is not the hub: check HF_ENDPOINT",
     "silent": "cannot be reached: ReadTimeout",
-    "gone": "cannot be reached: ConnectError",
+    "gone": "cannot be reached: ",
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -43,15 +42,6 @@ FEATURES = Features(
 )
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where the messages of a chat task were found."""
-
-    origin: str  # as in `DataRecord`
-    completeness: Completeness
-    splits: dict[str, Iterator[Message]]  # each in any order; the train split alone where all is in one file
-
-
 def load_chat(task: ChatTask, source: str, languages: Sequence[str] = ("en",)) -> TaskData:
     """Read a chat task's train and dev splits as threads.
 
@@ -70,10 +60,10 @@ def load_chat(task: ChatTask, source: str, languages: Sequence[str] = ("en",)) -
         InputError: the data is not there, a line is no message, or no thread is left for a split.
     """
     languages = tuple(dict.fromkeys(languages))
-    found = find_messages(task, source)
-    sets = {split: build_threads(messages, languages) for split, messages in found.splits.items()}
-    _check_languages(found, sets, languages)
-    origin = f"{found.origin} ({', '.join(languages)})"
+    origin, completeness, messages = find_messages(task, source)
+    sets = {split: build_threads(some, languages) for split, some in messages.items()}
+    _check_languages(origin, sets, languages)
+    origin += f" ({', '.join(languages)})"
     for split, thread_set in sets.items():
         if not thread_set.threads:
             raise InputError(f"--data {source}: {_nothing_left(split, thread_set)}")
@@ -92,14 +82,18 @@ def load_chat(task: ChatTask, source: str, languages: Sequence[str] = ("en",)) -
     splits = {split: _dataset(some) for split, some in threads.items()}
     left_out = tuple(one for thread_set in sets.values() for one in thread_set.left_out)
     skipped = sum((thread_set.skipped for thread_set in sets.values()), Counter[str]())
-    return TaskData(task, splits, origin, found.completeness, digest(task, splits), left_out, skipped)
+    return TaskData(task, splits, origin, completeness, digest(task, splits), left_out, skipped)
 
 
-def find_messages(task: ChatTask, source: str) -> Source:
+def find_messages(task: ChatTask, source: str) -> tuple[str, Completeness, dict[str, Iterator[Message]]]:
     """Find the messages of each split; they are read as they are asked for.
 
     Args:
         source: "hub", "demo", a file or a directory.
+
+    Returns:
+        Origin and completeness, as in `DataRecord`; and split -> messages in any order, of the train split
+        alone where all is in one file.
 
     Raises:
         InputError: they are not there; says what was looked for.
@@ -109,10 +103,10 @@ def find_messages(task: ChatTask, source: str) -> Source:
         places = {split: f"{task.hub.config}/{split}" for split in splits}
         read, commit = read_hub(task, places, COLUMNS, OPTIONAL)
         found = {split: messages_of(rows) for split, rows in read.items()}
-        return Source(f"hub: {task.hub.id}@{commit}", "complete", found)
+        return f"hub: {task.hub.id}@{commit}", "complete", found
     path = demo_folder(task.name) if source == "demo" else Path(source)
     if path.is_file() and is_message_file(path):
-        return Source(f"file: {path.name}", "custom", {task.train: read_messages(path)})
+        return f"file: {path.name}", "custom", {task.train: read_messages(path)}
     if path.is_file():
         raise InputError(f"--data {source}: {task.name} is read from files with {FORM}")
     if not path.is_dir():
@@ -122,8 +116,8 @@ def find_messages(task: ChatTask, source: str) -> Source:
         )
     found = {split: _messages_in(task, path, split) for split in splits}
     if source == "demo":
-        return Source("demo", "synthetic", found)
-    return Source(f"folder: {path.resolve().name}", "custom", found)
+        return "demo", "synthetic", found
+    return f"folder: {path.resolve().name}", "custom", found
 
 
 def _messages_in(task: ChatTask, folder: Path, split: str) -> Iterator[Message]:
@@ -144,15 +138,15 @@ def _messages_in(task: ChatTask, folder: Path, split: str) -> Iterator[Message]:
     return chain.from_iterable(read_messages(file) for file in files)
 
 
-def _check_languages(found: Source, sets: dict[str, ThreadSet], languages: Sequence[str]) -> None:
+def _check_languages(origin: str, sets: dict[str, ThreadSet], languages: Sequence[str]) -> None:
     there = sum((thread_set.languages for thread_set in sets.values()), Counter[str]())
     if not there:
-        raise InputError(f"--data: {found.origin}: empty: there is no message")
+        raise InputError(f"--data: {origin}: empty: there is no message")
     for language in languages:
         if language != ALL and language not in there:
             listed = ", ".join(f"{code} ({trees:,})" for code, trees in there.most_common())
             raise InputError(
-                f"--language: no conversation in {language!r}; {found.origin} has (trees): {listed}; or all"
+                f"--language: no conversation in {language!r}; {origin} has (trees): {listed}; or all"
             )
 
 

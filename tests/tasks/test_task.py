@@ -1,5 +1,6 @@
 """Tasks by name and from a user's YAML."""
 
+import json
 import re
 import subprocess
 import sys
@@ -8,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.tasks import get_task, task_names
+from sparsegrad_cli.tasks import get_task, task_names, text_tasks
+from sparsegrad_cli.tasks.task import Task
+
+from ..checkpoints import tiny_checkpoint
+from .glue_files import write_jsonl
 
 PLAIN = """\
 text: [subject, body]
@@ -181,3 +186,39 @@ def test_what_is_no_yaml_mapping_is_refused(tmp_path, text, message):
 def test_a_yaml_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"none\.yaml: cannot be read: No such file"):
         get_task(str(tmp_path / "none.yaml"))
+
+
+BOOLQ = Task(
+    name="boolq", text=("question", "passage"), labels=("no", "yes"), metrics=("accuracy",), in_average=False,
+    hub={"id": "google/boolq"},
+)  # fmt: skip
+
+
+def test_one_entry_makes_a_task(tmp_path, monkeypatch, call):
+    monkeypatch.setitem(text_tasks(), "boolq", BOOLQ)
+    code, out, _ = call("ls", "tasks", "--json")
+    listed = {"name": "boolq", "texts": "question, passage", "kind": "2 classes", "metrics": "accuracy"}
+    assert code == 0
+    assert listed in json.loads(out)["tasks"]
+    model, output = tiny_checkpoint(tmp_path / "model", "bert"), tmp_path / "out"
+    finetune = (
+        "finetune",
+        "--task",
+        "boolq",
+        "--method",
+        "ft",
+        "--model",
+        str(model),
+        "--output",
+        str(output),
+    )
+    code, _, err = call(*finetune, "--data", "demo")
+    assert code == 2
+    assert "--data demo: there is no synthetic data for boolq, only for cola" in err
+    for split, size in (("train", 4), ("validation", 2)):
+        rows = [{"question": "Is it?", "passage": f"It is {i}.", "label": i % 2} for i in range(size)]
+        write_jsonl(tmp_path / "data" / "boolq" / f"{split}.jsonl", rows)
+    code, out, err = call(*finetune, "--data", str(tmp_path / "data"), "--max-steps", "1", "--json")
+    assert code == 0, err
+    (run,) = json.loads(out)["runs"]
+    assert (run["task"], run["status"], run["score_name"]) == ("boolq", "done", "accuracy")
