@@ -169,12 +169,12 @@ for file in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.sa
 
 
 REASONS = {
+    "gone": "cannot be reached: ConnectError",  # first: later there would be open connections
     "503": "answers 503 Service Unavailable",
     "404": "shows no",
     "gated": "gated; accept its terms at",
     "portal": "is not the hub: check HF_ENDPOINT",
     "silent": "cannot be reached: ReadTimeout",
-    "gone": "cannot be reached: ",
 }
 
 
