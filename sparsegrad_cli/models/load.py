@@ -5,6 +5,8 @@ Everything is checked before it is loaded, and what cannot be read is one line.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -153,6 +155,26 @@ def head_parameters(model: PreTrainedModel) -> frozenset[str]:
     """Returns the names of the parameters outside the base model."""
     names = (name for name, _ in model.named_parameters())
     return frozenset(name for name in names if not name.startswith(f"{model.base_model_prefix}."))
+
+
+def hash_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Returns a SHA-256, hexadecimal, over all that decides what the tokenizer writes, its template included.
+
+    Padding does not count, nor what an earlier call has set.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = json.loads(backend.to_str()) if backend is not None else sorted(tokenizer.get_vocab().items())
+    if isinstance(rules, dict):
+        rules |= {"truncation": None, "padding": None}
+    decides = [
+        type(tokenizer).__name__,
+        sorted(tokenizer.special_tokens_map.items()),
+        tokenizer.model_input_names,
+        tokenizer.truncation_side,
+        tokenizer.chat_template,
+        rules,
+    ]
+    return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def longest_input(model: PreTrainedModel) -> int | None:

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..config import LossOn
 from ..errors import InputError
+from ..models.load import hash_tokenizer
 from ..store.io import add_cache_folder, cache_folder
 from ..tasks.load import TaskData
 
@@ -45,7 +46,7 @@ def kept(
     Raises:
         WorkError: the cache cannot be written.
     """
-    text = "\n".join([str(LAYOUT), *key, _fingerprint(tokenizer)])
+    text = "\n".join([str(LAYOUT), *key, hash_tokenizer(tokenizer)])
     folder = cache_folder() / "tokens" / hashlib.sha256(text.encode()).hexdigest()[:32]
     if not folder.is_dir():
         made = make()
@@ -76,13 +77,6 @@ def _write(encoded: dict[str, Dataset], folder: Path) -> None:
         rows.save_to_disk(str(folder / split))
 
 
-def _fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What the tokenizer does, as text: two tokenizers that differ never share a cache entry."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
-    return f"{type(tokenizer).__name__} {sorted(tokenizer.special_tokens_map.items())} {rules}"
-
-
 IGNORED = -100  # the label of a token that does not count, in torch and transformers
 SHUFFLE_SEED = 0  # the order of the train threads, the same for every run
 
@@ -107,7 +101,7 @@ def encode_threads(
         InputError: the chat template is not made of turns, so nothing tells where the assistant's are.
         WorkError: the cache cannot be written.
     """
-    key = ["threads", data.sha256, str(length), loss_on, str(tokenizer.chat_template)]
+    key = ["threads", data.sha256, str(length), loss_on]
 
     def make() -> dict[str, Dataset]:
         return {

@@ -14,7 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.models.checkpoint import Checkpoint, find_checkpoint
-from sparsegrad_cli.models.load import LoadedModel, classifier_config, load_classifier, load_tokenizer
+from sparsegrad_cli.models.load import (
+    LoadedModel,
+    classifier_config,
+    hash_tokenizer,
+    load_classifier,
+    load_tokenizer,
+)
 
 from ..checkpoints import KINDS, demo_folder, roberta_from_demo, tiny_checkpoint
 
@@ -217,3 +223,22 @@ def test_bert_weights_in_the_roberta_class_compute_the_same(tmp_path: Path) -> N
         )
     real = batch["attention_mask"].bool()
     torch.testing.assert_close(ours[real], theirs[real], atol=1e-5, rtol=1e-5)
+
+
+CHANGES = {
+    "truncation_side": lambda tokenizer: setattr(tokenizer, "truncation_side", "left"),
+    "model_input_names": lambda tokenizer: setattr(tokenizer, "model_input_names", ["input_ids"]),
+    "chat_template": lambda tokenizer: setattr(tokenizer, "chat_template", "{{ messages }}"),
+    "special tokens": lambda tokenizer: tokenizer.add_special_tokens({"sep_token": "[X]"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_tokenizers_that_write_otherwise_have_other_hashes(bert: Path, change: str) -> None:
+    checkpoint = find_checkpoint(str(bert))
+    tokenizer = load_tokenizer(checkpoint)
+    before = hash_tokenizer(tokenizer)
+    tokenizer("A call sets truncation.", truncation=True, max_length=4, padding="max_length")
+    assert hash_tokenizer(tokenizer) == hash_tokenizer(load_tokenizer(checkpoint)) == before
+    CHANGES[change](tokenizer)
+    assert hash_tokenizer(tokenizer) != before
