@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -107,8 +108,18 @@ def test_a_model_is_the_one_that_the_hub_has(
     assert wanted == {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
 
 
-def test_rows_are_the_ones_that_the_hub_has(server: Hub) -> None:
-    cola, stsb, mnli = ask(server, READ + "\nfor task in ('cola', 'stsb', 'mnli'): tell(lambda: read(task))")
+@pytest.fixture(scope="module")
+def filled(
+    folders: tuple[dict[str, Path], dict[str, Path]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Hub, list[dict[str, Any]]]]:
+    """A hub from which the model and three tasks were read once, and what was read."""
+    script = "tell(find)\nfor task in ('cola', 'stsb', 'mnli'): tell(lambda: read(task))"
+    with hub(tmp_path_factory.mktemp("filled"), *folders) as running:
+        yield running, ask(running, FIND + READ + script)
+
+
+def test_rows_are_the_ones_that_the_hub_has(filled: tuple[Hub, list[dict[str, Any]]]) -> None:
+    server, (_, cola, stsb, mnli) = filled
     glue = commit(server, "datasets", "nyu-mll/glue")
     assert cola["answer"] == [{"train": COLA["train"], "validation": COLA["validation"]}, glue]
     assert stsb["answer"] == [STSB, glue]
@@ -117,39 +128,24 @@ def test_rows_are_the_ones_that_the_hub_has(server: Hub) -> None:
     assert not [request for request in server.requests if "/test" in request]
 
 
-@pytest.fixture(scope="module")
-def filled(
-    folders: tuple[dict[str, Path], dict[str, Path]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Hub]:
-    """A hub from which the model and CoLA were read once."""
-    with hub(tmp_path_factory.mktemp("filled"), *folders) as running:
-        assert len(ask(running, FIND + READ + "tell(find); tell(read)")) == 2
-        yield running
+def test_what_was_read_once_is_read_again_without_the_hub(filled: tuple[Hub, list[dict[str, Any]]]) -> None:
+    server, (model, cola, *_) = filled
+    script = "for mode in '503', 'gone':\n    switch(mode); tell(find); tell(read)"
+    assert ask(server, FIND + READ + script) == [model, cola, model, cola]
+    assert model["answer"] == f"hub:org/tiny@{commit(server, 'models', 'org/tiny')}"
 
 
-ASK_AGAIN = {
-    "without a hub": ("for mode in '503', 'gone':\n    switch(mode); tell(find); tell(read)", {}),
-    "offline": ("tell(find); tell(read)", {"HF_HUB_OFFLINE": "1"}),
-}
-
-
-@pytest.mark.parametrize("how", ASK_AGAIN)
-def test_what_was_read_once_is_read_again_without_the_hub(filled: Hub, how: str) -> None:
-    script, environment = ASK_AGAIN[how]
-    filled.mode = "normal"
-    filled.requests.clear()
-    told = ask(filled, FIND + READ + script, **environment)
-    for model, data in zip(told[::2], told[1::2], strict=True):
-        assert model["answer"] == f"hub:org/tiny@{commit(filled, 'models', 'org/tiny')}"
-        assert data["answer"][0] == {"train": COLA["train"], "validation": COLA["validation"]}
-        assert data["answer"][1] == commit(filled, "datasets", "nyu-mll/glue")
-    assert how != "offline" or not filled.requests
-
-
-def test_a_task_that_is_not_in_the_cache_is_not_made_up(filled: Hub) -> None:
-    (told,) = ask(filled, READ + "tell(lambda: read('stsb'))", HF_DATASETS_OFFLINE="1")
-    assert "of split stsb/train of nyu-mll/glue" in told["error"]
-    assert "take a directory with the files of stsb or --data demo" in told["error"]
+def test_offline_the_cache_is_read_and_nothing_is_made_up(filled: tuple[Hub, list[dict[str, Any]]]) -> None:
+    server, (model, cola, *_) = filled
+    server.mode = "normal"
+    server.requests.clear()
+    script = "tell(find); tell(read); tell(lambda: find('org/pickled')); tell(lambda: read('rte'))"
+    *read, pickled, rte = ask(server, FIND + READ + script, HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+    assert read == [model, cola]
+    assert not server.requests
+    assert "offline mode is on (HF_HUB_OFFLINE), and the cache" in pickled["error"]
+    assert "of split rte/train of nyu-mll/glue" in rte["error"]
+    assert "take a directory with the files of rte or --data demo" in rte["error"]
 
 
 def test_what_other_programs_cached_is_read_without_the_hub(server: Hub) -> None:
@@ -204,21 +200,13 @@ for mode in {list(REASONS)}:
     assert len(server.requests) <= 2 * 2 * len(REASONS)  # nothing is asked for again and again
 
 
-def test_offline_without_a_cache_one_line_says_so(server: Hub) -> None:
-    model, data = ask(server, FIND + READ + "tell(find); tell(read)", HF_HUB_OFFLINE="1")
-    check_refusals(model, data, "offline mode is on (HF_HUB_OFFLINE)")
-
-
-def test_a_model_that_has_only_a_pickle_is_refused(server: Hub) -> None:
-    (told,) = ask(server, FIND + "tell(lambda: find('org/pickled'))")
-    assert "no model.safetensors, and nothing is loaded by pickle" in told["error"]
-    assert not [request for request in server.requests if request.endswith("pytorch_model.bin")]
-
-
-def test_the_hub_may_come_back(server: Hub) -> None:
-    before, after = ask(server, FIND + "switch('gone'); tell(find); switch('normal'); tell(find)")
+def test_the_hub_may_come_back_and_nothing_is_loaded_by_pickle(server: Hub) -> None:
+    script = "switch('gone'); tell(find); switch('normal'); tell(find); tell(lambda: find('org/pickled'))"
+    before, after, pickled = ask(server, FIND + script)
     assert "error" in before
     assert "answer" in after
+    assert "no model.safetensors, and nothing is loaded by pickle" in pickled["error"]
+    assert not [request for request in server.requests if request.endswith("pytorch_model.bin")]
 
 
 def test_conversations_are_the_ones_that_the_hub_has(tmp_path: Path) -> None:

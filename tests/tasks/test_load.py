@@ -12,10 +12,10 @@ from sparsegrad_cli.tasks.task import Task
 
 from .glue_files import contents, rows_of, write_jsonl, write_jsonl_folder, write_tsv, write_tsv_folder
 
-COMPLETE = ("cola", "sst2", "mrpc", "stsb", "rte", "wnli")
+COMPLETE = ("cola", "mrpc", "stsb", "rte", "wnli")  # of the real data beside the repository
 
 
-@pytest.mark.parametrize("name", task_names())
+@pytest.mark.parametrize("name", [*COMPLETE, "qnli"])
 def test_real_glue_has_the_official_rows_or_says_that_it_has_not(shared, name):
     task = get_task(name)
     data = load_data(task, str(shared / "glue"))
@@ -30,7 +30,7 @@ def test_real_glue_has_the_official_rows_or_says_that_it_has_not(shared, name):
     else:
         assert record.completeness == "partial"
         assert record.rows["train"] < task.rows["train"]
-        assert name == "qqp" or all(record.rows[split] == task.rows[split] for split in task.dev)
+        assert all(record.rows[split] == task.rows[split] for split in task.dev)
 
 
 def test_real_rows_come_with_their_own_idx_text_and_label(shared):
@@ -46,11 +46,11 @@ def test_the_majority_of_wnli_is_that_of_its_dev_split(shared):
     assert max(labels.count(0), labels.count(1)) / len(labels) == pytest.approx(task.majority, abs=5e-4)
 
 
-@pytest.mark.parametrize("name", ["qnli", "mrpc", "stsb"])
+@pytest.mark.parametrize("name", ["rte", "mrpc", "stsb"])
 def test_real_rows_are_the_same_data_in_the_classic_folder(shared, tmp_path, name):
     task = get_task(name)
     real = load_data(task, str(shared / "glue"))
-    few = {split: dataset.select(range(300)).to_list() for split, dataset in real.splits.items()}
+    few = {split: dataset.select(range(200)).to_list() for split, dataset in real.splits.items()}
     for split, file in (("train", "train.tsv"), ("validation", "dev.tsv")):
         write_tsv(tmp_path / task.tsv.folder / file, task, few[split])
         write_jsonl(tmp_path / "lines" / name / f"{split}.jsonl", few[split])
