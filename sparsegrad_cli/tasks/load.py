@@ -52,9 +52,8 @@ class TaskData:
     completeness: Completeness
     sha256: str  # hexadecimal; see `digest`
     left_out: tuple[LeftOut, ...] = ()  # invalid rows, malformed trees
-    skipped: Mapping[str, int] = field(
-        default_factory=dict
-    )  # chat tasks: why not wanted -> well-formed trees
+    # chat tasks: why not wanted -> well-formed trees
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     def record(self) -> DataRecord:
         """Returns what a result says of its data."""
