@@ -275,7 +275,7 @@ def check_given(given: Given, known: Mapping[str, Setting]) -> dict[str, Any]:
     checked = {}
     for name, value in given.items():
         if name not in known:
-            raise InputError(unknown("setting", name, known))
+            raise InputError(unknown("setting", str(name), known))
         if value is None:
             continue
         try:

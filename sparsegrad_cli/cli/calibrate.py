@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import BASIS_SETTINGS, Given
+from ..errors import InputError
 from . import options as opt
 
 if TYPE_CHECKING:
@@ -38,9 +39,13 @@ def calibrate(
     from ..training.inputs import quiet_libraries
     from ..training.resolve import resolve
     from ..training.run import load_model
-    from .left_out import tell_left_out
+    from .finetune import tell_left_out
     from .progress import Display
 
+    if given.get("precision") in ("tf32", "bf16"):
+        raise InputError(
+            f"--precision {given['precision']}: a basis is always computed in float32; leave the option out"
+        )
     quiet_libraries(downloads=not (quiet or as_json))
     configs, sources = resolve({**given, "task": task}, ["sparsegrad"], seed)
     tell_left_out(sources.data, quiet)
@@ -56,8 +61,9 @@ def calibrate(
                 continue
             line = display.line(f"{config.task} seed {config.seed}")
             if not path.exists():
-                loaded = load_model(config, inputs).model.to(config.device)
-                calibrate_and_save(loaded, config, inputs, path, line)
+                model = load_model(config, inputs).model
+                model.to(config.device)  # type: ignore[arg-type]  # torch's annotation of transformers' wrapper
+                calibrate_and_save(model, config, inputs, path, line)
             line.remove()
             kinds = _describe(load_basis(path), read_concentration(path))
             found.append({"seed": config.seed, "basis": str(path), "kinds": kinds})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..config import RUN_SETTINGS, Given, RunConfig
+from ..errors import WorkError
 from ..settings import OUTPUT
 from . import options as opt
 
 if TYPE_CHECKING:
-    from ..estimate import Estimate
+    from ..report import Report
+    from ..store.records import Result
     from ..tasks.load import TaskData
     from ..training.resolve import Sources
+
+NAMED = 20  # rows or trees that are left out
 
 
 @opt.takes_settings(RUN_SETTINGS)
@@ -43,11 +48,11 @@ def finetune(
 
     A run that is finished is not run again; one that was killed goes on from its last checkpoint.
     """
+    from rich.console import Console
+
     from ..training.inputs import quiet_libraries
     from ..training.params import read_params
     from ..training.resolve import resolve
-    from .left_out import tell_left_out
-    from .train_all import check_all_done, show, train_all
 
     quiet_libraries(downloads=not (quiet or as_json))
     read = None if params is None else read_params(params)
@@ -66,7 +71,11 @@ def finetune(
         accumulate_on_oom=accumulate_on_oom,
         test=test,
     )
-    show(results, output, as_json)
+    report = report_on(results, output)
+    if as_json:
+        print(json.dumps(as_document(results, report), indent=2))
+    else:
+        report.print(Console())
     check_all_done(results)
     return 0
 
@@ -83,13 +92,85 @@ def _test_splits(configs: Sequence[RunConfig], sources: Sources, output: Path) -
     return test
 
 
-def _estimate(configs: Sequence[RunConfig], sources: Sources, output: Path, save_model: bool) -> Estimate:
-    """Returns what the runs will take that are not done."""
-    from ..estimate import estimate
-    from ..store.folder import RUNS
+def train_all(
+    todo: Sequence[tuple[RunConfig, Sources]],
+    output: Path,
+    quiet: bool,
+    **how: float | bool | TaskData | None,
+) -> list[Result]:
+    """Do every run; those that fail do not stop the others.
 
-    todo = [(config, sources) for config in configs if not RUNS.folder(output, config).is_done()]
-    return estimate(todo, [output], keep_model=save_model)
+    Args:
+        todo: runs, each with what it starts from.
+        how: as `Cell` takes it: checkpoint_seconds, keep_model.
+    """
+    from ..models.checkpoint import fetch_weights
+    from ..training.run import run
+    from .progress import Display
+
+    for checkpoint in {sources.checkpoint for _, sources in todo}:
+        fetch_weights(checkpoint)
+    results = []
+    with Display(quiet) as display:
+        for number, (config, sources) in enumerate(todo, 1):
+            counted = f"[{number}/{len(todo)}] " if len(todo) > 1 else ""
+            line = display.line(f"{counted}{config.task} {config.method} seed {config.seed}")
+            cell = sources.cell(config, output, line, **how)
+            was_done = cell.folder.is_done()
+            result = run(cell)
+            results.append(result)
+            display.end(line, _outcome(result, was_done), is_failed=result.status != "done")
+    return results
+
+
+def _outcome(result: Result, was_done: bool) -> str:
+    from ..store.records import format_score
+
+    if result.status != "done":
+        return f"{result.status}: {result.error}"
+    score = ""
+    if result.score is not None:
+        score = f"{result.score_name} {format_score(result.score_name, result.score)}"
+    took = "was done already" if was_done else f"{result.steps} steps, {result.train_seconds:.0f} s"
+    return f"{score} ({took})"
+
+
+def report_on(results: Sequence[Result], output: Path) -> Report:
+    """Return the tables of these runs alone."""
+    from ..report import build_report
+
+    return build_report([output / "runs" / result.id for result in results])
+
+
+def as_document(results: Sequence[Result], report: Report) -> dict[str, object]:
+    """Return what `--json` shows of runs."""
+    return {"runs": [result.model_dump() for result in results], "summary": report.to_json()}
+
+
+def check_all_done(results: Sequence[Result]) -> None:
+    """Refuse to end well when runs failed.
+
+    Raises:
+        WorkError: says which and why.
+    """
+    failed = [result for result in results if result.status != "done"]
+    if failed:
+        raise WorkError(
+            f"{len(failed)} of {len(results)} runs failed: "
+            + "; ".join(f"{r.method} seed {r.seed} {r.status} ({r.error})" for r in failed)
+        )
+
+
+def tell_left_out(data: TaskData, quiet: bool = False) -> None:
+    """Name the invalid rows and malformed trees, a line each, on stderr, and count the trees not wanted."""
+    if quiet:
+        return
+    for one in data.left_out[:NAMED]:
+        print(f"left out: {one.name}: {one.reason} ({one.place})", file=sys.stderr)
+    if len(data.left_out) > NAMED:
+        print(f"left out: {len(data.left_out) - NAMED} more", file=sys.stderr)
+    for reason, count in data.skipped.items():
+        print(f"left out: {count} trees: {reason}", file=sys.stderr)
 
 
 def _show_plan(
@@ -100,7 +181,7 @@ def _show_plan(
     as_json: bool,
     test: TaskData | None,
 ) -> None:
-    from ..estimate import estimate_lines
+    from ..estimate import estimate, estimate_lines
     from ..models.checkpoint import SHAPES_ONLY
     from ..store.folder import RUNS
     from ..training.predict_test import has_test_predictions
@@ -122,7 +203,8 @@ def _show_plan(
         )
         if test is not None:
             cells[-1]["test_predictions"] = "done" if has_test_predictions(folder, test) else "to do"
-    estimated = _estimate(configs, sources, output, save_model)
+    due = [(config, sources) for config, cell in zip(configs, cells, strict=True) if cell["status"] != "done"]
+    estimated = estimate(due, [output], keep_model=save_model)
     if as_json:
         document = {
             "cells": cells,
@@ -135,20 +217,19 @@ def _show_plan(
     rows = ", ".join(f"{split} {count}" for split, count in record.rows.items())
     print(f"data           {record.origin} ({record.completeness}): {rows}")
     if test is not None:
-        official = {split.name: split.rows for split in test.task.test}
+        official = {split.name: split.rows for split in getattr(test.task, "test", ())}
         counts = [f"{name} {len(rows)} of {official[name]}" for name, rows in test.splits.items()]
         print(f"test data      {', '.join(counts)} rows")
     identity = sources.checkpoint.identity
     alone = " (no weights are there: shapes alone)" if identity.startswith(SHAPES_ONLY) else ""
     print(f"checkpoint     {identity}{alone}")
-    methods = {config.method: config for config in configs}  # seeds differ in nothing else
-    settings = {name: (c.learning_rate, c.batch_size, c.hyperparameters_from) for name, c in methods.items()}
-    is_shared = len(set(settings.values())) == 1
-    for method, (rate, size, source) in settings.items():
-        of_method = "" if is_shared else f"   {method}"
-        print(f"learning rate  {rate:g}   batch size {size}   ({source}){of_method}")
-        if is_shared:
-            break
+    of_method = {config.method: config for config in configs}  # seeds differ in nothing else
+    words = {
+        f"{c.learning_rate:g}   batch size {c.batch_size}   ({c.hyperparameters_from})": method
+        for method, c in of_method.items()
+    }
+    for setting, method in words.items():
+        print(f"learning rate  {setting}" + (f"   {method}" if len(words) > 1 else ""))
     for cell in cells:
         predicted = f", test predictions {cell['test_predictions']}" if test is not None else ""
         print(

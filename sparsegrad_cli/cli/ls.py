@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from . import options as opt
 
-Thing = StrEnum("Thing", ["methods", "tasks", "models", "experiments", "runs"])
+Thing = Literal["methods", "tasks", "models", "experiments", "runs"]
 
 
 def ls(
@@ -20,15 +20,16 @@ def ls(
     as_json: opt.Json = False,
 ) -> int:
     """List methods, tasks, models, experiments, or the runs in the results folder."""
-    rows = {
-        Thing.methods: _methods,
-        Thing.tasks: _tasks,
-        Thing.models: _models,
-        Thing.experiments: _experiments,
-        Thing.runs: lambda: _runs(output),
-    }[thing]()
+    listing: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "methods": _methods,
+        "tasks": _tasks,
+        "models": _models,
+        "experiments": _experiments,
+        "runs": lambda: _runs(output),
+    }
+    rows = listing[thing]()
     if as_json:
-        print(json.dumps({thing.value: rows}, indent=2))
+        print(json.dumps({thing: rows}, indent=2))
         return 0
     widths = {key: max(len(str(row[key])) for row in rows) for key in rows[0]} if rows else {}
     for row in rows:

@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 import warnings
-from typing import Annotated, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -25,12 +25,11 @@ from .report import report
 from .run import run
 from .sweep import sweep
 
-UsageError = typer.BadParameter.__mro__[1]
+UsageError: Any = typer.BadParameter.__mro__[1]
 INTERRUPTED = 130
 
 app = typer.Typer(
     name="sparsegrad",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Does SparseGrad hold up on your model and task, against full fine-tuning, LoRA and MeProp?",
     epilog="A first look, in minutes: sparsegrad finetune --task cola --data demo --method lora "
@@ -66,7 +65,7 @@ def options(
 
 def main() -> NoReturn:
     """The console script."""
-    arguments = sys.argv[1:]
+    arguments = sys.argv[1:] or ["--help"]
     debug = "--debug" in arguments
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read once, when torch is imported
     arguments = [argument for argument in arguments if argument != "--debug"]

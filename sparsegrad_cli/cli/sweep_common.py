@@ -25,7 +25,7 @@ from ..sweep.study import config_of, load_studies, snapshot
 from ..tasks import get_task, task_names
 from ..training.params import read_params
 from ..training.resolve import resolve
-from .train_all import as_document, check_all_done, report_on, train_all
+from .finetune import as_document, check_all_done, report_on, train_all
 
 MAKE_SOME = "sparsegrad sweep --task ... --method ... makes some"
 

@@ -10,8 +10,8 @@ from typing import Any
 import pydantic
 import yaml
 
-from ..config import TRAINING_SETTINGS, Given, Protocol, SelectOn
-from ..errors import InputError, unknown
+from ..config import TRAINING_SETTINGS, Given, Protocol, SelectOn, check_given
+from ..errors import InputError
 from ..settings import Record
 
 
@@ -92,12 +92,7 @@ def read_params(path: Path) -> ParamsFile:
 
 
 def _checked(path: Path, params: Mapping[str, Any]) -> dict[str, Any]:
-    checked = {}
-    for name, value in params.items():
-        if name not in TRAINING_SETTINGS:
-            raise InputError(f"--params {path}: {unknown('setting', str(name), TRAINING_SETTINGS)}")
-        try:
-            checked[name] = TRAINING_SETTINGS[name].check(value)
-        except ValueError as error:
-            raise InputError(f"--params {path}: {name} {error}") from None
-    return checked
+    try:
+        return check_given(params, TRAINING_SETTINGS)
+    except InputError as error:
+        raise InputError(f"--params {path}: {error}") from None

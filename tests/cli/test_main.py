@@ -124,8 +124,22 @@ def test_calibrate_shows_the_concentration_and_finetune_takes_its_basis(call, mo
     assert code == 0, err
     run = json.loads(out)["runs"][0]
     config = json.loads((tmp_path / "results" / "runs" / run["id"] / "config.json").read_text())
-    assert len(config["basis"]) == 64
+    assert (config["basis"], len(config["basis_revision"])) == (str(basis), 64)
     assert config["calibration_steps"] is None
+
+
+def test_calibrate_refuses_a_precision_that_changes_nothing(call, model, glue):
+    code, _, err = call(
+        "calibrate", "--model", model, "--data", glue, "--task", "cola", "--precision", "bf16"
+    )
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--precision bf16" in err
+
+
+def test_the_program_alone_prints_its_help_and_nothing_else(call):
+    code, out, err = call()
+    assert (code, err) == (0, "")
+    assert out == call("--help")[1]
 
 
 def test_dry_run_says_what_would_be_done_and_makes_nothing(call, model, glue, tmp_path):

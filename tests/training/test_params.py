@@ -68,12 +68,12 @@ def test_a_plain_mapping_is_for_every_method(given, write):
     ("text", "says"),
     [
         ("learning_rat: 1.0e-3", "did you mean learning_rate?"),
-        ("batch_size: many", "batch_size must be a whole number, got 'many'"),
+        ("batch_size: many", "--batch-size must be a whole number, got 'many'"),
         ("- {model: m, task: cola}", "0.method: Field required"),
         ("just words", "neither a sweep's best.yaml nor a mapping"),
         ("a: [", "no YAML"),
         ("- {model: roberta-base, task: cola, method: lora, params: {}}", "it has roberta-base cola lora"),
-        ("sparse_learning_rate: -1", "sparse_learning_rate must be above 0, got -1"),
+        ("sparse_learning_rate: -1", "--sparse-learning-rate must be above 0, got -1"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_by_name(given, write, text, says):
