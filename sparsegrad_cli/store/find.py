@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,13 +48,18 @@ def warn_left_out(error: InputError) -> None:
     warnings.warn(f"left out: {error}", UnreadableResultWarning, stacklevel=2)
 
 
-def _walk(folder: Path, seen: set[Path], is_given: bool = True) -> Iterator[Path]:
-    """Yields the folders of ours at or below `folder`, never in a circle."""
-    if folder.resolve() in seen:
+def _walk(folder: Path, seen: set[Path], real: Path | None = None) -> Iterator[Path]:
+    """Yields the folders of ours at or below `folder`, never in a circle.
+
+    Args:
+        real: where the folder lies, links resolved; None for one that the user gave.
+    """
+    is_given, real = real is None, real or folder.resolve()
+    if real in seen:
         return
-    seen.add(folder.resolve())
+    seen.add(real)
     try:
-        entries = sorted(folder.iterdir())
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         reason = "no such folder" if missing else f"cannot be read as a folder ({error.strerror})"
@@ -67,4 +73,5 @@ def _walk(folder: Path, seen: set[Path], is_given: bool = True) -> Iterator[Path
         return
     for entry in entries:
         if entry.is_dir() and not entry.name.startswith("."):
-            yield from _walk(entry, seen, is_given=False)
+            path = folder / entry.name
+            yield from _walk(path, seen, path.resolve() if entry.is_symlink() else real / entry.name)

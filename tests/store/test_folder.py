@@ -152,14 +152,14 @@ def test_so_is_a_folder_with_another_file_that_cannot_be_read(tmp_path: Path, na
 def test_a_folder_that_may_not_be_read_is_left_out(tmp_path: Path, monkeypatch) -> None:
     good, closed = done(tmp_path), tmp_path / "closed"
     closed.mkdir()
-    list_folder = Path.iterdir
+    list_folder = os.scandir
 
     def refuse(folder: Path):
         if folder == closed:
             raise PermissionError(13, "Permission denied")
         return list_folder(folder)
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.warns(UnreadableResultWarning, match="Permission denied"):
         assert [stored.folder for stored in read_all(PROBES, [tmp_path])] == [good.path]
     with pytest.raises(InputError, match="Permission denied"):
