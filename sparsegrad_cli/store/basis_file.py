@@ -1,4 +1,4 @@
-"""A basis on disk: safetensors, with what it was made from in the header."""
+"""A basis on disk: a safetensors file whose header says what the basis was made from."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from ..errors import InputError
 from .io import write_atomically
 
 FORMAT = "sparsegrad-basis-1"
+HOW = "`sparsegrad calibrate` writes a basis"
 
 
 def save_basis(basis: Basis, path: Path) -> None:
-    """Writes `basis` to `path`, atomically."""
+    """Write `basis` to `path` atomically."""
     tensors = {name: tensor.contiguous().cpu() for name, tensor in basis.tensors().items()}
     shapes = {f"shape of {kind}": "{} x {}".format(*b.shape) for kind, b in basis.kinds.items()}
     metadata = {**basis.made_from, **shapes, "format": FORMAT}
@@ -23,21 +24,21 @@ def save_basis(basis: Basis, path: Path) -> None:
 
 
 def load_basis(path: Path) -> Basis:
-    """Reads a basis that `save_basis` wrote.
+    """Returns a basis that `save_basis` wrote.
 
     Raises:
-        InputError: there is no such file, or it is not a basis.
+        InputError: the file is missing, damaged or not a basis.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                raise InputError(f"{path} is no basis: `sparsegrad calibrate` writes one")
+                raise InputError(f"{path} is not a basis; {HOW}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise InputError(f"no basis at {path}: `sparsegrad calibrate` writes one") from None
+        raise InputError(f"no such basis: {path}; {HOW}") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is no basis: {error}") from None
+        raise InputError(f"{path} is not a basis ({error}); {HOW}") from None
     try:
         return Basis.from_tensors(tensors, metadata)
     except ValueError as error:

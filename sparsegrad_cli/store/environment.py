@@ -1,4 +1,4 @@
-"""What a run ran on: versions, hardware, and the state of the code."""
+"""What work ran on: versions, hardware and the state of the code."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ PACKAGES = [
 def describe_environment(
     checkpoint: str, data: str, restarts: int, accumulation_steps: int = 1
 ) -> Environment:
-    """The environment of this process, now.
+    """Returns the environment of this process, as of now.
 
     Args:
         checkpoint: identity of the starting weights.
         data: identity of the examples.
-        restarts: times the run was taken up again.
-        accumulation_steps: parts that each batch is worked on in.
+        restarts: times the run was resumed.
+        accumulation_steps: micro batches of each batch.
     """
     revision, dirty = _git()
     return Environment(
@@ -62,12 +62,12 @@ def _versions() -> dict[str, str]:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            continue  # run from a checkout that is not installed
+            continue  # a checkout that is not installed
     return found
 
 
 def hardware() -> dict[str, str | int]:
-    """The machine that this process is on, and the threads that torch takes here."""
+    """Returns what the machine of this process is, and how many threads torch uses."""
     described: dict[str, str | int] = {
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
@@ -82,7 +82,7 @@ def hardware() -> dict[str, str | int]:
 
 
 def _git() -> tuple[str | None, bool | None]:
-    """Revision and dirtiness of the checkout that this package lies in; (None, None) outside of one."""
+    """Returns revision and dirtiness of the checkout that holds this package; (None, None) without one."""
     package = Path(__file__).resolve().parents[1]
 
     def git(*words: str) -> str | None:
