@@ -44,7 +44,11 @@ def lock(folder: Path, timeout: float = 0) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Returns whether a process has locked the folder now."""
+    """Returns whether a process has locked the folder now.
+
+    Raises:
+        DiskError: the lock belongs to another user, say, so that it cannot be tried.
+    """
     if not (folder / LOCK).exists():
         return False
     file_lock = FileLock(folder / LOCK)
@@ -52,5 +56,7 @@ def is_locked(folder: Path) -> bool:
         file_lock.acquire(timeout=0)
     except Timeout:
         return True
+    except OSError as error:
+        raise write_error(folder, error) from None
     file_lock.release()
     return False
