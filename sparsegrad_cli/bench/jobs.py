@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ..settings import Record
-from ..store.names import Status
-from ..store.schema import Parameters
+from ..store.records import Parameters, Status
 from .schema import Memory, Operation, Peaks, RowSpec, Subject, Work
 
 

@@ -18,8 +18,7 @@ from typing import Literal
 
 from ..config import Precision
 from ..settings import Record
-from ..store.names import Status
-from ..store.records import Parameters, ResultRecord
+from ..store.records import Parameters, ResultRecord, Status
 
 Init = Literal["pretrained", "random"]
 Phase = Literal["forward", "backward", "optimizer"]

@@ -16,7 +16,7 @@ from ..models.checkpoint import fetch_weights, find_checkpoint
 from ..report.sweep.params import space_words
 from ..report.sweep.plot import save_plot
 from ..report.sweep.words import print_sweeps
-from ..store.schema import Result
+from ..store.records import Result
 from ..sweep.folder import ReadSweep, read_sweeps
 from ..sweep.plan import SEEDS, best_path, finetune_command
 from ..sweep.schema import FAILED, Sweep, SweepConfig

@@ -24,7 +24,7 @@ from ..core import (
     kept_entries,
     sparse_adamw,
 )
-from ..store.schema import Parameters
+from ..store.records import Parameters
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,6 @@ RUNS = ResultKind(
     ("protocol", None),
     "delete the folder to run it again",
     (TEST_PREDICTIONS,),
-    id_of=RunConfig.run_id,
 )
 COUNTS = ResultKind(
     "parameters",

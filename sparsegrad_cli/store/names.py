@@ -1,6 +1,5 @@
-"""Words of the records that runs leave on disk."""
+"""Moved to `records`; here until its users have moved."""
 
-from typing import Literal
+from .records import Completeness, Status
 
-Status = Literal["done", "pruned", "diverged", "out-of-memory", "failed", "interrupted"]
-Completeness = Literal["complete", "partial", "synthetic", "custom"]
+__all__ = ["Completeness", "Status"]

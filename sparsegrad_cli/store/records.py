@@ -30,8 +30,9 @@ from pydantic import BaseModel, Field
 from ..config import Protocol
 from ..errors import InputError
 from ..settings import Record
-from .names import Completeness, Status
 
+Status = Literal["done", "pruned", "diverged", "out-of-memory", "failed", "interrupted"]
+Completeness = Literal["complete", "partial", "synthetic", "custom"]
 LOSS = "loss"  # the main metric of chat tasks
 TEST_PREDICTIONS = "test_predictions.parquet"
 

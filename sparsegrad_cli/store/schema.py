@@ -1,17 +1,5 @@
-"""Records under their former address, until their users have moved to `config` and `store.records`."""
+"""Moved to `records`; here until its users have moved."""
 
-from ..config import RunConfig
-from ..settings import Record
-from .names import Completeness, Status
-from .records import DataRecord, Environment, Parameters, Result
+from .records import Environment
 
-__all__ = [
-    "Completeness",
-    "DataRecord",
-    "Environment",
-    "Parameters",
-    "Record",
-    "Result",
-    "RunConfig",
-    "Status",
-]
+__all__ = ["Environment"]

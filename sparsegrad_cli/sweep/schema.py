@@ -5,7 +5,7 @@ environment.json  Environment of the process that wrote the result
 result.json       SweepResult; written anew whenever a command sees the study
 best.yaml         the best parameters, for `finetune --params` and `run`
 plot.png          history, learning rate against score, importances
-runs/             a run's folder for each trial, as in `store.schema`
+runs/             a run's folder for each trial, as in `store.records`
 """
 
 from __future__ import annotations

@@ -20,8 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ..errors import WorkError
 from ..store.folder import RUNS, RunFolder
 from ..store.lock import BusyError
-from ..store.records import format_score
-from ..store.schema import Result
+from ..store.records import Result, format_score
 from ..training.callbacks import PrunedError
 from ..training.resolve import Sources
 from ..training.run import run

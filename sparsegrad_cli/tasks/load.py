@@ -23,8 +23,7 @@ from pyarrow.parquet import read_schema, read_table
 
 from ..errors import InputError
 from ..models.hub import Repository, fetch
-from ..store.names import Completeness
-from ..store.records import DataRecord
+from ..store.records import Completeness, DataRecord
 from . import text_tasks
 from .rows import InvalidRowError, Row, Rows, as_text, read_rows, require
 from .task import DEFINITION, ChatTask, Task, TestSplit

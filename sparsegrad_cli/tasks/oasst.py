@@ -12,7 +12,7 @@ import pandas as pd
 from datasets import Dataset, Features, Value
 
 from ..errors import InputError
-from ..store.names import Completeness
+from ..store.records import Completeness
 from .load import TaskData, demo_folder, digest, read_hub, tasks_in
 from .splits import draw_rows
 from .task import ChatTask

@@ -19,7 +19,7 @@ from ..methods.base import Method, Settings, count_parameters
 from ..models.load import LoadedModel, enable_gradient_checkpointing
 from ..store.environment import describe_environment
 from ..store.io import write_atomically, write_text
-from ..store.schema import DataRecord, Result, Status
+from ..store.records import DataRecord, Result, Status
 from .basis import find_or_calibrate
 from .callbacks import DivergedError, NoWatch, PrunedError
 from .inputs import Inputs

@@ -12,7 +12,7 @@ import pandas as pd
 
 from sparsegrad_cli.judge.records import JUDGEMENTS, AnswersConfig, JudgeConfig, JudgeResult
 from sparsegrad_cli.settings import config_id
-from sparsegrad_cli.store.schema import Environment, Parameters
+from sparsegrad_cli.store.records import Environment, Parameters
 
 from .runs import write_run
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.store.folder import RUNS
-from sparsegrad_cli.store.schema import DataRecord, Environment, Parameters, Result
+from sparsegrad_cli.store.records import DataRecord, Environment, Parameters, Result
 
 METRICS = {
     "cola": ["matthews_correlation"],

@@ -7,7 +7,7 @@ import math
 import random
 
 from sparsegrad_cli.config import RunConfig
-from sparsegrad_cli.store.schema import DataRecord, Environment
+from sparsegrad_cli.store.records import DataRecord, Environment
 from sparsegrad_cli.sweep.schema import Sweep, SweepConfig, SweepResult, TrialRecord
 from sparsegrad_cli.sweep.space import Range, Space, Value
 

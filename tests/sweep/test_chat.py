@@ -10,7 +10,7 @@ from optuna.study import StudyDirection
 
 from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.store.schema import Result
+from sparsegrad_cli.store.records import Result
 from sparsegrad_cli.sweep.folder import sweep_folder
 from sparsegrad_cli.sweep.plan import best_of, best_path, finetune_command, plan_studies
 from sparsegrad_cli.sweep.schema import SweepConfig, SweepResult

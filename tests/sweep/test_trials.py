@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from sparsegrad_cli.errors import WorkError
-from sparsegrad_cli.store.schema import Result
+from sparsegrad_cli.store.records import Result
 from sparsegrad_cli.sweep import storage as liveness
 from sparsegrad_cli.sweep import trial
 from sparsegrad_cli.sweep.folder import sweep_folder

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import BertForSequenceClassification, TrainerCallback
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.store.schema import Environment, Result
+from sparsegrad_cli.store.records import Environment, Result
 from sparsegrad_cli.training.basis import find_or_calibrate
 from sparsegrad_cli.training.run import adapt, load_model, run
 from sparsegrad_cli.training.trainer import Cell, make_trainer

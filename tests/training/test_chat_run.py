@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.store.schema import Result
+from sparsegrad_cli.store.records import Result
 from sparsegrad_cli.training.run import load_model, run
 from sparsegrad_cli.training.trainer import make_trainer
 from tests.cells import PowerCutError, RecordingWatch, changed, configs_of, make_cell

@@ -20,7 +20,7 @@ from sparsegrad_cli.errors import InputError, WorkError
 from sparsegrad_cli.models.checkpoint import find_checkpoint
 from sparsegrad_cli.models.load import load_classifier
 from sparsegrad_cli.store.basis_file import save_basis
-from sparsegrad_cli.store.schema import Environment, Result
+from sparsegrad_cli.store.records import Environment, Result
 from sparsegrad_cli.training.run import run
 
 from ..cells import Asked, PowerCutError, RecordingWatch, changed, configs_of, make_cell, write_cola

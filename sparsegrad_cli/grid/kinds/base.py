@@ -14,7 +14,7 @@ from ...errors import InputError
 from ...settings import Record, Setting
 from ...store.find import warn_left_out
 from ...store.folder import RUNS, ResultFolder
-from ...store.names import Status
+from ...store.records import Status
 from ...training.callbacks import Watch
 from ...training.resolve import Sources
 from ..point import Point

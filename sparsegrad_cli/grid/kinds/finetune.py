@@ -9,7 +9,7 @@ from ...config import TRAINING_SETTINGS, RunConfig
 from ...models.checkpoint import fetch_weights
 from ...settings import Record, Setting, setting, settings_of
 from ...store.folder import RUNS, ResultFolder
-from ...store.schema import Result
+from ...store.records import Result
 from ...tasks.load import load_test
 from ...training.callbacks import Watch
 from ...training.params import read_params

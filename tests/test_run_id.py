@@ -5,7 +5,7 @@ import pytest
 from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.settings import names_in_id
 
-from ..report.runs import CONFIG
+from .report.runs import CONFIG
 
 
 def test_a_younger_key_counts_only_where_it_is_set():
