@@ -1,5 +1,5 @@
 """Moved to `records`; here until its users have moved."""
 
-from .records import Environment
+from .records import Completeness, DataRecord, Environment, Parameters, Result, Status
 
-__all__ = ["Environment"]
+__all__ = ["Completeness", "DataRecord", "Environment", "Parameters", "Result", "Status"]
