@@ -7,7 +7,7 @@ BIN := .venv/bin
 DATA ?= hub
 WORKERS ?= 2
 
-.PHONY: demo test tables lint bench bench-gpu clean
+.PHONY: demo test chaos tables lint bench bench-gpu clean
 
 demo: .venv/demo
 	$(BIN)/sparsegrad finetune --model demo --data demo --task sst2 --seed 0 --seed 1 --max-steps 50 \
@@ -16,6 +16,10 @@ demo: .venv/demo
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2
+
+# kills parents and workers of a grid 20 times at random: it must end as a calm one (minutes)
+chaos: .venv/dev
+	$(BIN)/python -m pytest -m chaos -s tests/grid/test_chaos.py
 
 # a small real model on real GLUE, four methods, three seeds: hours on a CPU; goes on where it was stopped
 tables: .venv/demo

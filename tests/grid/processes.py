@@ -5,10 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -92,21 +90,3 @@ def holder(folder: Path) -> int | None:
 
 def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
-
-
-@contextmanager
-def meanwhile(act: Callable[[], None]) -> Iterator[None]:
-    """Does something while the block runs; an error of it is raised at the end."""
-    errors: list[BaseException] = []
-
-    def acting() -> None:
-        try:
-            act()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=acting)
-    thread.start()
-    yield
-    thread.join(DEADLINE)
-    assert not errors, errors
