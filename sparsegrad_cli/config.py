@@ -242,6 +242,15 @@ class RunConfig(Record):
         return config_id(self)
 
 
+class ExecutionOptions(Record):
+    """How runs are done; nothing here changes a number of theirs."""
+
+    checkpoint_seconds: float = 600.0  # a checkpoint is written when the last one is this old
+    keep_model: bool = True  # save the trained model in the run's folder
+    accumulate_on_oom: bool = False  # begin again with each batch in parts when the memory runs out
+    predict_test: bool = False  # predict the test splits, which have no labels, after training
+
+
 SETTINGS = settings_of(RunConfig)
 # options of finetune and sweep, which have their own for these three
 RUN_SETTINGS = {name: each for name, each in SETTINGS.items() if name not in ("task", "method", "seed")}

@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from sparsegrad_cli.config import RunConfig
+from sparsegrad_cli.config import ExecutionOptions, RunConfig
 from sparsegrad_cli.training.resolve import Sources, resolve
 from sparsegrad_cli.training.trainer import Cell
 
@@ -42,7 +42,7 @@ class RecordingWatch:
         self.phases: list[str] = []
         self.scores: list[float] = []
 
-    def phase(self, name: str, total: int) -> None:
+    def phase(self, name: str, total: int, done: int = 0) -> None:
         self.phases.append(name)
 
     def step(self, done: int, loss: float | None = None) -> None:
@@ -75,4 +75,4 @@ def configs_of(asked: Asked, shapes_only: bool = False) -> list[RunConfig]:
 def make_cell(results: Path, watch: RecordingWatch, asked: Asked, **how: float | bool) -> Cell:
     """The single run that is asked for."""
     (config,), sources = resolved(asked)
-    return sources.cell(config, results, watch, **how)
+    return sources.cell(config, results, watch, ExecutionOptions(**how))

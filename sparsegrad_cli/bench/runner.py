@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..config import Given, RunConfig
+from ..progress import NoProgress
 from ..settings import config_id
 from ..training.resolve import Sources, resolve
 from ..training.run import adapt, load_model
@@ -68,7 +69,7 @@ def run_runner(
     rows = []
     with TemporaryDirectory() as results:
         for run_config in configs:
-            cell = sources.cell(run_config, Path(results), Silent())
+            cell = sources.cell(run_config, Path(results), NoProgress())
             runner: list[float] = []
             bare: list[float] = []
             for number in range(1, config.rounds + 1):
@@ -121,16 +122,6 @@ def _start(cell: Cell) -> tuple[nn.Module, Optimizer]:
 
 def _durations(ends: Sequence[float]) -> list[float]:
     return [end - begin for begin, end in pairwise(ends[BURN_IN - 1 :])]
-
-
-class Silent:
-    """A `Watch` that nobody looks at."""
-
-    def phase(self, name: str, total: int) -> None: ...
-
-    def step(self, done: int, loss: float | None = None) -> None: ...
-
-    def evaluated(self, metric: str, value: float, best: float) -> None: ...
 
 
 class _Ticks(TrainerCallback):

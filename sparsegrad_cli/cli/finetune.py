@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..config import RUN_SETTINGS, Given, RunConfig
+from ..config import RUN_SETTINGS, ExecutionOptions, Given, RunConfig
 from ..errors import WorkError
 from ..settings import OUTPUT
 from . import options as opt
@@ -66,10 +66,12 @@ def finetune(
         [(config, sources) for config in configs],
         output,
         quiet,
-        checkpoint_seconds=60 * checkpoint_minutes,
-        keep_model=save_model,
-        accumulate_on_oom=accumulate_on_oom,
-        test=test,
+        ExecutionOptions(
+            checkpoint_seconds=60 * checkpoint_minutes,
+            keep_model=save_model,
+            accumulate_on_oom=accumulate_on_oom,
+            predict_test=predict_test,
+        ),
     )
     report = report_on(results, output)
     if as_json:
@@ -83,27 +85,17 @@ def finetune(
 def _test_splits(configs: Sequence[RunConfig], sources: Sources, output: Path) -> TaskData:
     """What --predict-test reads; refuses, before anything is trained, what could not be predicted."""
     from ..store.folder import RUNS
-    from ..tasks.load import load_test
     from ..training.predict_test import check_model_kept
 
-    test = load_test(sources.data, configs[0].data)
     for config in configs:
-        check_model_kept(RUNS.folder(output, config), test)
-    return test
+        check_model_kept(RUNS.folder(output, config), sources.test)
+    return sources.test
 
 
 def train_all(
-    todo: Sequence[tuple[RunConfig, Sources]],
-    output: Path,
-    quiet: bool,
-    **how: float | bool | TaskData | None,
+    todo: Sequence[tuple[RunConfig, Sources]], output: Path, quiet: bool, options: ExecutionOptions
 ) -> list[Result]:
-    """Do every run; those that fail do not stop the others.
-
-    Args:
-        todo: runs, each with what it starts from.
-        how: as `Cell` takes it: checkpoint_seconds, keep_model.
-    """
+    """Do every run, each with what it starts from; those that fail do not stop the others."""
     from ..models.checkpoint import fetch_weights
     from ..training.run import run
     from .progress import Display
@@ -115,7 +107,7 @@ def train_all(
         for number, (config, sources) in enumerate(todo, 1):
             counted = f"[{number}/{len(todo)}] " if len(todo) > 1 else ""
             line = display.line(f"{counted}{config.task} {config.method} seed {config.seed}")
-            cell = sources.cell(config, output, line, **how)
+            cell = sources.cell(config, output, line, options)
             was_done = cell.folder.is_done()
             result = run(cell)
             results.append(result)

@@ -84,8 +84,7 @@ def _models() -> list[dict[str, str]]:
 
 
 def _experiments() -> list[dict[str, str]]:
-    from ..grid.find import experiment_files
-    from ..grid.read import read_experiment
+    from ..grid.experiment import experiment_files, read_experiment
 
     listed = []
     for path in experiment_files():

@@ -116,9 +116,10 @@ def run(
     Kill it anywhere: the same command goes on where it was. Several at once, on one results folder, share the
     cells.
     """
-    from ..grid.find import find_experiment
-    from ..grid.kinds import How
-    from ..grid.read import read_experiment
+    from ..config import ExecutionOptions
+    from ..grid.cells import DONE
+    from ..grid.experiment import find_experiment, read_experiment
+    from ..grid.kinds import get_kind
     from ..grid.run import CellFilter, is_due, plan_cells, read_status, run_grid
     from ..training.inputs import quiet_libraries
     from . import run_common as common
@@ -138,16 +139,27 @@ def run(
     cells = plan_cells(read, part, data, device, from_shapes=dry_run)
     pool_options = common.choose_pool(read, engine.value, workers, per_gpu, address, cells)
     statuses = {cell.id: read_status(cell, output) for cell in cells}
-    due = [cell for cell in cells if is_due(statuses[cell.id], [name.value for name in retry or ()])]
+    options = ExecutionOptions(
+        checkpoint_seconds=60 * checkpoint_minutes,
+        keep_model=save_model,
+        accumulate_on_oom=accumulate_on_oom,
+        predict_test=predict_test,
+    )
+    retried = [name.value for name in retry or ()]
+    due = [
+        cell
+        for cell in cells
+        if is_due(statuses[cell.id], retried)
+        or (statuses[cell.id] == DONE and get_kind(cell.kind).lacks(cell, output, options))
+    ]
     if dry_run:
         common.show_plan(read, cells, statuses, due, pool_options, output, save_model, as_json)
         return 0
     outcomes = {}
     if due:
-        how = How(60 * checkpoint_minutes, save_model, accumulate_on_oom, predict_test)
         with Display(quiet, total=len(due), what="cells") as display:
             progress = common.CellsDisplay(display)
-            outcomes = run_grid(due, statuses, pool_options.open(output), output, how, progress)
+            outcomes = run_grid(due, statuses, pool_options.open(output), output, options, progress)
     statuses |= {id_: outcome.status for id_, outcome in outcomes.items()}
     common.show(cells, statuses, outcomes, output, as_json)
     if not as_json and not quiet:

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from ..errors import InputError, WorkError
 from ..estimate import Estimate, estimate, estimate_lines
-from ..grid.kinds import GridCell, Outcome, get_kind
-from ..grid.kinds.base import DONE, Estimable
-from ..grid.read import ReadExperiment
+from ..grid.cells import DONE, GridCell, Outcome
+from ..grid.experiment import ReadExperiment
+from ..grid.kinds import get_kind
 from ..models.checkpoint import lacks_weights
 from ..progress import ProgressState
 from ..report import build_report
@@ -58,7 +58,7 @@ def choose_pool(
     """
     if address is not None and engine != "ray":
         raise InputError("--address is of a Ray cluster: add --engine ray, or leave it out")
-    asked = {str(cell.options.get("device", "auto")) for cell in cells} or {"auto"}
+    asked = {cell.device for cell in cells} or {"auto"}
     devices = {choose_device(device, "fp32") for device in asked}
     device = "cuda" if "cuda" in devices else "cpu"
     alone = get_kind(read.experiment.kind).alone
@@ -165,7 +165,7 @@ def _estimate(
 ) -> Estimate | None:
     """Returns what the cells will take; None where the kind of experiment has no estimate."""
     kind = get_kind(read.experiment.kind)
-    if not isinstance(kind, Estimable):
+    if not kind.can_estimate:
         return None
     threads = threads_of(options.workers) if options.device == "cpu" else None
     return estimate(map(kind.planned, due), [results], options.workers, threads, keep_model)

@@ -10,6 +10,7 @@ from pathlib import Path
 from optuna.storages import BaseStorage
 from rich.console import Console
 
+from ..config import ExecutionOptions
 from ..errors import InputError, WorkError
 from ..methods import method_names
 from ..models.checkpoint import fetch_weights, find_checkpoint
@@ -137,7 +138,7 @@ def finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[Re
             params = read_params(best_path(output, sweep))
             configs, sources = resolve(given, [config.method], SEEDS, params=params)
             todo += [(each, sources) for each in configs]
-    return train_all(todo, output, quiet)
+    return train_all(todo, output, quiet, ExecutionOptions())
 
 
 def show(

@@ -19,10 +19,10 @@ from ..core import MLPLinear, Rotation, energy_in_top, find_mlp_linears
 from ..errors import WorkError
 from ..methods import get_method
 from ..methods.base import Method
+from ..progress import Progress
 from ..settings import Record, config_id, setting, settings_of
 from ..store.environment import describe_environment
 from ..training.basis import find_or_calibrate, training_batches
-from ..training.callbacks import Watch
 from ..training.resolve import Sources, resolve
 from ..training.run import adapt, load_model
 from .schema import GRADIENTS, THRESHOLDS, Counts, GradientsConfig, GradientsResult, Place, write_arrays
@@ -84,7 +84,9 @@ def plan(choices: Choices, from_shapes: bool = False) -> tuple[GradientsConfig, 
     return config, sources
 
 
-def run_gradients(config: GradientsConfig, found: Sources, results: Path, watch: Watch) -> GradientsResult:
+def run_gradients(
+    config: GradientsConfig, found: Sources, results: Path, progress: Progress
+) -> GradientsResult:
     """Calibrates, trains and records; a finished recording is not made again.
 
     The basis is that of a run with the same configuration. The training is plain: no evaluation, and the
@@ -100,20 +102,20 @@ def run_gradients(config: GradientsConfig, found: Sources, results: Path, watch:
     if earlier is not None:
         return earlier
     run = config.run
-    cell = found.cell(run, results, watch)
+    cell = found.cell(run, results, progress)
     loaded = load_model(run, cell.inputs)
     model = loaded.model.to(run.device)
     calibrated = run.model_copy(update={"calibration_steps": config.calibration_steps})
-    basis = find_or_calibrate(model, calibrated, cell.inputs, results, watch)
+    basis = find_or_calibrate(model, calibrated, cell.inputs, results, progress)
     places = choose_places(find_mlp_linears(model))
     kinds = {place.kind for place in places}
     rotations = {kind: Rotation(b.U, b.V).to(run.device) for kind, b in basis.kinds.items() if kind in kinds}
     method = adapt(replace(cell, basis=basis), loaded)
     set_seed(run.seed)  # the same dropout for every method
     recorder = Recorder(config, places, rotations)
-    watch.phase("train", recorder.steps[-1])
+    progress.phase("train", recorder.steps[-1])
     batches = training_batches(run, cell.inputs, model.device, run.seed + 1)
-    losses = _train(method, run.learning_rate, batches, recorder, watch.step)
+    losses = _train(method, run.learning_rate, batches, recorder, progress.step)
     result = GradientsResult(id=config_id(config), losses=losses, places=tuple(recorder.places))
     environment = describe_environment(
         cell.inputs.checkpoint.identity, f"sha256:{cell.inputs.data.sha256}", restarts=0

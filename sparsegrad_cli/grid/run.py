@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ..config import ExecutionOptions
 from ..errors import InputError, WorkError, unknown
 from ..progress import Progress, ProgressState
 from ..settings import Record
 from ..store.lock import BusyError, is_locked
 from ..workers import Died, Failed, Finished, Message, Pool
-from .kinds import GridCell, How, Outcome, get_kind
-from .kinds.base import DONE, TO_CONTINUE, TO_DO, Recording
-from .point import points
-from .read import ReadExperiment
+from .cells import DONE, TO_CONTINUE, TO_DO, GridCell, Outcome
+from .experiment import ReadExperiment, points
+from .kinds import get_kind
 
 RETRY = ("failed", "out-of-memory", "diverged")  # "failed" is every cell that ended without a score
 LOOK_SECONDS = 0.5
@@ -76,7 +76,7 @@ def plan_cells(
             raise InputError(read.about(f"{point}: {error}")) from None
         for cell in cells:
             varied = [
-                f"{n.replace('_', '-')} {v}" for n, v in point.varied.items() if cell.options.get(n) == v
+                f"{n.replace('_', '-')} {v}" for n, v in point.varied.items() if cell.config.get(n) == v
             ]
             found.setdefault(cell.id, cell.model_copy(update={"variant": ", ".join(varied)}))
     return sorted(found.values(), key=lambda cell: cell.seed or 0)
@@ -99,7 +99,7 @@ class CellJob(Record):
 
     cell: GridCell
     results: str  # the results folder
-    how: How
+    options: ExecutionOptions
 
 
 class CellReply(Record):
@@ -119,7 +119,7 @@ def do_cell(job: CellJob, progress: Progress) -> CellReply:
 
     quiet_libraries(downloads=False)
     try:
-        outcome = get_kind(job.cell.kind).do(job.cell, Path(job.results), progress, job.how)
+        outcome = get_kind(job.cell.kind).do(job.cell, Path(job.results), progress, job.options)
         return CellReply(outcome=outcome)
     except BusyError:
         return CellReply(outcome=None)
@@ -146,7 +146,7 @@ def run_grid(
     statuses: Mapping[str, str],
     pool: Pool,
     results: Path,
-    how: How,
+    options: ExecutionOptions,
     progress: GridProgress,
 ) -> dict[str, Outcome]:
     """Do every cell; one that fails does not stop the others, a full disk does.
@@ -178,7 +178,7 @@ def run_grid(
                     continue
                 at_work[worker] = cell
                 progress.begin(worker, cell)
-                pool.submit(worker, do_cell, CellJob(cell=cell, results=str(results), how=how))
+                pool.submit(worker, do_cell, CellJob(cell=cell, results=str(results), options=options))
             for event in pool.events(LOOK_SECONDS):
                 worker, message, cell = event.worker, event.message, at_work[event.worker]
                 if isinstance(message, ProgressState):
@@ -250,10 +250,8 @@ def _outcome(message: Message, cell: GridCell, results: Path) -> Outcome | None:
 
 
 def _record_failure(cell: GridCell, results: Path, error: str) -> Outcome | None:
-    kind = get_kind(cell.kind)
     try:
-        if isinstance(kind, Recording):
-            return kind.give_up(cell, results, error)
+        return get_kind(cell.kind).record_failure(cell, results, error)
     except BusyError:
         return None
     except (InputError, WorkError) as second:

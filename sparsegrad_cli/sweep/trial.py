@@ -17,6 +17,7 @@ import torch
 from optuna import Study, Trial, TrialPruned
 from optuna.trial import FrozenTrial, TrialState
 
+from ..config import ExecutionOptions
 from ..errors import WorkError
 from ..store.folder import RUNS, RunFolder
 from ..store.lock import BusyError
@@ -74,7 +75,8 @@ class Objective:
         watch = TrialWatch(trial, self.config, RUNS.folder(self.results, run_config), self.stop)
         try:
             with self.stop.heeded():
-                result = _run(self.sources.cell(run_config, self.results, watch, keep_model=False))
+                options = ExecutionOptions(keep_model=False)
+                result = _run(self.sources.cell(run_config, self.results, watch, options))
         except WorkError as error:
             trial.set_user_attr(REASON, str(error))
             raise
@@ -90,7 +92,7 @@ class TrialWatch:
         self._trial, self._config, self.folder, self._stop = trial, config, folder, stop
         self._evaluations = 0
 
-    def phase(self, name: str, total: int) -> None:
+    def phase(self, name: str, total: int, done: int = 0) -> None:
         if name == "train":
             with self._stop.put_off():
                 for score in self._earlier():

@@ -16,10 +16,10 @@ from ..config import SETTINGS, RunConfig
 from ..core import Basis, calibrate
 from ..methods.base import chosen_blocks
 from ..models.checkpoint import Checkpoint
+from ..progress import Progress
 from ..settings import hash_of, identity
 from ..store.basis_file import load_basis, save_basis
 from ..store.io import write_text
-from .callbacks import Watch
 from .inputs import Inputs
 
 BASES = "bases"  # a folder in the results folder
@@ -48,13 +48,13 @@ def basis_digest(config: RunConfig, checkpoint: Checkpoint, data: str) -> str:
 
 
 def find_or_calibrate(
-    model: PreTrainedModel, config: RunConfig, inputs: Inputs, results: Path, watch: Watch
+    model: PreTrainedModel, config: RunConfig, inputs: Inputs, results: Path, progress: Progress
 ) -> Basis:
     """The basis kept for this configuration; where there is none yet, it is made and kept."""
     path = basis_path(config, inputs, results)
     if path.exists():
         return load_basis(path)
-    return calibrate_and_save(model, config, inputs, path, watch)
+    return calibrate_and_save(model, config, inputs, path, progress)
 
 
 def read_concentration(path: Path) -> dict[str, dict[str, float]]:
@@ -63,7 +63,7 @@ def read_concentration(path: Path) -> dict[str, dict[str, float]]:
 
 
 def calibrate_and_save(
-    model: PreTrainedModel, config: RunConfig, inputs: Inputs, path: Path, watch: Watch
+    model: PreTrainedModel, config: RunConfig, inputs: Inputs, path: Path, progress: Progress
 ) -> Basis:
     """Calibrates in training mode (dropout on, as in the paper), and keeps the basis at `path`.
 
@@ -82,7 +82,7 @@ def calibrate_and_save(
         "seed": str(config.seed),
     }
     set_seed(config.seed)
-    watch.phase("calibrate", steps + PROBE_STEPS)
+    progress.phase("calibrate", steps + PROBE_STEPS)
     was_training = model.training
     model.train()
     try:
@@ -93,7 +93,7 @@ def calibrate_and_save(
             steps,
             PROBE_STEPS,
             made_from=made_from,
-            on_step=watch.step,
+            on_step=progress.step,
             blocks=chosen_blocks(model, config.blocks),
             basis_rank=config.basis_rank,
         )

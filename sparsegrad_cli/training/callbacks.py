@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,38 +14,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import ExportableState
 
 from .. import interrupts
+from ..progress import Progress
 from ..store.records import greater_is_better
 from .memory import CPUPeak, live_bytes, optimizer_tensors, storage_bytes
-
-
-class Watch(Protocol):
-    """Who wants to see a run go on; the command line draws it."""
-
-    def phase(self, name: str, total: int) -> None:
-        """A phase ("calibrate", "train", "score", "predict") of `total` steps, splits or rows begins."""
-
-    def step(self, done: int, loss: float | None = None) -> None:
-        """`done` steps of the phase are behind us."""
-
-    def evaluated(self, metric: str, value: float, best: float) -> None:
-        """An evaluation came to `value`; `best` so far, this one included.
-
-        Raises:
-            PrunedError: to end the run here.
-        """
-
-
-class NoWatch:
-    """A `Watch` that looks away."""
-
-    def phase(self, name: str, total: int) -> None:
-        """Nothing."""
-
-    def step(self, done: int, loss: float | None = None) -> None:
-        """Nothing."""
-
-    def evaluated(self, metric: str, value: float, best: float) -> None:
-        """Nothing."""
 
 
 class DivergedError(RuntimeError):
@@ -54,7 +24,7 @@ class DivergedError(RuntimeError):
 
 
 class PrunedError(RuntimeError):
-    """A `Watch` has seen enough: the run is not worth its time."""
+    """Whoever follows the run has ended it: it is not worth its time."""
 
 
 class CostMeter(TrainerCallback, ExportableState):
@@ -256,11 +226,11 @@ class CheckpointAtSignal(TrainerCallback):
             interrupts.interrupt()
 
 
-class TellWatch(TrainerCallback):
-    """Passes on what a `Watch` wants to see."""
+class ReportProgress(TrainerCallback):
+    """Reports phases, steps and evaluations to a `Progress`."""
 
-    def __init__(self, watch: Watch, metric: str) -> None:
-        self.watch = watch
+    def __init__(self, progress: Progress, metric: str) -> None:
+        self.progress = progress
         self.metric = metric
         self.better = max if greater_is_better(metric) else min
         self.loss: float | None = None
@@ -268,13 +238,13 @@ class TellWatch(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        self.watch.phase("train", state.max_steps)
-        self.watch.step(state.global_step)
+        self.progress.phase("train", state.max_steps)
+        self.progress.step(state.global_step)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        self.watch.step(state.global_step, self.loss)
+        self.progress.step(state.global_step, self.loss)
 
     def on_log(
         self,
@@ -296,4 +266,4 @@ class TellWatch(TrainerCallback):
     ) -> None:
         value = metrics[f"eval_{self.metric}"]
         best = value if state.best_metric is None else self.better(value, state.best_metric)
-        self.watch.evaluated(self.metric, value, best)
+        self.progress.evaluated(self.metric, value, best)

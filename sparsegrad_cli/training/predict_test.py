@@ -23,12 +23,12 @@ TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}  # of logits, as a share 
 def write_test_predictions(trainer: CellTrainer, cell: Cell) -> None:
     """Writes `test_predictions.parquet` of the trainer's model; the file knows the hash of its data."""
     encoded = encode_pairs(cell.test, cell.inputs.tokenizer, cell.config.length)
-    cell.watch.phase("predict", sum(map(len, encoded.values())))
+    cell.progress.phase("predict", sum(map(len, encoded.values())))
     predicted = []
     for name, rows in encoded.items():
         indices = cell.test.splits[name]["idx"][:]
         predicted.append(predict_split(trainer, cell.test.task, name, rows, indices))
-        cell.watch.step(sum(map(len, predicted)))
+        cell.progress.step(sum(map(len, predicted)))
     predictions = pd.concat(predicted, ignore_index=True)
     predictions.attrs["data"] = cell.test.sha256
     write_atomically(cell.folder.path / TEST_PREDICTIONS, predictions.to_parquet)

@@ -10,24 +10,25 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..config import SETTINGS, ChatFormat, Given, RunConfig, filled_from
+from ..config import SETTINGS, ChatFormat, ExecutionOptions, Given, RunConfig, filled_from
 from ..core import Basis, BasisMismatchError, UnsupportedModelError, find_mlp_linears
 from ..errors import InputError
 from ..methods import get_method
 from ..models.chat_template import chat_format_of, load_chat_tokenizer
 from ..models.checkpoint import Checkpoint, find_checkpoint
 from ..paper import paper_hyperparameters, same_model
+from ..progress import Progress
 from ..store.basis_file import load_basis
 from ..tasks import get_task
-from ..tasks.load import TaskData, load_data
+from ..tasks.load import TaskData, load_data, load_test
 from ..tasks.oasst import load_chat
 from ..tasks.task import ChatTask
-from .callbacks import Watch
 from .checks import check_fits, check_length, check_settings, check_task_settings, choose_device
 from .inputs import Inputs, read_inputs
 from .objectives import Objective, objective_of
@@ -48,6 +49,7 @@ class Sources:
     model: PreTrainedModel  # on the meta device: modules and shapes, no numbers
     basis: Basis | None  # a user's own
     chat_format: ChatFormat | None  # chat tasks
+    source: str  # where the data are: "hub", "demo" or a directory
 
     @property
     def is_chat(self) -> bool:
@@ -62,16 +64,32 @@ class Sources:
         tokenizer = self.objective.tokenizer(config, self.checkpoint)
         return read_inputs(config, self.checkpoint, tokenizer, self.data)
 
-    def cell(
-        self, config: RunConfig, results: Path, watch: Watch, **how: float | bool | TaskData | None
-    ) -> Cell:
-        """Returns a run that can be done, with its inputs read and encoded.
+    @cached_property
+    def test(self) -> TaskData:
+        """The splits without labels, read when they are first asked for.
 
-        Args:
-            how: as `Cell` takes it.
+        Raises:
+            InputError: the data have none.
         """
-        basis = self.basis if get_method(config.method).needs_basis else None
-        return Cell(config, self.inputs(config), results, watch, basis=basis, **how)  # type: ignore[arg-type]
+        return load_test(self.data, self.source)
+
+    def cell(
+        self,
+        config: RunConfig,
+        results: Path,
+        progress: Progress,
+        options: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (frozen)
+    ) -> Cell:
+        """Returns a run that can be done, with its inputs read and encoded."""
+        return Cell(
+            config,
+            self.inputs(config),
+            results,
+            progress,
+            basis=self.basis if get_method(config.method).needs_basis else None,
+            options=options,
+            test=self.test if options.predict_test else None,
+        )
 
 
 def resolve(
@@ -142,7 +160,7 @@ def find_sources(given: Given, shapes_only: bool = False) -> Sources:
     except (UnsupportedModelError, BasisMismatchError) as error:
         option = f"--basis {file}" if isinstance(error, BasisMismatchError) else "--model"
         raise InputError(f"{option}: {error}") from None
-    return Sources(checkpoint, data, model, basis, chat_format)
+    return Sources(checkpoint, data, model, basis, chat_format, data_from)
 
 
 def sources_of(config: RunConfig, shapes_only: bool = False) -> Sources:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -18,10 +19,12 @@ from ..methods import get_method
 from ..methods.base import Method, Settings, count_parameters
 from ..models.load import LoadedModel, enable_gradient_checkpointing
 from ..store.environment import describe_environment
+from ..store.folder import RUNS
 from ..store.io import write_atomically, write_text
-from ..store.records import DataRecord, Result, Status
+from ..store.records import Result, Status
+from ..tasks.load import TaskData
 from .basis import find_or_calibrate
-from .callbacks import DivergedError, NoWatch, PrunedError
+from .callbacks import DivergedError, PrunedError
 from .inputs import Inputs
 from .predict_test import MODEL, predict_again, write_test_predictions
 from .resolve import Sources
@@ -55,7 +58,7 @@ def run(cell: Cell) -> Result:
         if checkpoint is not None and before is not None:
             parts, restarts = before.accumulation_steps, before.restarts + 1
         result = _attempt(cell, loaded, checkpoint, parts, restarts)
-        while result.status == "out-of-memory" and cell.accumulate_on_oom:
+        while result.status == "out-of-memory" and cell.options.accumulate_on_oom:
             parts *= 2
             if cell.config.batch_size % parts:
                 break
@@ -102,19 +105,19 @@ def _give_memory_back() -> None:
 
 
 def record_failure(config: RunConfig, sources: Sources, results: Path, error: str) -> Result:
-    """Records that a run failed without being able to say so itself; its checkpoints stay.
+    """Record that a run failed which could not record it itself; its checkpoints stay.
 
     Raises:
         BusyError: another process does the run.
-        WorkError: it cannot be written.
+        DiskError: it cannot be written.
     """
-    cell = sources.cell(config, results, NoWatch())
-    with cell.folder.lock():
-        if cell.folder.environment() is None:
-            data = f"sha256:{cell.inputs.data.sha256}"
-            cell.folder.begin(describe_environment(cell.inputs.checkpoint.identity, data, restarts=0))
-        result = _failed(cell, "failed", error)
-        cell.folder.finish(result, keep_checkpoints=True)
+    folder = RUNS.folder(results, config)
+    with folder.lock():
+        if folder.environment() is None:
+            data = f"sha256:{sources.data.sha256}"
+            folder.begin(describe_environment(sources.checkpoint.identity, data, restarts=0))
+        result = Result(**_identity(config, sources.data), status="failed", error=error)
+        folder.finish(result, keep_checkpoints=True)
     return result
 
 
@@ -138,7 +141,7 @@ def adapt(cell: Cell, loaded: LoadedModel, accumulation_steps: int = 1) -> Metho
     basis = cell.basis
     if method_class.needs_basis and basis is None:
         in_parts = config.model_copy(update={"accumulation_steps": accumulation_steps})
-        basis = find_or_calibrate(loaded.model, in_parts, cell.inputs, cell.results, cell.watch)
+        basis = find_or_calibrate(loaded.model, in_parts, cell.inputs, cell.results, cell.progress)
     set_seed(config.seed)
     return method_class(loaded.model, loaded.head, Settings.of(config, accumulation_steps), basis)
 
@@ -160,26 +163,26 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
     metrics: dict[str, float] = {}
     examples = []
     trainer.compute_metrics = None
-    cell.watch.phase("score", len(inputs.reported))
+    cell.progress.phase("score", len(inputs.reported))
     for done, split in enumerate(inputs.reported, 1):
         found, rows = inputs.objective.score_split(
             trainer, split.name, split.suffix, split.rows, split.indices
         )
         metrics |= found
         examples.append(rows)
-        cell.watch.step(done)
+        cell.progress.step(done)
     predictions = pd.concat(examples, ignore_index=True)
     write_atomically(folder.path / "predictions.parquet", predictions.to_parquet)
     if cell.test is not None:
         write_test_predictions(trainer, cell)
-    if cell.keep_model:
+    if cell.options.keep_model:
         plain = plain or method.merge()
         loaded.save(plain, folder.path / MODEL)
         inputs.tokenizer.save_pretrained(folder.path / MODEL)
 
     task = inputs.data.task
     return Result(
-        **_identity(cell),
+        **_identity(cell.config, cell.inputs.data),
         status="done",
         error=None,
         score=metrics[task.score_name],
@@ -198,9 +201,8 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
     )
 
 
-def _identity(cell: Cell) -> dict[str, str | int | DataRecord]:
-    """The keys of a result that are known before the run."""
-    config = cell.config
+def _identity(config: RunConfig, data: TaskData) -> dict[str, Any]:
+    """Returns the keys of a result that are known before the run."""
     return {
         "id": config.run_id(),
         "model": config.model,
@@ -208,14 +210,14 @@ def _identity(cell: Cell) -> dict[str, str | int | DataRecord]:
         "method": config.method,
         "seed": config.seed,
         "protocol": config.protocol,
-        "score_name": cell.inputs.data.task.score_name,
-        "data": cell.inputs.data.record(),
+        "score_name": data.task.score_name,
+        "data": data.record(),
         "hyperparameters_from": config.hyperparameters_from,
     }
 
 
 def _failed(cell: Cell, status: Status, error: str) -> Result:
-    return Result(**_identity(cell), status=status, error=error)
+    return Result(**_identity(cell.config, cell.inputs.data), status=status, error=error)
 
 
 def _reason(error: Exception) -> tuple[Status, str]:
@@ -238,10 +240,10 @@ def score_start(trainer: Trainer, cell: Cell) -> dict[str, float]:
     if path.exists():
         return json.loads(path.read_text(encoding="utf-8"))
     found: dict[str, float] = {}
-    cell.watch.phase("score", len(cell.inputs.reported))
+    cell.progress.phase("score", len(cell.inputs.reported))
     for done, split in enumerate(cell.inputs.reported, 1):
         metrics, _ = objective.score_split(trainer, split.name, split.suffix, split.rows, split.indices)
         found |= {f"{name}{BEFORE}": value for name, value in metrics.items()}
-        cell.watch.step(done)
+        cell.progress.step(done)
     write_text(path, json.dumps(found, indent=2) + "\n")
     return found

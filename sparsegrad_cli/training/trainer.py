@@ -1,10 +1,10 @@
-"""A run that is to be done: its configuration, what it reads, where it writes, who watches."""
+"""A run that is to be done, and its training loop: Hugging Face's Trainer under the paper's protocol."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerState, TrainingArguments
 
 from .. import interrupts
-from ..config import RunConfig
+from ..config import ExecutionOptions, RunConfig
 from ..core import Basis, ConfinedLinear
 from ..errors import WorkError
 from ..models.checkpoint import WEIGHTS
+from ..progress import Progress
 from ..store.folder import RUNS, RunFolder
 from ..store.io import write_atomically
 from ..store.records import greater_is_better
@@ -27,9 +28,8 @@ from .callbacks import (
     CheckpointByClock,
     CostMeter,
     MetricsLog,
+    ReportProgress,
     StopAtDivergence,
-    TellWatch,
-    Watch,
 )
 from .inputs import Inputs
 
@@ -41,11 +41,9 @@ class Cell:
     config: RunConfig
     inputs: Inputs
     results: Path  # the results folder
-    watch: Watch
+    progress: Progress
     basis: Basis | None = None  # the user's own; None: calibrated for the run where the method needs one
-    checkpoint_seconds: float = 600.0  # a checkpoint is written when the last one is this old
-    keep_model: bool = True  # whether the trained model is saved in the run's folder
-    accumulate_on_oom: bool = False  # begin again with each batch in parts when the memory runs out
+    options: ExecutionOptions = field(default_factory=ExecutionOptions)
     test: TaskData | None = None  # splits without labels, predicted after training
 
     @property
@@ -143,8 +141,8 @@ def make_trainer(
         CostMeter(),
         MetricsLog(cell.folder.path / "metrics.jsonl"),
         StopAtDivergence(),
-        TellWatch(cell.watch, task.score_name),
-        CheckpointByClock(cell.checkpoint_seconds),
+        ReportProgress(cell.progress, task.score_name),
+        CheckpointByClock(cell.options.checkpoint_seconds),
         CheckpointAtSignal(),
     ]
     if config.patience:

@@ -19,7 +19,7 @@ from sparsegrad_cli.config import (
     check_given,
 )
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.grid.read import read_experiment
+from sparsegrad_cli.grid.experiment import read_experiment
 from sparsegrad_cli.methods import get_method, method_names
 from sparsegrad_cli.report.rows import setting_words
 from sparsegrad_cli.settings import config_id, identity

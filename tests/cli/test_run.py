@@ -14,8 +14,7 @@ from sparsegrad_cli import workers
 from sparsegrad_cli.cli import run_common
 from sparsegrad_cli.cli.run_common import PoolOptions, choose_pool
 from sparsegrad_cli.estimate import size_words
-from sparsegrad_cli.grid.find import experiment_files
-from sparsegrad_cli.grid.read import read_experiment
+from sparsegrad_cli.grid.experiment import experiment_files, read_experiment
 from sparsegrad_cli.grid.run import CellFilter, plan_cells
 from sparsegrad_cli.models.checkpoint import WEIGHTS
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import yaml
 from pydantic import BaseModel
 
-from sparsegrad_cli.grid.kinds import GridCell, Outcome
+from sparsegrad_cli.grid.cells import GridCell, Outcome
 from sparsegrad_cli.grid.run import CellJob, CellReply, do_cell
 from sparsegrad_cli.progress import NoProgress, ProgressState
 from sparsegrad_cli.workers import (
@@ -185,4 +185,4 @@ def restarts(results: Path) -> list[int]:
 
 def cells_named(names: Iterable[str], kind: str = "finetune") -> list[GridCell]:
     """Cells that no worker of ours could do."""
-    return [GridCell(id=name, kind=kind, model=name, options={}) for name in names]
+    return [GridCell(id=name, kind=kind, model=name, config={}) for name in names]

@@ -16,7 +16,7 @@ from sparsegrad_cli.cli.main import main
 DEADLINE = 120.0  # seconds for anything that is waited for
 LOOK_SECONDS = 0.01
 FORKS = multiprocessing.get_context("forkserver")  # one process imports all; the others are born with it
-FORKS.set_forkserver_preload(["sparsegrad_cli.cli.run_common", "sparsegrad_cli.grid.kinds.finetune"])
+FORKS.set_forkserver_preload(["sparsegrad_cli.cli.run_common", "sparsegrad_cli.training.run"])
 
 
 @dataclass

@@ -9,12 +9,9 @@ from pathlib import Path
 import pytest
 
 from sparsegrad_cli.errors import InputError, UnreadableResultWarning
-from sparsegrad_cli.grid.kinds import GridCell
-from sparsegrad_cli.grid.kinds.base import DONE, TO_CONTINUE, TO_DO
-from sparsegrad_cli.grid.point import points
-from sparsegrad_cli.grid.read import read_experiment
+from sparsegrad_cli.grid.cells import DONE, TO_CONTINUE, TO_DO, GridCell
+from sparsegrad_cli.grid.experiment import Experiment, points, read_experiment
 from sparsegrad_cli.grid.run import CellFilter, is_due, plan_cells, read_status
-from sparsegrad_cli.grid.schema import Experiment
 
 from ..cells import configs_of, write_cola
 from ..report.runs import write_run
@@ -103,7 +100,7 @@ def test_a_case_goes_before_settings_and_overrides_and_tells_its_cells_apart(wri
         overrides=[{"when": {"method": "sparsegrad"}, "set": {"density": 0.01}}],
     )
     cells = cells_of(path)
-    assert [cell.options["density"] for cell in cells] == [0.01, 0.2, 0.1]
+    assert [cell.config["density"] for cell in cells] == [0.01, 0.2, 0.1]
     assert [cell.variant for cell in cells] == ["", "density 0.2", "support block, density 0.1"]
     assert len(ids(cells)) == 3
 
@@ -128,7 +125,7 @@ def test_where_the_data_lie_does_not_count_but_what_they_are_does(write, documen
     cells = cells_of(path)
     moved = str(shutil.copytree(document["data"], tmp_path / "moved" / "glue"))
     assert ids(cells_of(path, data=moved)) == ids(cells)
-    assert {cell.options["data"] for cell in cells_of(path, data=moved)} == {moved}
+    assert {cell.config["data"] for cell in cells_of(path, data=moved)} == {moved}
     shorter = str(write_cola(tmp_path / "shorter", dev=23))
     assert not ids(cells_of(path, data=shorter)) & ids(cells)
 
@@ -200,7 +197,7 @@ def test_how_cells_stand_and_which_are_due(tmp_path):
     killed = write_run(tmp_path, seed=5)
     (killed / "result.json").unlink()
     names = [*(folder.name for folder in folders), killed.name, "0" * 16]
-    cells = [GridCell(id=name, kind="finetune", model="demo", options={}) for name in names]
+    cells = [GridCell(id=name, kind="finetune", model="demo", config={}) for name in names]
     statuses = [read_status(cell, tmp_path) for cell in cells]
     assert statuses == [*(DONE, TO_CONTINUE, "failed", "diverged", "out-of-memory", TO_CONTINUE, TO_DO)]
 

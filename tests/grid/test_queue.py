@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from sparsegrad_cli.config import ExecutionOptions
 from sparsegrad_cli.errors import WorkError
 from sparsegrad_cli.grid import run as grid_run
-from sparsegrad_cli.grid.kinds import How, Outcome
-from sparsegrad_cli.grid.read import read_experiment
+from sparsegrad_cli.grid.cells import Outcome
+from sparsegrad_cli.grid.experiment import read_experiment
 from sparsegrad_cli.grid.run import CellFilter, CellJob, CellReply, plan_cells, read_status, run_grid
 from sparsegrad_cli.progress import ProgressState
 from sparsegrad_cli.store.lock import lock
@@ -35,7 +36,7 @@ def do_grid(
     pool, seen, cells = ScriptedPool(answer), Seen(), cells_named(names, kind)
     statuses = {cell.id: read_status(cell, results) for cell in cells}
     try:
-        outcomes = run_grid(cells, statuses, pool, results, How(), seen)
+        outcomes = run_grid(cells, statuses, pool, results, ExecutionOptions(), seen)
     finally:
         assert not pool.is_open
     assert seen.ended == outcomes
@@ -103,7 +104,9 @@ def test_a_cell_whose_worker_dies_goes_on_with_a_new_one(tmp_path):
 def test_a_failure_that_the_worker_could_not_record_is_recorded(write, tmp_path):
     cells = plan_cells(read_experiment(write()), CellFilter(), None, None)[:1]
     statuses = {cell.id: read_status(cell, tmp_path) for cell in cells}
-    outcomes = run_grid(cells, statuses, ScriptedPool(lambda job, n: GIVEN_UP), tmp_path, How(), Seen())
+    outcomes = run_grid(
+        cells, statuses, ScriptedPool(lambda job, n: GIVEN_UP), tmp_path, ExecutionOptions(), Seen()
+    )
     assert [outcome.status for outcome in outcomes.values()] == ["failed"]
     assert read_status(cells[0], tmp_path) == "failed"
 

@@ -15,7 +15,7 @@ from sparsegrad_cli.sweep.folder import sweep_folder
 from sparsegrad_cli.sweep.plan import best_of, best_path, finetune_command, plan_studies
 from sparsegrad_cli.sweep.schema import SweepConfig, SweepResult
 from sparsegrad_cli.sweep.study import SLOT, snapshot
-from sparsegrad_cli.training.callbacks import TellWatch
+from sparsegrad_cli.training.callbacks import ReportProgress
 
 from ..cells import Asked
 from ..checkpoints import tiny_checkpoint
@@ -67,14 +67,14 @@ def test_the_lowest_loss_is_the_best(choices, tmp_path):
 
 
 def test_the_median_pruner_ends_the_higher_losses(choices, tmp_path, monkeypatch):
-    tell = TellWatch.on_evaluate
+    tell = ReportProgress.on_evaluate
     losses = iter([2.0] * 12 + [1.5] * 3 + [7.25] * 12)
 
     def evaluate(self, args, state, control, metrics, **kwargs):
         metrics["eval_loss"] = next(losses)
         tell(self, args, state, control, metrics, **kwargs)
 
-    monkeypatch.setattr(TellWatch, "on_evaluate", evaluate)
+    monkeypatch.setattr(ReportProgress, "on_evaluate", evaluate)
     study = begin(tiny_config(choices, pruner="median"), tmp_path, trials=4)
     assert work(study, tmp_path).count("complete") == 4
     for slot, rate in ((4, 8e-3), (5, 9e-3)):

@@ -21,7 +21,7 @@ from sparsegrad_cli.sweep.space import Range, Space
 from sparsegrad_cli.sweep.storage import LiveJournal
 from sparsegrad_cli.sweep.study import SLOT, WORKER, attempts, release, snapshot, top_up
 from sparsegrad_cli.sweep.trial import Stop
-from sparsegrad_cli.training.callbacks import TellWatch
+from sparsegrad_cli.training.callbacks import ReportProgress
 from sparsegrad_cli.training.params import read_params
 from sparsegrad_cli.training.resolve import resolve
 from sparsegrad_cli.training.run import run as really_run
@@ -124,14 +124,14 @@ def test_the_same_values_are_trained_once(choices, tmp_path, ran):
 
 
 def test_the_median_pruner_ends_what_is_worse_than_half(choices, tmp_path, monkeypatch):
-    tell = TellWatch.on_evaluate
+    tell = ReportProgress.on_evaluate
     scores = iter([0.5] * 12 + [0.1] * 12)
 
     def evaluate(self, args, state, control, metrics, **kwargs):
         metrics["eval_matthews_correlation"] = next(scores)
         tell(self, args, state, control, metrics, **kwargs)
 
-    monkeypatch.setattr(TellWatch, "on_evaluate", evaluate)
+    monkeypatch.setattr(ReportProgress, "on_evaluate", evaluate)
     config = tiny_config(choices, pruner="median")
     study = begin(config, tmp_path, trials=4)
     assert work(study, tmp_path).count("complete") == 4
@@ -146,13 +146,13 @@ def test_the_median_pruner_ends_what_is_worse_than_half(choices, tmp_path, monke
 
 
 def test_hyperband_too_ends_trials_and_keeps_the_budget(choices, tmp_path, monkeypatch):
-    tell = TellWatch.on_evaluate
+    tell = ReportProgress.on_evaluate
 
     def evaluate(self, args, state, control, metrics, **kwargs):
         metrics["eval_matthews_correlation"] = -args.learning_rate
         tell(self, args, state, control, metrics, **kwargs)
 
-    monkeypatch.setattr(TellWatch, "on_evaluate", evaluate)
+    monkeypatch.setattr(ReportProgress, "on_evaluate", evaluate)
     config = tiny_config(choices, pruner="hyperband", max_steps=9, eval_steps=1, patience=0)
     result = work(begin(config, tmp_path, trials=12), tmp_path)
     assert result.finished == result.count("complete", "pruned") == 12
@@ -223,7 +223,7 @@ def test_a_stopped_trial_is_queued_again_and_goes_on_from_its_checkpoint(choices
     config = tiny_config(choices, max_steps=8)
     expected = work(begin(config, tmp_path / "whole", trials=3), tmp_path / "whole")
     stop_at = {"evaluation": 5}
-    tell = TellWatch.on_evaluate
+    tell = ReportProgress.on_evaluate
 
     def evaluate(self, args, state, control, metrics, **kwargs):
         stop_at["evaluation"] -= 1
@@ -231,7 +231,7 @@ def test_a_stopped_trial_is_queued_again_and_goes_on_from_its_checkpoint(choices
         if stop_at["evaluation"] == -1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(TellWatch, "on_evaluate", evaluate)
+    monkeypatch.setattr(ReportProgress, "on_evaluate", evaluate)
     study = begin(config, tmp_path / "stopped", trials=3)
     with pytest.raises(KeyboardInterrupt):
         work(study, tmp_path / "stopped")

@@ -1,20 +1,115 @@
-"""An experiment from its YAML; a mistake is told with its line."""
+"""Experiments: finding one, reading its YAML, and the points of its grid. What a YAML may say:
+
+title: RoBERTa-base on GLUE            what the table shows
+reproduces: table 10                   of the paper; left out for ours
+kind: finetune                         finetune (default), bench, sweep, gradients or parameters
+models: [roberta-base]
+tasks: [cola, rte]
+methods: [ft, lora, meprop, sparsegrad]
+seeds: [0, 1, 2]
+data: hub                              hub (default), demo or a directory; `run --data` overrides it
+settings: {epochs: 20, patience: 5}    options of the command of that kind, with underscores
+vary: {density: [0.01, 0.05]}          one cell for each value, or each combination of several
+cases: [{}, {rank: 3}, {mask: block}]  one cell for each; override settings and overrides
+overrides:                             for some of the cells; a later one overrides an earlier one
+  - when: {task: [mnli, qqp]}
+    set: {batch_size: 32}
+
+Every mistake in a file is reported with its line, all of them at once.
+"""
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal, get_args
 
 import pydantic
+from pydantic import Field
 
 from ..config import METHOD_SETTINGS
 from ..errors import InputError, unknown
 from ..methods import get_method, method_names
+from ..settings import Record
 from ..tasks import get_task
 from ..yaml_lines import Keys, Lines, Value, read_yaml
+from .cells import Point, Scalar, SettingValue
 from .kinds import Kind, get_kind
-from .schema import KINDS, Experiment
+
+PACKAGE = Path(__file__).resolve().parents[1]
+KindName = Literal["finetune", "bench", "sweep", "gradients", "parameters"]
+KIND_NAMES: tuple[KindName, ...] = get_args(KindName)
+
+
+class When(Record):
+    """The cells that an override is for: those that match every key that is given."""
+
+    model: tuple[str, ...] | str = ()
+    task: tuple[str, ...] | str = ()
+    method: tuple[str, ...] | str = ()
+
+    def named(self) -> dict[str, tuple[str, ...]]:
+        """Returns the keys that are given."""
+        given = {axis: getattr(self, axis) for axis in type(self).model_fields}
+        return {axis: (names,) if isinstance(names, str) else names for axis, names in given.items() if names}
+
+
+class Override(Record):
+    """Settings for some of the cells."""
+
+    when: When
+    set: dict[str, Scalar | None]
+
+
+class Experiment(Record):
+    """A grid of cells."""
+
+    title: str
+    reproduces: str | None = None
+    kind: KindName = "finetune"
+    models: tuple[str, ...] = Field(min_length=1)
+    tasks: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    data: str = "hub"
+    settings: dict[str, SettingValue] = Field(default_factory=dict)
+    vary: dict[str, Annotated[tuple[Scalar, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    cases: tuple[dict[str, Scalar | None], ...] = Field(({},), min_length=1)
+    overrides: tuple[Override, ...] = ()
+
+
+def experiment_folder() -> Path:
+    """Returns the folder of our experiments: in a wheel inside the package, in a checkout beside it."""
+    inside = PACKAGE / "experiments"
+    return inside if inside.is_dir() else PACKAGE.parent / "experiments"
+
+
+def experiment_files() -> list[Path]:
+    """Returns the files of our experiments, table 9 before table 10."""
+    return sorted(experiment_folder().glob("*.yaml"), key=lambda path: _in_order(path.stem))
+
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
+
+
+def find_experiment(name: str) -> Path:
+    """Returns a file, or our experiment of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = {file.stem: file for file in experiment_files()}
+    stem = path.stem if path.suffix in (".yaml", ".yml") else name
+    if stem in known and (path.parent == Path() or path.parent.name == "experiments"):
+        return known[stem]
+    raise InputError(f"{unknown('experiment', name, known)} (or the path of your own .yaml)")
 
 
 @dataclass(frozen=True)
@@ -68,7 +163,7 @@ def read_experiment(path: Path) -> ReadExperiment:
 def _said(error: pydantic.ErrorDetails) -> str:
     name = ".".join(str(part) for part in error["loc"] if isinstance(part, str))
     if error["loc"] == ("kind",):
-        return f"kind: {unknown('kind', str(error['input']), KINDS)}"
+        return f"kind: {unknown('kind', str(error['input']), KIND_NAMES)}"
     said = error["msg"].lower().replace("tuple", "list").replace("dictionary", "mapping")
     return f"{name}: {said}"
 
@@ -171,3 +266,31 @@ def _wrong_value(place: Keys, name: str, value: Value, kind: Kind, lines: Lines)
         kind.settings[name].check(value)
     except ValueError as error:
         yield f"{lines.at(place)}: {name}: {error}"
+
+
+def points(experiment: Experiment, axes: frozenset[str]) -> Iterator[Point]:
+    """Returns every combination, task by task, so that what a task needs is read once.
+
+    Args:
+        axes: "task", "method": those along which cells differ.
+    """
+    tasks = experiment.tasks or (None,) if "task" in axes else (None,)
+    split = "method" in axes and bool(experiment.methods)
+    methods = [(method,) for method in experiment.methods] if split else [experiment.methods]
+    varied = [
+        {**dict(zip(experiment.vary, values, strict=True)), **case}
+        for values in itertools.product(*experiment.vary.values())
+        for case in experiment.cases
+    ]
+    for model, task, of_methods, values in itertools.product(experiment.models, tasks, methods, varied):
+        settings: dict[str, SettingValue] = dict(experiment.settings)
+        for override in experiment.overrides:
+            if _fits(override, model, task, of_methods[0] if split else None):
+                settings |= override.set
+        settings |= values
+        yield Point(model, task, of_methods, experiment.seeds, experiment.data, settings, values)
+
+
+def _fits(override: Override, model: str, task: str | None, method: str | None) -> bool:
+    here = {"model": model, "task": task, "method": method}
+    return all(here[axis] in names for axis, names in override.when.named().items())
