@@ -99,7 +99,7 @@ def train_in(parts: int, cell: Cell) -> tuple[list[dict[str, Tensor]], dict[str,
     cell.folder.path.mkdir(parents=True, exist_ok=True)
     loaded = load_model(cell.config, cell.inputs)
     if cell.config.calibration_steps is not None:  # a calibration takes its batches in parts too
-        basis = find_or_calibrate(loaded.model, cell.config, cell.inputs, cell.results, cell.watch)
+        basis = find_or_calibrate(loaded.model, cell.config, cell.inputs, cell.results, cell.progress)
         cell = dataclasses.replace(cell, basis=basis)
     method = adapt(cell, loaded, parts)
     loaded.model.double()

@@ -136,7 +136,7 @@ def test_other_test_data_are_predicted_anew(choices, tmp_path):
     cell = cell_of(tmp_path, chosen)
     run(cell)
     assert len(predictions(cell)) == 80
-    assert cell.watch.phases == ["predict"]
+    assert cell.progress.phases == ["predict"]
 
 
 def test_a_finished_run_without_its_model_says_what_to_do(choices, tmp_path):

@@ -242,7 +242,7 @@ def test_heldout_selects_on_one_half_of_dev_and_reports_the_other(choices, tmp_p
     selecting = len(cell.inputs.selection)
     assert selecting == len(reported) == 12
     assert reported < set(dev["idx"][:])
-    assert result.selection_score == max(cell.watch.scores)
+    assert result.selection_score == max(cell.progress.scores)
     assert cell.config.run_id() != make_cell(tmp_path, RecordingWatch(), choices).config.run_id()
 
 
