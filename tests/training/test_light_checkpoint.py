@@ -134,7 +134,7 @@ def test_a_checkpoint_of_the_whole_model_is_read_too(variant, choices, tmp_path)
 def cut(cell: Cell) -> Path:
     """The checkpoint that a run leaves which is killed in its third step."""
     with pytest.raises(PowerCutError):
-        run(dataclasses.replace(cell, watch=RecordingWatch(("train", 3))))
+        run(dataclasses.replace(cell, progress=RecordingWatch(("train", 3))))
     return cell.folder.last_checkpoint()
 
 

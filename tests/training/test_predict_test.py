@@ -117,7 +117,7 @@ def test_a_finished_run_is_not_trained_again_for_them(choices, tmp_path):
     result = run(cell_of(tmp_path / "later", choices, predict=False))
     later = cell_of(tmp_path / "later", choices)
     assert run(later) == result
-    assert later.watch.phases == ["predict"]
+    assert later.progress.phases == ["predict"]
     found, expected = predictions(later), predictions(whole)
     np.testing.assert_allclose(np.stack(found["logits"]), np.stack(expected["logits"]), rtol=0, atol=1e-5)
     assert found.drop(columns="logits").equals(expected.drop(columns="logits"))
@@ -125,7 +125,7 @@ def test_a_finished_run_is_not_trained_again_for_them(choices, tmp_path):
 
     again = cell_of(tmp_path / "later", choices)
     run(again)
-    assert again.watch.phases == []
+    assert again.progress.phases == []
 
 
 def test_other_test_data_are_predicted_anew(choices, tmp_path):
