@@ -104,7 +104,7 @@ def measure(
         return 0
     from ..bench.plan import Choices, plan
     from ..bench.run import run_bench
-    from ..report.bench.plot import save_plot
+    from ..report.figures.others import save_bench_plot
 
     choices = Choices(
         **{"model": "demo", **check_given(given, SETTINGS)},
@@ -129,7 +129,7 @@ def measure(
     result = run_bench(config, found, output, profile, common.teller(quiet))
     done = common.keep(output, config, result)
     if any(row.status == "done" for row in result.rows):
-        save_plot(done, done.folder / "plot.png")
+        save_bench_plot(done, done.folder / "plot.png")
     common.show(done, as_json, quiet)
     failed = [f"{row.name} {row.status} ({row.error})" for row in result.rows if row.status != "done"]
     if failed:

@@ -67,7 +67,8 @@ def show(done: Bench, as_json: bool, quiet: bool) -> None:
     """Prints a result, as JSON or as tables."""
     from rich.console import Console
 
-    from ..report.bench.words import print_bench
+    from ..report.other_tables import bench_section
+    from ..report.render.terminal import print_section
 
     if as_json:
         result = done.result.model_dump(mode="json")
@@ -75,6 +76,6 @@ def show(done: Bench, as_json: bool, quiet: bool) -> None:
         documents = {name: record.model_dump(mode="json") for name, record in around.items()}
         print(json.dumps({**result, **documents}, indent=2))
     else:
-        print_bench(Console(), done)
+        print_section(Console(), bench_section(done))
     if not quiet:
         print(f"written: {done.folder}", file=sys.stderr)

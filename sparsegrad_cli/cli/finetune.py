@@ -77,7 +77,7 @@ def finetune(
     if as_json:
         print(json.dumps(as_document(results, report), indent=2))
     else:
-        report.print(Console())
+        report.print_brief(Console(), output)
     check_all_done(results)
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,7 +43,7 @@ FillMissing = Annotated[
 def write_glue_zip(
     path: Path,
     folders: Sequence[Path],
-    choice: Mapping[str, str | int | None],
+    choice: Mapping[str, Any],
     fill: Fill | None,
     as_json: bool,
     quiet: bool,
@@ -57,8 +57,7 @@ def write_glue_zip(
     Raises:
         InputError, WorkError: as `write_submission`.
     """
-    from ..report.submission import write_submission
-    from ..report.submission.runs import Wanted
+    from ..report.submission import Wanted, write_submission
 
     made = write_submission(path, folders, Wanted(**choice), fill_majority=fill is not None)
     if as_json:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+<<<<<<< HEAD
 from collections.abc import Callable
+=======
+import sys
+from enum import StrEnum
+>>>>>>> 0a48110 (Report anew: the answer first, from tidy frames; tables, sentences, figures and formats in twenty files)
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -101,8 +106,10 @@ def _experiments() -> list[dict[str, str]]:
 
 
 def _runs(results: Path) -> list[dict[str, str | int | float | None]]:
-    from ..report.read import read_runs
+    from ..report.load import read_runs
 
-    frame = read_runs([results])
+    frame, unreadable = read_runs([results])
+    for message in unreadable:
+        print(f"left out: {message}", file=sys.stderr)
     keys = ["id", "model", "task", "method", "seed", "protocol", "status", "score"]
     return frame[keys].to_dict("records")

@@ -1,4 +1,4 @@
-"""`sparsegrad report`: the tables and figures of what is in results/."""
+"""`sparsegrad report`: what was found, in sentences, tables and figures."""
 
 from __future__ import annotations
 
@@ -22,8 +22,20 @@ def report(
     ] = None,
     compare: Annotated[
         Compare | None,
-        typer.Option(help="Every table of the paper too, ours beside it.", show_default=False),
+        typer.Option(help="Add the paper's tables, ours beside them.", show_default=False),
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            help="Compare every other method with this one. Default: sparsegrad with each of the others.",
+            show_default=False,
+        ),
+    ] = None,
+    checklist: Annotated[
+        bool,
+        typer.Option("--checklist", help="Print ACL's reproducibility items, filled in from the folders."),
+    ] = False,
     formats: Annotated[
         list[str] | None,
         typer.Option(
@@ -37,7 +49,7 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Where the files go. Default: the first folder.",
+            help="Folder for the files. Default: the first folder.",
             show_default=False,
             rich_help_panel=opt.OUTPUT,
         ),
@@ -53,22 +65,27 @@ def report(
         bool, typer.Option("--quiet", help="Write the files, print no tables.", rich_help_panel=opt.OUTPUT)
     ] = False,
 ) -> int:
-    """Print the tables of what has been run, and write them with the figures as files."""
+    """Print what was found, and write it with figures as files."""
     folders = folders or [Path("results")]
     choice = {"method": method, "seed": seed, "model": model, "protocol": protocol and protocol.value}
     if glue_zip is not None:
-        unused = {"output": output, "format": formats, "compare": compare}
-        glue.refuse("of no use with --glue-zip, which makes no report", **unused)
+        unused = {"output": output, "format": formats, "compare": compare, "baseline": baseline}
+        glue.refuse("of no use with --glue-zip, which makes no report", **unused, checklist=checklist or None)
         glue.write_glue_zip(glue_zip, folders, choice, fill_missing, as_json, quiet)
         return 0
     glue.refuse("only with --glue-zip; a report shows every run", **choice, fill_missing=fill_missing)
     from rich.console import Console
 
     from ..report import build_report
-    from ..report.formats.files import DEFAULT_FORMATS, read_formats
+    from ..report.render import DEFAULT_FORMATS, read_formats
 
     chosen = read_formats(formats) if formats else DEFAULT_FORMATS
-    made = build_report(folders, compare=compare is not None)
+    made = build_report(folders, compare=compare is not None, baseline=baseline)
+    if checklist:
+        unused = {"output": output, "format": formats, "compare": compare, "json": as_json or None}
+        glue.refuse("of no use with --checklist, which prints to the terminal", **unused)
+        print(made.checklist(), end="")
+        return 0
     written = made.write(output or folders[0], chosen)
     if as_json:
         print(json.dumps({**made.to_json(), "files": [str(path) for path in written]}, indent=2))
@@ -77,5 +94,7 @@ def report(
         figures = len(written) - len(chosen)
         counted = f" and {figures} figure{'' if figures == 1 else 's'}" if figures else ""
         paths = ", ".join(map(str, written[: len(chosen)]))
-        Console(stderr=True).print(f"written: {paths}{counted}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"written: {paths}{counted}", markup=False, highlight=False, soft_wrap=True
+        )
     return 0

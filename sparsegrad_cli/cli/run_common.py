@@ -185,8 +185,8 @@ def show(
     if as_json:
         rows = [cell_document(cell, statuses[cell.id], outcomes.get(cell.id)) for cell in cells]
         print(json.dumps({"cells": rows, "report": report.to_json() if report else None}, indent=2))
-    elif report is not None and (report.tables or report.left_out or report.benches or report.sweeps):
-        report.print(Console())
+    elif report is not None:
+        report.print_brief(Console(), results)
     else:
         print(f"{len(folders)} of {len(cells)} cells done; sparsegrad report --compare paper shows them")
 

@@ -14,9 +14,10 @@ from ..config import ExecutionOptions
 from ..errors import InputError, WorkError
 from ..methods import method_names
 from ..models.checkpoint import fetch_weights, find_checkpoint
-from ..report.sweep.params import space_words
-from ..report.sweep.plot import save_plot
-from ..report.sweep.words import print_sweeps
+from ..report.caption import space_words
+from ..report.figures.others import save_sweep_plot
+from ..report.other_tables import sweep_sections
+from ..report.render.terminal import print_section
 from ..store.records import Result
 from ..sweep.folder import ReadSweep, read_sweeps
 from ..sweep.plan import SEEDS, best_path, finetune_command
@@ -124,7 +125,7 @@ def show_plan(
         print(
             f"{plan['study']}: {plan['trials']} trials, {plan['done']} done, selected on {config.select_on}"
         )
-        print(f"    {', '.join(space_words(config).values())}; {config.pruner} pruner")
+        print(f"    {space_words(config)}; {config.pruner} pruner")
 
 
 def finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[Result]:
@@ -141,6 +142,13 @@ def finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[Re
     return train_all(todo, output, quiet, ExecutionOptions())
 
 
+def _print_sweeps(reads: Sequence[ReadSweep], trials: bool) -> None:
+    console = Console()
+    for section in sweep_sections(reads, trials):
+        print_section(console, section, caption=False)
+        console.print()
+
+
 def show(
     sweeps: Sequence[Sweep], results: Sequence[Result], output: Path, as_json: bool, quiet: bool
 ) -> None:
@@ -149,14 +157,14 @@ def show(
     reads = [read for read in read_sweeps([output]) if read.sweep.result.id in ids]
     for read in reads:
         if read.folder is not None:
-            save_plot(read, read.folder / "plot.png")
+            save_sweep_plot(read, read.folder / "plot.png")
     if as_json:
         done = as_document(results, report_on(results, output)) if results else {}
         print(json.dumps({**document(sweeps), **done}, indent=2))
         return
-    print_sweeps(Console(), reads, trials=False)
+    _print_sweeps(reads, trials=False)
     if results:
-        report_on(results, output).print(Console())
+        report_on(results, output).print_brief(Console(), output)
     elif not quiet:
         for sweep in sweeps:
             if sweep.result.best is not None:
@@ -178,7 +186,7 @@ def show_stored(storage: str | None, output: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(document([read.sweep for read in reads], trials=True), indent=2))
     else:
-        print_sweeps(Console(), reads, trials=True)
+        _print_sweeps(reads, trials=True)
 
 
 def document(sweeps: Sequence[Sweep], trials: bool = False) -> dict[str, object]:

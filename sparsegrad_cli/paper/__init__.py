@@ -71,3 +71,9 @@ def same_model(name: str, family: str) -> bool:
     """Whether a hub id or directory is called as a model of the paper is, under any owner."""
     called = name.rstrip("/").rpartition("/")[2].lower()
     return called == family or called in NAMES[family]
+
+
+def paper_calibration_seconds(model: str) -> float | None:
+    """Returns how long the paper's calibration took, on a Xeon."""
+    family = paper_family(model)
+    return CALIBRATION_SECONDS.get(family) if family else None

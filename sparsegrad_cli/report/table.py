@@ -1,117 +1,272 @@
-"""What a table is: rows of methods, columns of tasks, means and spreads over seeds. No drawing here.
+"""What a report is made of: numbers as they are shown, columns, tables, sections, chapters.
 
-Scores are as the metric gives them (0.574, not 57.4) and bytes are bytes, as in the runs' own files.
+Scores are stored as the metric gives them (0.574) and shown times 100; bytes are bytes and shown in MB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-import pandas as pd
+import numpy as np
 
-from ..config import Precision, Protocol
-from ..settings import Record
-from ..store.names import Completeness
+from ..store.records import greater_is_better
+
+DASH = "–"
+COLLAPSED = "†"  # a run that gave every example the same label
+AT_EDGE = "‡"  # the best learning rate is the lowest or highest that was tried
+UNSURE = "?"  # only a damaged copy of the paper has the number
+MARKS = {
+    COLLAPSED: "a run gave every example the same label",
+    AT_EDGE: "the best learning rate is the lowest or the highest that was tried",
+    UNSURE: "only a damaged copy of the paper has it",
+}
+GAP = 2  # spaces between columns of text
+NUMBER = re.compile(r"([+−-]?)(\d[\d,]*\.?\d*(?:e[+-]?\d+)?)([kMB]?)")
+UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9}
+METRICS = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "matthews_correlation": "Matthews",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "loss": "loss",
+}
 
 
-class Spread(Record):
-    """A mean over seeds."""
+@dataclass(frozen=True)
+class MeanStd:
+    """A mean over seeds; `std` is the sample standard deviation (n - 1), None of a single value."""
 
     mean: float
-    std: float | None  # sample standard deviation (n - 1); None of a single value
+    std: float | None
     n: int
 
     @classmethod
-    def over(cls, values: Iterable[float]) -> Spread:
-        found = pd.Series(list(values), dtype=float)
-        return cls(mean=found.mean(), std=found.std(ddof=1) if len(found) > 1 else None, n=len(found))
+    def over(cls, values: Iterable[float]) -> MeanStd:
+        found = np.fromiter(values, dtype=float)
+        return cls(float(found.mean()), float(found.std(ddof=1)) if len(found) > 1 else None, len(found))
+
+    @classmethod
+    def single(cls, value: float | None) -> MeanStd | None:
+        """A number that is no mean; None stays None."""
+        return None if value is None else cls(value, None, 1)
 
 
-class Column(Record):
-    """One task with one set of examples."""
+@dataclass(frozen=True)
+class Scale:
+    """How scores of a kind are shown."""
 
-    task: str
-    score_name: str  # the main metric
-    metrics: tuple[str, ...]  # the main one first
-    data_revision: str  # SHA-256 over the examples
-    origins: tuple[str, ...]  # where they were read
-    completeness: Completeness
-    rows: dict[str, int]  # split -> rows
-    official_rows: dict[str, int] | None  # None: a user's task
-    majority: float | None  # accuracy of always saying the commonest class
-    in_average: bool
-    mark: str = ""  # tells two columns of one task apart
+    times: float
+    digits: int
+    unit: str  # of a difference
+    what: str
+    axis: str = ""  # what an axis says after the metric
+    less_is_better: bool = False
+    margin: float = 1.0  # two methods that differ by less, in the unit shown, are level
 
+    def number(self, value: float, sign: str = "") -> str:
+        """Returns the value as text; `sign` "+" writes the sign of a positive one too."""
+        return f"{round(self.times * value, self.digits) + 0.0:{sign}.{self.digits}f}"  # + 0.0: no -0.0
 
-class Cell(Record):
-    """The runs of one row on one task: they differ in nothing but the seed."""
+    def words(self, value: MeanStd | None, count: bool = False) -> str:
+        """Returns `81.0 ± 1.2`, with the number of seeds behind it if `count`."""
+        if value is None:
+            return DASH
+        spread = "" if value.std is None else f" ± {self.number(value.std)}"
+        return f"{self.number(value.mean)}{spread}" + (f" ({value.n})" if count else "")
 
-    scores: dict[str, Spread]  # metric -> over the seeds
-    seeds: tuple[int, ...]
-    collapsed: int  # runs that gave every example the same label
-    learning_rate: float
-    batch_size: int
-    hyperparameters_from: tuple[str, ...]
-
-
-class Cost(Record):
-    """Means over runs; None where no run measured it."""
-
-    runs: int
-    steps_per_second: float | None
-    peak_memory_bytes: float | None
-    trainable: float | None  # as in `schema.Parameters`
-    adapted: float | None
-    head: float | None
-    touched: float | None
-    adapted_share: float | None = None  # of the entries of the MLP linears; methods that keep some only
-    touched_share: float | None = None
+    def interval(self, low: float, high: float) -> str:
+        return f"[{self.number(low)}, {self.number(high)}]"
 
 
-class Row(Record):
-    """One method with one choice of settings."""
+POINTS = Scale(100, 1, "points", "score", " × 100")
+RATINGS = Scale(1, 2, "of 10", "rating", margin=0.1)
+NATS = Scale(1, 3, "nats", "loss", ", nats (less is better)", less_is_better=True, margin=0.01)
 
-    method: str
-    suffix: str  # the settings that tell the row from others of the table
-    cells: tuple[Cell | None, ...]  # one a column
-    average: Spread | None  # GLUE's: over tasks, of the mean of a task's metrics; std and n are of the seeds'
-    main_average: Spread | None  # the same of the main metrics alone, as papers have it
-    cost: Cost
+
+def scale_of(score_name: str) -> Scale:
+    """Returns the scale of a main metric."""
+    return POINTS if greater_is_better(score_name) else NATS
+
+
+def metric_words(metric: str) -> str:
+    """Returns `accuracy mm` for `accuracy_mm`; a name that is not known stays as it is."""
+    for name, words in METRICS.items():
+        if metric == name:
+            return words
+        if metric.startswith(f"{name}_"):
+            return f"{words} {metric.removeprefix(f'{name}_')}"
+    return metric
+
+
+def amount(value: float | None) -> str:
+    """Returns a number of scalars in three digits: `22.7M`."""
+    if value is None:
+        return DASH
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * size:
+            return f"{three_digits(value / size)}{unit}"
+    return f"{value:.0f}"
+
+
+def amount_and_share(value: float | None, share: float | None) -> str:
+    return amount(value) if share is None or value is None else f"{amount(value)} ({percent(share)})"
+
+
+def percent(share: float) -> str:
+    """Returns a share in two digits: `1.0%`, `16%`."""
+    return f"{100 * share:.0f}%" if share >= 0.0995 else f"{100 * share:#.2g}%"
+
+
+def three_digits(value: float | None) -> str:
+    if value is None:
+        return DASH
+    if value < 0.0995:
+        return f"{value:.2g}"
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
+def megabytes(value: float | None) -> str:
+    """Returns bytes in MB of 10^6."""
+    return DASH if value is None else f"{value / 1e6:,.0f}"
+
+
+def ratio(value: float | None) -> str:
+    return DASH if value is None else f"{value:.2f}"
+
+
+def counted(number: int, what: str) -> str:
+    """Returns `1 step`, `2 steps`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Returns `a, b and c`."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def short_model(model: str) -> str:
+    """Returns a hub id as it is, and of a directory its own name."""
+    return model if model.count("/") < 2 else model.rstrip("/").rpartition("/")[2]
+
+
+def sort_value(cell: str) -> float | None:
+    """Returns the first number of a cell, in full (`70.8k (1.0%)` is 70800); None if it has none."""
+    found = NUMBER.search(cell)
+    if found is None:
+        return None
+    sign, digits, unit = found.groups()
+    value = float(digits.replace(",", "")) * UNITS[unit]
+    return -value if sign in ("-", "−") else value
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: a head of one line or more, a text for each row."""
+
+    head: str
+    cells: Sequence[str]
+    note: str = ""  # a line below the head that asks for attention
+    left: bool = False  # words, which begin at the left
 
     @property
-    def label(self) -> str:
-        return f"{self.method} ({self.suffix})" if self.suffix else self.method
+    def head_lines(self) -> list[str]:
+        return [line for line in (*self.head.split("\n"), self.note) if line]
 
     @property
-    def collapsed(self) -> int:
-        return sum(cell.collapsed for cell in self.cells if cell)
+    def width(self) -> int:
+        return max(map(len, [*self.head_lines, *self.cells]), default=0)
 
 
-class Table(Record):
-    """Runs that may be compared: one model from one checkpoint, one protocol, device and precision,
-    with the rest of the model either trained or frozen.
-    """
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length; the first has the rows' labels."""
+
+    columns: Sequence[Column]
+    joined: Sequence[bool] = ()  # rows that stay below the one above them, however the table is sorted
+
+    def __post_init__(self) -> None:
+        assert len({len(column.cells) for column in self.columns}) == 1, "columns of one length"
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        return list(zip(*(column.cells for column in self.columns), strict=True))
+
+    def is_joined(self, row: int) -> bool:
+        return bool(self.joined) and self.joined[row]
+
+    def select(self, rows: Sequence[int]) -> Table:
+        """Returns the table with these rows alone."""
+        columns = [replace(column, cells=[column.cells[row] for row in rows]) for column in self.columns]
+        return Table(columns, [self.is_joined(row) for row in rows])
+
+    def blocks(self, width: float) -> list[Table]:
+        """Returns tables no wider than `width` characters, each with the labels and without empty rows."""
+        labels, *others = self.columns
+        parts: list[list[Column]] = [[]]
+        left = width - labels.width
+        for column in others:
+            if parts[-1] and GAP + column.width > left:
+                parts.append([])
+                left = width - labels.width
+            parts[-1].append(column)
+            left -= GAP + column.width
+        made = []
+        for part in parts:
+            block = Table([labels, *part], self.joined)
+            filled = [row for row, cells in enumerate(block.rows) if any(cells[1:]) or not part]
+            made.append(block.select(filled))
+        return made
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture and what it shows, in words."""
+
+    words: str
+    path: Path  # a PNG
+
+
+@dataclass(frozen=True)
+class Section:
+    """A sentence that says what was found, then tables and figures, then what one must know of them."""
 
     title: str
-    model: str
-    checkpoint: str
-    protocol: Protocol
-    freeze_rest: bool  # whether only the adapters and the head were trained
-    device: str
-    precision: Precision
-    data: str  # "GLUE", "chat", "own" or "synthetic"
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    caption: dict[str, str]
-    reading: tuple[str, ...]  # the numbers in plain words
+    sentence: str = ""
+    tables: Sequence[Table] = ()
+    notes: Sequence[str] = ()
+    caption: dict[str, str] = field(default_factory=dict)
+    figures: Sequence[Figure] = ()
+    is_listing: bool = False  # its tables are long: Markdown and the terminal leave them out
 
-    @property
-    def averages(self) -> bool:
-        """Whether there are several tasks to average over, each with one set of examples."""
-        tasks = [column.task for column in self.columns if column.in_average]
-        return 1 < len(tasks) == len(set(tasks))
 
-    @property
-    def same_seeds(self) -> bool:
-        """Whether every cell is over the same number of seeds."""
-        return len({len(cell.seeds) for row in self.rows for cell in row.cells if cell}) < 2
+@dataclass(frozen=True)
+class Chapter:
+    """Sections of one kind."""
+
+    title: str
+    sections: Sequence[Section]
+    sentences: Sequence[str] = ()
+
+
+def table_of(
+    columns: Mapping[str, Sequence[str]], left: Iterable[str] = (), notes: dict | None = None
+) -> Table:
+    """Makes a table from heads and texts."""
+    left, notes = set(left), notes or {}
+    return Table([Column(h, list(texts), notes.get(h, ""), h in left) for h, texts in columns.items()])
+
+
+def marks_in(tables: Iterable[Table]) -> str:
+    """Returns what the marks in the cells mean, of those that occur."""
+    text = "".join(cell for table in tables for row in table.rows for cell in row)
+    return "; ".join(f"{mark} {words}" for mark, words in MARKS.items() if mark in text)
+
+
+def known(values: Iterable[float | None]) -> list[float]:
+    """Returns the values that are numbers."""
+    return [float(value) for value in values if value is not None and not math.isnan(value)]

@@ -10,7 +10,8 @@ import pytest
 from sparsegrad_cli.errors import InputError, UnreadableResultWarning, WorkError
 from sparsegrad_cli.gradients.record import plan, run_gradients
 from sparsegrad_cli.gradients.schema import GRADIENTS, read_arrays, read_gradients
-from sparsegrad_cli.report.read import holds_runs
+from sparsegrad_cli.store.find import find_results
+from sparsegrad_cli.store.folder import RUNS
 from sparsegrad_cli.store.io import write_text
 
 from ..cells import RecordingWatch
@@ -68,9 +69,9 @@ def test_a_finished_recording_is_not_made_again_and_another_seed_is_another(tmp_
 def test_a_recording_is_no_run_even_where_runs_lie(tmp_path):
     shown = record(tmp_path)
     assert GRADIENTS.owns(shown.folder)
-    assert not holds_runs(shown.folder.parent)
+    assert not find_results(RUNS, [shown.folder.parent])
     (shown.folder / "result.json").unlink()
-    assert not holds_runs(shown.folder.parent)
+    assert not find_results(RUNS, [shown.folder.parent])
     assert read_gradients([tmp_path / "results"]) == ()
 
 

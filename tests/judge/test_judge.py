@@ -13,8 +13,9 @@ from sparsegrad_cli.judge.client import Client, Key
 from sparsegrad_cli.judge.judge import Plan, mean, means_by, plan, rating_in, run_judge, turn_states
 from sparsegrad_cli.judge.records import ANSWERS, JUDGEMENTS, JudgeResult, Rating, read_judgements
 from sparsegrad_cli.progress import NoProgress
-from sparsegrad_cli.report.read import holds_runs
 from sparsegrad_cli.settings import config_id
+from sparsegrad_cli.store.find import find_results
+from sparsegrad_cli.store.folder import RUNS
 
 from ..cells import PowerCutError
 from ..checkpoints import tiny_checkpoint
@@ -230,7 +231,7 @@ def test_a_file_of_answers_that_is_damaged_is_named(choices, tmp_path):
 def test_answers_alone_are_no_run(choices, tmp_path):
     planned = plan(**choices)
     answering.make_answers(planned.model, planned.questions, tmp_path, 1, NoProgress())
-    assert not holds_runs(tmp_path)
+    assert not find_results(RUNS, [tmp_path])
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_what_was_counted_is_read_again_and_is_no_run(tmp_path):
     (found,) = read_all(COUNTS, [tmp_path, tmp_path / "parameters" / result.id])
     assert (found.config.model, found.result) == ("bert-base-uncased", result)
     write_run(tmp_path)
-    assert len(build_report([tmp_path]).tables) == 1
+    assert len(build_report([tmp_path]).groups) == 1
 
 
 def test_a_damaged_count_is_named(tmp_path):

@@ -79,6 +79,7 @@ def write_run(
     metrics: dict[str, float] | None = None,
     parameters: Parameters | None = None,
     left_out: dict[str, int] | None = None,
+    selection_score: float | None = None,
     **config: object,
 ) -> Path:
     """Writes one run's folder; `score` has a value for each metric of the task."""
@@ -117,6 +118,7 @@ def write_run(
     if status == "done":
         scored = {"score": next(iter(metrics.values())), "metrics": metrics, "single_class": single_class}
         costs = {"steps_per_second": steps_per_second, "peak_memory_bytes": peak_memory_bytes}
+        costs["selection_score"] = selection_score
         result = result.model_copy(
             update={**scored, **costs, "parameters": parameters or PARAMETERS.get(method)}
         )

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sparsegrad_cli.report.significance.bootstrap import (
+from sparsegrad_cli.report.significance import (
+    detectable_difference,
     holm,
     mean_difference,
     paired_difference,
     resample_scores,
+    stochastic_order,
 )
-from sparsegrad_cli.report.significance.weighted_metrics import find_metric
+from sparsegrad_cli.report.weighted_metrics import find_metric
 
 ACCURACY = find_metric("accuracy", 2)
 
@@ -48,7 +52,7 @@ def test_equal_predictions_differ_by_nothing():
     run = rng.integers(2, size=(50, 2)).astype(float)
     scores = resample_scores(ACCURACY, np.ones(50), np.column_stack([run, run]), 100, rng)
     found = paired_difference(scores, [0, 1], [2, 3], rng)
-    assert (found.observed, found.p(), found.interval(0.05)) == (0.0, 1.0, (0.0, 0.0))
+    assert (found.mean, found.p(), found.interval(0.05)) == (0.0, 1.0, (0.0, 0.0))
 
 
 def test_the_interval_of_one_seed_is_that_of_the_examples():
@@ -57,7 +61,7 @@ def test_the_interval_of_one_seed_is_that_of_the_examples():
     found = paired_difference(resample_scores(ACCURACY, np.ones(400), right, 5000, rng), [0], [1], rng)
     low, high = found.interval(0.05)
     error = np.sqrt(0.1 * 0.9 / 400)
-    assert found.observed == pytest.approx(0.1)
+    assert found.mean == pytest.approx(0.1)
     assert (low, high) == pytest.approx((0.1 - 1.96 * error, 0.1 + 1.96 * error), abs=0.003)
 
 
@@ -70,7 +74,7 @@ def test_an_average_is_over_tasks():
             paired_difference(resample_scores(ACCURACY, np.ones(100), right, 50, rng), [0], [1], rng)
         )
     mean = mean_difference(parts)
-    assert mean.observed == pytest.approx(0.05)
+    assert mean.mean == pytest.approx(0.05)
     assert mean.resampled == pytest.approx((parts[0].resampled + parts[1].resampled) / 2)
 
 
@@ -78,3 +82,39 @@ def test_holms_correction():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_never_lowers_a_p_and_keeps_their_order(p):
+    corrected = holm(p)
+    assert all(low <= high <= 1 for low, high in zip(p, corrected, strict=True))
+    assert [c for _, c in sorted(zip(p, corrected, strict=True))] == sorted(corrected)
+
+
+def test_examples_of_one_tree_are_drawn_together():
+    rng = np.random.default_rng(0)
+    trees = np.repeat(np.arange(10), 8)
+    right = np.column_stack([trees < 6, trees < 5]).astype(float)  # one tree of ten differs, whole
+    widths = []
+    for of in (None, trees):
+        scores = resample_scores(ACCURACY, np.ones(80), right, 2000, rng, of)
+        low, high = paired_difference(scores, [0], [1], rng).interval(0.05)
+        widths.append(high - low)
+        assert scores.observed == pytest.approx([0.6, 0.5])
+    assert widths[1] > 2 * widths[0]
+
+
+@pytest.mark.parametrize(("seeds", "size"), [(3, 3.26), (5, 1.68), (8, 1.16), (10, 1.00), (20, 0.66)])
+def test_what_a_number_of_seeds_can_show_is_what_simulation_says(seeds, size):
+    assert detectable_difference(1.0, seeds) == pytest.approx(size, abs=0.015)
+    assert detectable_difference(3.0, seeds) == pytest.approx(3 * size, abs=0.05)
+    assert detectable_difference(1.0, 1) is None
+
+
+def test_stochastic_order_of_clear_and_of_equal_methods():
+    rng = np.random.default_rng(1)
+    low, high = rng.normal(0, 1, 10), rng.normal(5, 1, 10)
+    above, below = stochastic_order(high, low), stochastic_order(low, high)
+    assert (above, below) == (pytest.approx(0.0, abs=0.05), pytest.approx(1.0, abs=0.05))
+    assert stochastic_order(low, low) > 0.4
+    assert stochastic_order(low[:4], high) is None

@@ -8,10 +8,9 @@ import subprocess
 
 import pytest
 
-from sparsegrad_cli.report.formats.latex import to_latex
-from sparsegrad_cli.report.formats.latex_text import latex, running
+from sparsegrad_cli.report.render.latex import latex, running, to_latex
 
-from .documents import hard_document
+from .documents import hard_chapters
 
 
 @pytest.mark.parametrize(
@@ -50,21 +49,23 @@ def test_a_long_word_may_break_but_only_in_running_text():
 
 
 def test_tables_are_floats_in_booktabs_and_pages_hold_their_rows(tmp_path):
-    text = to_latex(hard_document(tmp_path), tmp_path)
+    text = to_latex(hard_chapters(tmp_path), ["left out: 100% of 3_000"], tmp_path)
     tables = re.findall(r"\\begin\{table\}.*?\\end\{table\}", text, re.DOTALL)
     tall = [table for table in tables if "caption{tall" in table]
     assert [re.search(r"\((\d) of 3\)", table)[1] for table in tall] == ["1", "2", "3"]
     assert re.findall(r"^row (\d+) ", "".join(tall), re.MULTILINE) == [str(row) for row in range(130)]
     wide = [table for table in tables if "caption{wide" in table]
     assert len(wide) > 1
-    assert all(re.search(r"^lora &", table, re.MULTILINE) for table in wide)
+    assert all(re.search(r"^lora \(rank 16\) &", table, re.MULTILINE) for table in wide)
     for table in tables:
         assert [table.count(rf"\{rule}rule") for rule in ("top", "mid", "bottom")] == [1, 1, 1]
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex on PATH, only this check needs it")
 def test_it_compiles_and_nothing_runs_over_the_page(tmp_path):
-    (tmp_path / "report.tex").write_text(to_latex(hard_document(tmp_path), tmp_path), encoding="utf-8")
+    (tmp_path / "report.tex").write_text(
+        to_latex(hard_chapters(tmp_path), ["left out: 100% of 3_000"], tmp_path), encoding="utf-8"
+    )
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
     for _ in range(2):  # the second time for the table of contents
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")

@@ -1,4 +1,4 @@
-"""The report in the terminal and as files."""
+"""The report in the terminal and as files: whole, escaped, and short where it must be."""
 
 from __future__ import annotations
 
@@ -11,31 +11,29 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.report import Report, build_report
-from sparsegrad_cli.report.formats.files import FORMATS
-from sparsegrad_cli.report.formats.markdown import to_markdown
+from sparsegrad_cli.report.render import FORMATS, read_formats
+from sparsegrad_cli.report.render.csv import to_csv
+from sparsegrad_cli.report.render.markdown import escape, to_markdown
 
+from .chats import write_chat, write_judgement
+from .documents import hard_chapters
 from .runs import write_run
+from .test_significance import write
 
 NINE = ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
+HOSTILE = "=HYPERLINK(1)[bold]|<img src=x>_*a*_`b`[c](d)"
 
 
 @pytest.fixture(scope="module")
 def nine_tasks(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """Every task, every method, three seeds; QQP partial, and WNLI collapsed."""
+    """Every task, every method, three seeds."""
     folder = tmp_path_factory.mktemp("nine")
     for method in ("ft", "lora", "meprop", "sparsegrad"):
         for task in NINE:
             for seed in range(3):
-                write_run(
-                    folder,
-                    method,
-                    0.80 + seed / 100,
-                    task=task,
-                    seed=seed,
-                    completeness="partial" if task == "qqp" else "complete",
-                    single_class=task == "wnli",
-                )
+                write_run(folder, method, 0.80 + seed / 100, task=task, seed=seed)
     return build_report([folder])
 
 
@@ -45,101 +43,101 @@ def shown(report: Report, width: int = 100) -> str:
     return console.file.getvalue()
 
 
+def brief(report: Report) -> list[str]:
+    console = Console(file=io.StringIO(), width=100)
+    report.print_brief(console, Path("results"))
+    return console.file.getvalue().rstrip("\n").split("\n")
+
+
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_nine_tasks_fit_the_terminal_whole(nine_tasks, width):
     text = shown(nine_tasks, width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
     for task in NINE:
-        assert re.search(rf"^method .*\b{task}\b", text, re.MULTILINE)
+        assert re.search(rf"\b{task}\b", text)
 
 
-def test_one_task_is_a_single_table_on_80_columns(tmp_path):
+def test_the_end_of_a_command_fits_twenty_lines_of_a_hundred_columns(tmp_path, nine_tasks):
     for method in ("ft", "lora", "meprop", "sparsegrad"):
         for seed in (0, 1):
-            write_run(tmp_path, method, 0.4 + seed / 50, seed=seed, completeness="synthetic", origin="demo")
-    text = shown(build_report([tmp_path]), 80)
-    (row,) = re.findall(r"^sparsegrad .*", text, re.MULTILINE)
-    assert " ".join(row.split()) == "sparsegrad 41.0 ± 1.4 4.00 900 15.7M 70.8k (1.0%) 580k (8.2%) 770"
-    assert max(map(len, text.splitlines())) <= 80
-    assert "SYNTHETIC" in text.splitlines()[0]
+            write(tmp_path, method, 140 + seed, seed)
+            if method == "sparsegrad":
+                write(tmp_path, method, 141 + seed, seed, density=0.05)
+    for report in (build_report([tmp_path]), nine_tasks):
+        lines = brief(report)
+        assert len(lines) <= 20, "\n".join(lines)
+        assert max(map(len, lines)) <= 100
+        assert any(line.startswith("sparsegrad ") for line in lines)
 
 
-def test_heads_name_the_metric_and_what_the_data_is(nine_tasks):
-    markdown_head = next(line for line in markdown_of(nine_tasks) if line.startswith("| method"))
-    assert markdown_head == (
-        "| method | cola<br>Matthews | sst2<br>accuracy | mrpc<br>accuracy / F1 | stsb<br>Pearson / Spearman "
-        "| qqp<br>accuracy / F1<br>partial | mnli<br>accuracy m / accuracy mm | qnli<br>accuracy "
-        "| rte<br>accuracy | wnli<br>accuracy<br>majority 56.3 | average |"
-    )
+def test_with_one_seed_the_end_of_a_command_says_nothing_is_significant(tmp_path):
+    for method in ("lora", "sparsegrad"):
+        write(tmp_path, method, 140)
+    text = "\n".join(brief(build_report([tmp_path])))
+    assert "significant" not in text
+    assert "One seed" in text
 
 
-def markdown_of(report: Report) -> list[str]:
-    return to_markdown(report.document(), Path()).splitlines()
-
-
-def test_markdown_rows(nine_tasks):
-    row = next(line for line in markdown_of(nine_tasks) if line.startswith("| ft"))
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[:2] == ["ft", "81.0 ± 1.0"]
-    assert cells[3] == "81.0 ± 1.0 / 81.0 ± 1.0"
-    assert cells[9] == "81.0 ± 1.0†"
-    assert cells[10] == "81.0 ± 1.0"
-    assert "† a run gave every example the same label" in "\n".join(markdown_of(nine_tasks))
-
-
-def test_missing_cells_are_dashes_and_uneven_seeds_are_counted_in_the_cells(tmp_path):
-    write_run(tmp_path, "ft", 0.5)
-    write_run(tmp_path, "ft", 0.6, seed=1)
-    write_run(tmp_path, "lora", 0.7, task="rte")
-    rows = [line for line in markdown_of(build_report([tmp_path])) if line.startswith(("| ft", "| lora"))]
-    assert rows[:2] == ["| ft | 55.0 ± 7.1 (2) | – | – |", "| lora | – | 70.0 (1) | – |"]
-
-
-def test_a_model_named_with_markup_is_shown_as_it_is(tmp_path):
-    write_run(tmp_path, model="models/[bold]a|b")
+def test_a_user_text_is_shown_as_it_is_in_every_format(tmp_path):
+    model = HOSTILE.replace("/", "")
+    for method in ("lora", "sparsegrad"):
+        write(tmp_path, method, 140, model=model, origin=HOSTILE, hyperparameters_from="@SUM(1)")
+    run = write_chat(tmp_path, "lora", 2.0, model=model)
+    write_judgement(tmp_path, run, 6.0, judge_model=HOSTILE)
     report = build_report([tmp_path])
-    assert "models/[bold]a|b on cola" in shown(report)
-    assert r"## models/[bold]a\|b on cola, paper protocol" in markdown_of(report)
+    assert f"{model} on rte" in shown(report, 400)
+    assert HOSTILE in shown(report, 400)
+    written = {path.suffix: path for path in report.write(tmp_path / "out", list(FORMATS))}
+    markdown = written[".md"].read_text(encoding="utf-8")
+    assert "<img" not in markdown
+    assert r"[c]\(d)" not in markdown
+    assert r"\](d)" in markdown
+    page = written[".html"].read_text(encoding="utf-8")
+    assert "<img src=x>" not in page
+    assert "&lt;img src=x&gt;" in page
+    numbers = pd.read_csv(written[".csv"])
+    assert set(numbers["model"]) == {f"'{model}"}
+    assert set(numbers["hyperparameters_from"].dropna()) == {"'@SUM(1)", "options"}
 
 
-def test_runs_that_are_left_out_are_told_everywhere(tmp_path):
-    write_run(tmp_path)
-    write_run(tmp_path, seed=1, status="diverged")
-    write_run(tmp_path, seed=2, status="interrupted")
-    write_run(tmp_path, seed=3, status="interrupted")
-    report = build_report([tmp_path])
-    line = "left out: 2 interrupted, 1 diverged"
-    assert line in shown(report)
-    assert line in markdown_of(report)
+def test_numbers_that_are_negative_stay_numbers_in_csv():
+    assert to_csv(pd.DataFrame({"a": [-0.5], "b": ["-0.5"], "c": ["x"]})) == "a,b,c\n-0.5,'-0.5,x\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a|b", r"a\|b"),
+        ("<b> & &lt;", "&lt;b> & &amp;lt;"),
+        ("basis_rank and _this_", r"basis_rank and \_this\_"),
+        ("[-4.7, 3.2]", "[-4.7, 3.2]"),
+        ("[x](y) ![z](w)", r"[x\](y) ![z\](w)"),
+        ("# heading", r"\# heading"),
+        ("1. list", r"1\. list"),
+        ("two\nlines", "two lines"),
+    ],
+)
+def test_markdown_shows_a_text_as_it_is(text, expected):
+    assert escape(text) == expected
+
+
+def test_markdown_tables_have_as_many_cells_in_every_line(tmp_path):
+    lines = to_markdown(hard_chapters(tmp_path), ["note"], tmp_path).splitlines()
+    tables = "\n".join(line if line.startswith("|") else "" for line in lines).split("\n\n")
+    for table in filter(None, (part.strip("\n") for part in tables)):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.split("\n")}) == 1
 
 
 def test_a_report_of_nothing_done_can_be_shown_and_written(tmp_path):
     write_run(tmp_path, status="failed")
     report = build_report([tmp_path])
     assert "No finished run" in shown(report)
-    written = report.write(tmp_path, FORMATS)
+    written = report.write(tmp_path, list(FORMATS))
     assert [path.name for path in written] == ["report.md", "report.tex", "report.html", "report.csv"]
     for path in written[:3]:
         assert "No finished run" in path.read_text(encoding="utf-8")
     assert pd.read_csv(written[3]).empty
-
-
-def test_csv_has_a_line_for_each_cell_and_metric(nine_tasks, tmp_path):
-    (path,) = nine_tasks.write(tmp_path, ["csv"])
-    lines = pd.read_csv(path)
-    cells = lines[lines["task"] != "all"]
-    assert len(cells) == 4 * (9 + 4)
-    assert cells.duplicated(["method", "settings", "task", "metric"]).sum() == 0
-    line = cells[
-        (cells["method"] == "lora") & (cells["task"] == "stsb") & (cells["metric"] == "spearman")
-    ].iloc[0]
-    assert (line["n"], line["seeds"], line["main"], line["batch_size"]) == (3, "0 1 2", False, 16)
-    assert line["mean"] == pytest.approx(0.81)
-    assert line["std"] == pytest.approx(0.01)
-    of_row = lines[(lines["method"] == "lora") & (lines["task"] == "all")].set_index("metric")["mean"]
-    assert of_row["average"] == pytest.approx(0.81)
-    assert of_row["peak_memory_bytes"] == 900_000_000
 
 
 def test_writing_replaces_the_old_report_and_leaves_nothing_else(nine_tasks, tmp_path):
@@ -150,12 +148,35 @@ def test_writing_replaces_the_old_report_and_leaves_nothing_else(nine_tasks, tmp
     assert written[:2] == [folder / "report.md", folder / "report.csv"]
     assert sorted(path.name for path in folder.iterdir()) == ["figures", "report.csv", "report.md"]
     assert sorted(written[2:]) == sorted((folder / "figures").iterdir())
-    assert (folder / "report.md").read_text(encoding="utf-8").startswith("# Results")
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# The answer")
+    assert len(text.splitlines()) <= 350
 
 
-def test_json_is_whole_and_strict(nine_tasks):
-    text = json.dumps(nine_tasks.to_json(), allow_nan=False)
-    table = json.loads(text)["tables"][0]
-    assert [row["method"] for row in table["rows"]] == ["ft", "lora", "meprop", "sparsegrad"]
-    assert table["rows"][0]["cells"][2]["scores"]["f1"]["mean"] == pytest.approx(0.81)
-    assert table["caption"]["protocol"].startswith("paper")
+def test_json_is_whole_and_strict(tmp_path):
+    for method in ("lora", "sparsegrad"):
+        write(tmp_path, method, 140)
+    document = json.loads(json.dumps(build_report([tmp_path]).to_json(), allow_nan=False))
+    (table,) = document["tables"]
+    assert [row["method"] for row in table["rows"]] == ["lora", "sparsegrad"]
+    assert table["rows"][0]["scores"]["rte"]["accuracy"]["mean"] == pytest.approx(0.7)
+    (compared,) = table["comparisons"]
+    assert (compared["subject"], compared["verdict"]) == ("sparsegrad", "one seed")
+
+
+def test_the_checklist_is_filled_from_the_folders_and_names_what_is_missing(tmp_path):
+    for seed in (0, 1):
+        for method in ("lora", "sparsegrad"):
+            for rate in (1e-4, 1e-3):
+                write(tmp_path, method, 140 + seed, seed, learning_rate=rate)
+    text = build_report([tmp_path]).checklist()
+    for words in ("learning rate 0.0001, 0.001 by a grid", "2 in a grid", "x86_64", "3397e30", "Student"):
+        assert words in text
+    assert re.search(r"validation performance \| MISSING", text)
+    assert "Missing: " in text
+
+
+def test_an_unknown_format_is_bad_input():
+    assert read_formats(["md,latex", "md"]) == ("md", "latex")
+    with pytest.raises(InputError, match="--format: no format 'pdf'"):
+        read_formats(["pdf"])

@@ -1,4 +1,4 @@
-"""Which rows of a table are compared, over which seeds and examples, and what is said of it."""
+"""Which rows are compared, over which seeds and examples, and what may be said of it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sparsegrad_cli.report.build import build_tables
-from sparsegrad_cli.report.read import read_runs
-from sparsegrad_cli.report.significance import Comparison, Significance, find_significance, read_out
-from sparsegrad_cli.report.significance.words import significance_section, significance_sections
+from sparsegrad_cli.errors import InputError
+from sparsegrad_cli.report import build_report
+from sparsegrad_cli.report.run_tables import GroupTable
+from sparsegrad_cli.report.significance import Comparison
+from sparsegrad_cli.report.summary import power_words, rate_sentences, sentence
+from sparsegrad_cli.report.table import NATS, POINTS
 
+from .chats import write_chat
 from .runs import write_run
 
 SIZE = 200
@@ -30,15 +33,13 @@ def write(folder: Path, method: str, right: int, seed: int = 0, task: str = "rte
     return run
 
 
-def found_in(folder: Path) -> Significance:
-    runs = read_runs([folder])
-    (found,) = find_significance(build_tables(runs), runs)
-    assert found
-    return found
+def found_in(folder: Path, baseline: str | None = None) -> GroupTable:
+    (made,) = build_report([folder], baseline=baseline).groups
+    return made
 
 
-def only(found: Significance, task: str = "rte") -> Comparison:
-    (comparison,) = [each for each in found.comparisons if each.task == task]
+def only(made: GroupTable, task: str = "rte") -> Comparison:
+    (comparison,) = made.significance.main(task)
     return comparison
 
 
@@ -51,95 +52,151 @@ def test_the_difference_is_over_the_seeds_that_both_have(tmp_path):
     each = only(found_in(tmp_path))
     assert (each.subject, each.other, each.seeds, each.examples) == ("sparsegrad", "lora", (0, 1, 2), SIZE)
     assert each.difference == pytest.approx(0.06)
-    assert each.low < 0.06 < each.high
+    assert each.low < each.low90 < 0.06 < each.high90 < each.high
+    assert each.std == pytest.approx(0.01)
     assert each.p == each.p_holm  # one comparison: nothing to correct
 
 
-def test_the_scored_split_alone_counts(tmp_path):
+def test_the_split_that_gives_the_score_alone_counts(tmp_path):
     write(tmp_path, "sparsegrad", 150, task="mnli")
     write(tmp_path, "ft", 100, task="mnli")
     each = only(found_in(tmp_path), "mnli")
     assert (each.examples, each.difference) == (SIZE, pytest.approx(0.25))
-    assert each.significant
 
 
-def test_correction_is_over_the_whole_table(tmp_path):
-    for method, right in (("sparsegrad", 150), ("lora", 148), ("ft", 60), ("meprop", 151)):
-        write(tmp_path, method, right)
-    found = found_in(tmp_path)
-    p = {each.other: (each.p, each.p_holm) for each in found.comparisons}
-    assert p["ft"][1] == pytest.approx(3 * p["ft"][0])
-    assert {each.other: each.significant for each in found.comparisons} == {
-        "ft": True,
-        "lora": False,
-        "meprop": False,
-    }
-    section = significance_section(found)
-    assert section.notes == ["1 of 3 differences is significant: sparsegrad is 45.0 points above ft on rte."]
-    assert "Holm's correction for the 3 comparisons" in section.caption["cells"]
-    _, column = section.grids[0]
-    assert [cell[0].split(" [")[0] for cell in column.cells] == ["+45.0*", "+1.0", "-0.5"]
+def test_a_task_of_the_users_with_suffixes_of_its_own_is_compared(tmp_path):
+    for method, right in (("sparsegrad", 150), ("lora", 100)):
+        metrics = {"accuracy-a": right / SIZE, "f1-a": 0.5, "accuracy-b": 0.1}
+        write(tmp_path, method, right, task="mine", completeness="custom", metrics=metrics)
+    assert only(found_in(tmp_path), "mine").difference == pytest.approx(0.25)
 
 
-def test_the_average_is_compared_where_both_have_every_task(tmp_path):
-    for task, shift in (("rte", 10), ("sst2", 30)):
-        write(tmp_path, "sparsegrad", 100 + shift, task=task)
-        write(tmp_path, "lora", 100, task=task)
-    write(tmp_path, "ft", 100, task="rte")
-    write(tmp_path, "lora", 10, task="wnli")
-    write(tmp_path, "sparsegrad", 190, task="wnli")
-    found = found_in(tmp_path)
-    each = only(found, "average")
-    assert (each.other, each.difference, each.examples) == ("lora", pytest.approx(0.1), 2 * SIZE)
-
-
-def test_one_seed_is_said_to_tell_nothing_of_seeds(tmp_path):
-    write(tmp_path, "sparsegrad", 150)
-    write(tmp_path, "lora", 140)
-    assert "nothing about other seeds" in significance_section(found_in(tmp_path)).caption["seeds"]
-
-
-def test_missing_and_foreign_predictions_are_told(tmp_path):
+def test_runs_without_or_with_other_predictions_are_named_and_not_compared(tmp_path):
     for seed in (0, 1, 2):
         write(tmp_path, "sparsegrad", 150, seed)
-        (write(tmp_path, "ft", 150, seed) / "predictions.parquet").unlink()
-    (write(tmp_path, "lora", 140, 0) / "predictions.parquet").write_bytes(b"")
-    other = write(tmp_path, "lora", 140, 1) / "predictions.parquet"
-    pd.read_parquet(other).assign(idx=lambda rows: rows["idx"] + 1).to_parquet(other)
-    write(tmp_path, "lora", 140, 2)
-    found = found_in(tmp_path)
-    assert only(found).seeds == (2,)
-    (note,) = significance_section(found).notes[1:]
-    assert note == (
-        "Left out, no predictions.parquet: 3 runs of ft; predictions.parquet cannot be read: 1 run of lora; "
-        "predictions.parquet of other examples: 1 run of lora."
-    )
-    assert [each.seed for each in found.left_out if each.row == "lora"] == [0, 1]
-
-
-def test_without_sparsegrad_or_without_another_method_nothing_is_compared(tmp_path):
-    for folder, methods in (("a", ["ft", "lora"]), ("b", ["sparsegrad"])):
-        for method in methods:
-            write(tmp_path / folder, method, 150)
-        runs = read_runs([tmp_path / folder])
-        assert significance_sections(build_tables(runs), runs) == []
-
-
-def test_the_same_runs_give_the_same_numbers(tmp_path):
-    for seed in (0, 1, 2):
-        write(tmp_path, "sparsegrad", 150 + seed, seed)
         write(tmp_path, "lora", 140, seed)
-    assert found_in(tmp_path) == found_in(tmp_path)
+    (write(tmp_path, "lora", 140, 1) / "predictions.parquet").unlink()
+    (write(tmp_path, "lora", 140, 2) / "predictions.parquet").write_bytes(b"PAR1 cut short")
+    write(tmp_path, "ft", 100)
+    made = found_in(tmp_path)
+    (lora,) = [each for each in made.significance.comparisons if each.other == "lora"]
+    assert lora.seeds == (0,)
+    assert [words.split(":")[0] for words in made.significance.left_out] == [
+        "lora seed 1 on rte",
+        "lora seed 2 on rte",
+    ]
 
 
-def test_the_reading_calls_differences_significant_or_not(tmp_path):
+@pytest.mark.parametrize(
+    ("baseline", "pairs"),
+    [
+        (None, {("sparsegrad", "ft"), ("sparsegrad", "lora"), ("sparsegrad", "meprop")}),
+        ("lora", {("ft", "lora"), ("meprop", "lora"), ("sparsegrad", "lora")}),
+    ],
+)
+def test_the_baseline_is_compared_with_every_other_method(tmp_path, baseline, pairs):
+    for method in ("ft", "lora", "meprop", "sparsegrad"):
+        for seed in (0, 1):
+            write(tmp_path, method, 140 + seed, seed)
+    made = found_in(tmp_path, baseline)
+    assert {(each.subject, each.other) for each in made.significance.comparisons} == pairs
+    assert made.fixed == (baseline or "sparsegrad")
+    assert [bool(made.comparison(row, "rte")) for row in made.rows] == [
+        row.label != made.fixed for row in made.rows
+    ]
+
+
+def test_without_sparsegrad_lora_is_the_baseline_and_a_baseline_that_was_not_run_is_bad_input(tmp_path):
+    for method in ("ft", "lora"):
+        write(tmp_path, method, 140)
+    assert only(found_in(tmp_path)).other == "lora"
+    with pytest.raises(InputError, match=r"--baseline meprop: .*there is ft, lora"):
+        found_in(tmp_path, "meprop")
+
+
+def test_holm_corrects_within_the_average_and_within_the_tasks(tmp_path):
     rng = np.random.default_rng(0)
-    for seed in range(6):
-        for method, right in (("sparsegrad", 150), ("lora", 60), ("ft", 150)):
-            write(tmp_path, method, int(right + rng.integers(-3, 4)), seed)
-    runs = read_runs([tmp_path])
-    (table,) = build_tables(runs)
-    (text,) = read_out(table, *find_significance([table], runs)).reading
-    assert "above lora (significant)" in text
-    assert "ft (not significant)" in text
-    assert "spread" not in text
+    for method, right in {"sparsegrad": 120, "lora": 110, "ft": 112, "meprop": 119}.items():
+        for task in ("rte", "qnli"):
+            for seed in (0, 1, 2):
+                write(tmp_path, method, int(right + rng.integers(-3, 4)), seed, task)
+    found = found_in(tmp_path).significance.comparisons
+    for is_average, size in ((True, 3), (False, 6)):
+        family = sorted((each for each in found if (each.task == "average") == is_average), key=lambda e: e.p)
+        assert len(family) == size
+        assert family[0].p_holm == pytest.approx(min(1.0, size * family[0].p))
+
+
+def test_the_average_is_compared_over_the_tasks_of_the_average(tmp_path):
+    for task, (ours, theirs) in {"rte": (150, 140), "qnli": (160, 140)}.items():
+        for seed in (0, 1):
+            write(tmp_path, "sparsegrad", ours, seed, task)
+            write(tmp_path, "lora", theirs, seed, task)
+    each = only(found_in(tmp_path), "average")
+    assert (each.difference, each.examples, each.seeds) == (pytest.approx(0.075), 2 * SIZE, (0, 1))
+
+
+def comparison(low: float, high: float, p: float = 0.5, seeds: int = 5) -> Comparison:
+    middle = (low + high) / 2
+    return Comparison(
+        "sparsegrad", "lora", "rte", middle, low, high, low, high, p, p, tuple(range(seeds)), 0.01, 100
+    )
+
+
+def test_one_function_says_what_is_significant_level_or_open():
+    assert (
+        comparison(0.01, 0.05, 0.01).words(POINTS) == "3.0 points above lora (+3.0 [1.0, 5.0], significant)"
+    )
+    assert comparison(0.01, 0.05, 0.01).cell(POINTS) == "+3.0* [1.0, 5.0]"
+    assert comparison(-0.005, 0.007).words(POINTS).startswith("level with lora within 1 points")
+    assert comparison(-0.02, 0.04).words(POINTS) == "not shown to differ from lora (+1.0 [-2.0, 4.0])"
+    assert comparison(0.02, 0.04, 0.01).words(NATS).endswith("significant, worse)")
+
+
+def test_with_one_seed_no_significance_and_no_interval_is_printed():
+    each = comparison(0.01, 0.05, 1e-6, seeds=1)
+    for text in (each.words(POINTS), each.cell(POINTS)):
+        assert "significant" not in text
+        assert "*" not in text
+        assert "[" not in text
+
+
+def test_the_sentence_says_the_difference_the_costs_and_what_the_seeds_could_show(tmp_path):
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        for method, right, speed in (("ft", 100, 4.0), ("lora", 140, 5.0), ("sparsegrad", 160, 3.0)):
+            write(tmp_path, method, int(right + rng.integers(-2, 3)), seed, steps_per_second=speed)
+    made = found_in(tmp_path)
+    words = sentence(made)
+    assert "3 seeds" in words
+    assert "above ft" in words
+    assert "above lora" in words
+    assert "0.75 of ft's speed" in words
+    assert power_words(made).startswith("With 3 seeds a difference of ")
+    assert rate_sentences(made) == []
+
+
+def test_with_one_seed_it_says_what_more_seeds_would_find(tmp_path):
+    for method in ("lora", "sparsegrad"):
+        write(tmp_path, method, 140)
+    made = found_in(tmp_path)
+    assert "significant" not in sentence(made)
+    assert "3 seeds 12.0, 5 seeds 6.2" in power_words(made)  # RTE's usual spread
+
+
+def test_conversations_are_compared_by_tokens_and_by_trees_where_they_are_known(tmp_path):
+    widths = []
+    for place, known in enumerate((False, True)):
+        folder = tmp_path / str(place)
+        hard = np.repeat(np.random.default_rng(0).normal(0, 0.5, 6), 10)  # six trees of ten sequences
+        easy = np.zeros(60)
+        for seed in (0, 1):
+            for method, losses in (("sparsegrad", hard), ("lora", easy)):
+                run = write_chat(folder, method, 2.0, sequences=losses, seed=seed)
+                if known:
+                    file = run / "predictions.parquet"
+                    pd.read_parquet(file).assign(tree=np.repeat(list("abcdef"), 10)).to_parquet(file)
+        each = found_in(folder).significance.comparisons[0]
+        assert each.difference == pytest.approx(0.0, abs=1e-9)
+        widths.append(each.high - each.low)
+    assert widths[1] > 1.8 * widths[0]

@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 
 from sparsegrad_cli.errors import InputError, WorkError
-from sparsegrad_cli.report.submission import check_zip, write_submission
-from sparsegrad_cli.report.submission.runs import Wanted
+from sparsegrad_cli.report.submission import Wanted, check_zip, write_submission
 from sparsegrad_cli.tasks import get_task, leaderboard
 
 from ..tasks.glue_files import TEST_ROWS, shrink_leaderboard

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sparsegrad_cli.report.significance.weighted_metrics import find_metric
+from sparsegrad_cli.report.weighted_metrics import find_metric
 from sparsegrad_cli.tasks.metrics import METRICS
 from sparsegrad_cli.tasks.task import Task
 

@@ -1,81 +1,236 @@
-"""The section of one recording: the paper's Figures 2 and 3, of our gradients."""
+"""Figures of a recording of gradients: the paper's Figure 2 (both spaces) and Figure 3 (what is not zero)."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from ...gradients.folder import Gradients
-from ...gradients.schema import THRESHOLDS, read_arrays
-from ..caption import short_identity
-from ..numbers import percent
-from ..read import hardware_words
-from ..section import Section
-from .energy import energy_figure
-from .heatmaps import heatmap_figure
-from .nonzeros import nonzero_figure
-from .spaces import blocks, kinds, middle, series, steps, subject
-from .strides import stride_figure
+import matplotlib as mpl
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure as Canvas
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+
+from ...gradients.schema import THRESHOLDS, Gradients, read_arrays
+from ..other_tables import (
+    gradients_subject,
+    linear_kinds,
+    middle_block,
+    recorded_blocks,
+    recorded_steps,
+    series,
+)
+from ..table import Figure
+from .style import DARK, DASHES, GREY, heading, plain, save
+
+ORIGINAL, BASIS = "#c1651a", "#1f6fb2"
+SPACES = {"original space, G": ORIGINAL, "new space, G~": BASIS}
+BLOCKS = ("#440154", "#21918c", "#b5a000")  # first, middle, last
+MARKED = 0.01  # the share that the paper keeps
+DECADES = 4  # of magnitudes below the largest, that the colours of maps tell apart
+ROW_DECADES = 3  # the same of norms of rows
+ZERO, PADDING = "#ffffff", "#cfcfcf"
+BINS = [float(edge) for edge in range(0, 101, 5)]  # percent
+LARGE = len(THRESHOLDS) - 1  # the highest threshold
+Arrays = dict[str, np.ndarray]
 
 
-def gradients_section(shown: Gradients, into: Path) -> Section:
-    """Draws a recording into `into`."""
+def gradient_figures(shown: Gradients, folder: Path) -> list[Figure]:
+    """Draws a recording into `folder`."""
     arrays = read_arrays(shown.folder)
     name = f"gradients-{shown.result.id}"
     figures = [
-        heatmap_figure(shown, arrays, into / f"{name}-spaces.png"),
-        energy_figure(shown, arrays, into / f"{name}-energy.png"),
-        stride_figure(shown, arrays, into / f"{name}-rows.png"),
-        nonzero_figure(shown, into / f"{name}-nonzeros.png"),
+        _maps(shown, arrays, folder / f"{name}-spaces.png"),
+        _energy(shown, arrays, folder / f"{name}-energy.png"),
+        _rows(shown, arrays, folder / f"{name}-rows.png"),
     ]
-    return Section(
-        title=f"Gradients: {subject(shown)}",
-        grids=[],
-        notes=[*_concentration(shown), _rows(shown)],
-        caption=_caption(shown),
-        figures=[figure for figure in figures if figure],
-    )
+    if len(recorded_steps(shown)) > 1:
+        figures.append(_nonzeros(shown, folder / f"{name}-nonzeros.png"))
+    return figures
 
 
-def _concentration(shown: Gradients) -> list[str]:
-    """The share of energy in the top 1%, of the gradients that the heat maps show and of the first ones."""
-    block, first, last = middle(shown), steps(shown)[0], steps(shown)[-1]
-    told = []
-    for kind in kinds(shown):
-        places = series(shown, block, kind)
-        at = [
-            f"{percent(place.energy_original)} of the energy in the original space and "
-            f"{percent(place.energy_rotated)} in the new one at step {place.step}"
-            for place in (places[0], places[-1])[: 1 if first == last else 2]
-        ]
-        told.append(f"Block {block}, {kind}: the largest 1% of the entries hold {', '.join(at)}.")
-    return told
+def _maps(shown: Gradients, arrays: Arrays, path: Path) -> Figure:
+    """Maps of G and G~ and the leading corner of G~, a row a kind: the middle block, the last step."""
+    block, step, kinds = middle_block(shown), recorded_steps(shown)[-1], linear_kinds(shown)
 
-
-def _rows(shown: Gradients) -> str:
-    """Which rows of dL/dY are exactly zero at the first step."""
-    kind = kinds(shown)[0]
-    told = []
-    for block in blocks(shown):
-        place = series(shown, block, kind)[0]
-        small = place.live_rows[0] - place.live_rows[1]
-        told.append(
-            f"{place.rows - place.live_rows[0]} in block {block}" + (f" ({small} more tiny)" if small else "")
+    def fill(canvas: Canvas) -> None:
+        rows = canvas.subplots(len(kinds), 3, squeeze=False)
+        for axes, kind in zip(rows, kinds, strict=True):
+            name, shape = f"{step}/{block}/{kind}", series(shown, block, kind)[-1].shape
+            original, rotated, corner = (
+                arrays[f"{name}/{what}"] for what in ("original", "rotated", "corner")
+            )
+            largest = max(original.max(), rotated.max(), corner.max())
+            axes[0].set_ylabel(f"{kind}\noutput direction")
+            if largest == 0:
+                continue
+            norm = LogNorm(largest / 10**DECADES, largest)
+            sizes: list[tuple[int, ...]] = [shape, shape, corner.shape]
+            for place, image, size in zip(axes, (original, rotated, corner), sizes, strict=True):
+                drawn = _image(place, image, size, norm)
+            canvas.colorbar(drawn, ax=axes, pad=0.01, label="magnitude")
+        size = arrays[f"{step}/{block}/{kinds[0]}/corner"].shape
+        titles = ("original space: |G|", "new space: |G~|", f"its leading {size[0]} × {size[1]} entries")
+        for axes, title in zip(rows[0], titles, strict=True):
+            axes.set_title(title, fontsize=9)
+        for axes in rows[-1]:
+            axes.set_xlabel("input direction")
+        heading(
+            canvas, f"Gradients of the MLP weights: {gradients_subject(shown)}, block {block}, step {step}"
         )
-    return (
-        f"Rows of dL/dY that are exactly zero at step {place.step}, of {place.rows} in the batch "
-        f"({place.padding} of them padding), {kind}: {', '.join(told)}."
+
+    save(path, 0.5 + 2.1 * len(kinds), fill)
+    return Figure(f"Magnitudes of the MLP gradients in both spaces, block {block}, step {step}", path)
+
+
+def _image(axes: Axes, image: np.ndarray, size: tuple[int, ...], norm: LogNorm) -> AxesImage:
+    axes.tick_params(labelsize=8)
+    return axes.imshow(
+        image.clip(float(norm.vmin or 0.0), None),
+        norm=norm,
+        extent=(0, size[1], size[0], 0),
+        aspect="auto",
+        interpolation="nearest",
+        cmap="magma",
     )
 
 
-def _caption(shown: Gradients) -> dict[str, str]:
-    config, run, environment = shown.config, shown.config.run, shown.environment
-    thresholds = ", ".join(f"{threshold:g}" for threshold in THRESHOLDS[1:])
-    return {
-        "training": f"{run.max_steps} steps, learning rate {run.learning_rate:g}, batch {run.batch_size}, "
-        f"{run.length} tokens at most, seed {run.seed}, dropout on; recorded every {config.every} steps",
-        "basis": f"from {config.calibration_steps} batches of the untrained model",
-        "spaces": "G = dL/dW of one batch, G~ = V^T G U; a cell of a map is the root mean square of entries",
-        "thresholds": f"not zero: above 0; not small: above {thresholds} of the largest of the matrix",
-        "checkpoint": f"{run.model}, {short_identity(environment.checkpoint)}",
-        "ran on": f"{run.device}, {run.precision} ({hardware_words(environment)})",
-    }
+def _energy(shown: Gradients, arrays: Arrays, path: Path) -> Figure:
+    """The energy in the largest entries, at the last step: a panel a kind, a line a block and space."""
+    step, kinds = recorded_steps(shown)[-1], linear_kinds(shown)
+
+    def fill(canvas: Canvas) -> None:
+        panels = canvas.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+        for axes, kind in zip(panels, kinds, strict=True):
+            plain(axes, kind)
+            axes.set_xscale("log")
+            axes.axvline(MARKED, color=GREY, linewidth=0.8, zorder=1)
+            for block, dashes in zip(recorded_blocks(shown), DASHES, strict=False):
+                share, original, rotated = arrays[f"{step}/{block}/{kind}/curve"]
+                for energy, colour in ((original, ORIGINAL), (rotated, BASIS)):
+                    axes.plot(share, 100 * energy, color=colour, linestyle=dashes, linewidth=1.2)
+            axes.xaxis.set_major_locator(LogLocator(numticks=5))
+            axes.minorticks_off()
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+            axes.set_xlabel("largest entries, share of all")
+        panels[0].set_ylabel("energy in them, %")
+        heading(canvas, f"Energy of the MLP gradients: {gradients_subject(shown)}, step {step}")
+        _legend(canvas, [*_space_handles(), *_block_handles(shown, coloured=False)])
+
+    save(path, 3.0, fill)
+    return Figure(f"Energy in the largest entries of the MLP gradients, step {step}; the line: 1%", path)
+
+
+def _rows(shown: Gradients, arrays: Arrays, path: Path) -> Figure:
+    """Norms of the rows of dL/dY at the first step, examples x tokens: a panel a block and kind."""
+    step, blocks, kinds = recorded_steps(shown)[0], recorded_blocks(shown), linear_kinds(shown)
+    tokens = arrays[f"{step}/tokens"]
+
+    def fill(canvas: Canvas) -> None:
+        rows = canvas.subplots(len(blocks), len(kinds), squeeze=False, sharex=True, sharey=True)
+        for of_block, block in zip(rows, blocks, strict=True):
+            for axes, kind in zip(of_block, kinds, strict=True):
+                image = _row_map(axes, arrays[f"{step}/{block}/{kind}/rows"], tokens)
+                axes.set_title(f"block {block}, {kind}", fontsize=9)
+            of_block[0].set_ylabel("example")
+        for axes in rows[-1]:
+            axes.set_xlabel("token")
+        bar = canvas.colorbar(
+            image, ax=rows, pad=0.01, shrink=0.8, label="norm over the largest of the panel"
+        )
+        powers = range(-ROW_DECADES, 1)
+        bar.set_ticks(list(powers), labels=[f"$10^{{{power}}}$" for power in powers])
+        heading(canvas, f"Rows of dL/dY: {gradients_subject(shown)}, step {step}")
+        marks = {"exactly zero": ZERO, "padding (zero too)": PADDING}
+        _legend(
+            canvas,
+            [Patch(facecolor=c, edgecolor="#888888", linewidth=0.6, label=w) for w, c in marks.items()],
+        )
+
+    save(path, 0.9 + 1.45 * len(blocks), fill)
+    return Figure(f"Norms of the rows of dL/dY in a batch, step {step}", path)
+
+
+def _row_map(axes: Axes, norms: np.ndarray, tokens: np.ndarray) -> AxesImage:
+    """Logarithms; padding is left to the colour of no value, zero to that below the scale."""
+    largest = norms.max() or 1.0
+    with np.errstate(divide="ignore"):
+        powers = np.log10(norms / largest)
+    image = np.where(norms > 0, powers.clip(-ROW_DECADES, None), -ROW_DECADES - 1)
+    image = np.where((tokens == 0) & (norms == 0), np.nan, image)
+    colours = mpl.colormaps["viridis"].with_extremes(bad=PADDING, under=ZERO)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+    axes.tick_params(labelsize=8)
+    how: dict[str, Any] = {"aspect": "auto", "interpolation": "nearest", "cmap": colours}
+    return axes.imshow(image, vmin=-ROW_DECADES, vmax=0, **how)
+
+
+def _nonzeros(shown: Gradients, path: Path) -> Figure:
+    """Entries of dL/dY that are not zero by step, with their histogram, and of G and G~: a row a kind."""
+    kinds = linear_kinds(shown)
+
+    def fill(canvas: Canvas) -> None:
+        rows = canvas.subplots(len(kinds), 3, width_ratios=(1.5, 0.6, 1.5), squeeze=False)
+        for (by_step, histogram, weights), kind in zip(rows, kinds, strict=True):
+            _draw_outputs(by_step, histogram, shown, kind)
+            _draw_weights(weights, shown, kind)
+        for axes in rows[-1][[0, 2]]:
+            axes.set_xlabel("training step")
+        rows[-1][1].set_xlabel("recorded steps")
+        heading(canvas, f"Entries that are not zero: {gradients_subject(shown)}")
+        tokens = Line2D([], [], color=GREY, linewidth=0.8, label="rows that are not padding")
+        _legend(canvas, [*_block_handles(shown), tokens, *_space_handles()])
+
+    save(path, 1.0 + 1.9 * len(kinds), fill)
+    return Figure("Entries of dL/dY, G and G~ that are not zero, through training", path)
+
+
+def _draw_outputs(axes: Axes, histogram: Axes, shown: Gradients, kind: str) -> None:
+    """Lines of the blocks and, beside them, how often each value was seen."""
+    plain(axes, f"dL/dY, {kind}")
+    plain(histogram)
+    values = []
+    for block, colour, dashes in zip(recorded_blocks(shown), BLOCKS, DASHES, strict=False):
+        places = series(shown, block, kind)
+        values.append([100 * place.output.shares[0] for place in places])
+        axes.plot([place.step for place in places], values[-1], color=colour, linestyle=dashes)
+    tokens = [100 * (1 - place.padding / place.rows) for place in places]
+    axes.plot([place.step for place in places], tokens, color=GREY, linewidth=0.8, zorder=1)
+    how: dict[str, Any] = {"orientation": "horizontal", "stacked": True, "color": BLOCKS[: len(values)]}
+    histogram.hist(values, BINS, **how)
+    for panel in (axes, histogram):
+        panel.set_ylim(0, 100)
+    histogram.set_yticklabels([])
+    axes.set_ylabel("entries above 0, %")
+
+
+def _draw_weights(axes: Axes, shown: Gradients, kind: str) -> None:
+    plain(axes, f"G and G~, {kind}")
+    for block, dashes in zip(recorded_blocks(shown), DASHES, strict=False):
+        places = series(shown, block, kind)
+        for what, colour in (("weight", ORIGINAL), ("weight_rotated", BASIS)):
+            shares = [100 * getattr(place, what).shares[LARGE] for place in places]
+            axes.plot([place.step for place in places], shares, color=colour, linestyle=dashes, linewidth=1.2)
+    axes.set_ylim(0, 100)
+    axes.set_ylabel(f"above {THRESHOLDS[LARGE]:.0%} of max, %")
+
+
+def _legend(canvas: Canvas, handles: list[Artist]) -> None:
+    canvas.legend(
+        handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False, fontsize=8
+    )
+
+
+def _block_handles(shown: Gradients, coloured: bool = True) -> list[Artist]:
+    colours = BLOCKS if coloured else (DARK,) * len(BLOCKS)
+    pairs = zip(recorded_blocks(shown), colours, DASHES, strict=False)
+    return [Line2D([], [], label=f"block {b}", color=colour, linestyle=dashes) for b, colour, dashes in pairs]
+
+
+def _space_handles() -> list[Artist]:
+    return [Line2D([], [], color=colour, label=words) for words, colour in SPACES.items()]

@@ -1,0 +1,368 @@
+"""Which runs may be compared, and which setting of a method stands for it.
+
+A *group* holds runs that share all that would make a comparison unfair: model, checkpoint, protocol, device,
+precision, data, how long they train. Within a group a *row* is a method with one choice of its own settings
+(rank, density, ...), and a column is a task with one set of examples.
+
+Learning rate and batch size make no rows. For each task a row shows the rate that did best on the split that
+selects, among the rates that every row of the table tried.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from ..config import RunConfig
+from ..store.records import LOSS, greater_is_better
+from ..tasks import get_task, task_names
+from ..tasks.task import Task
+from .load import RECIPE, ROW_SETTINGS, SCHEDULE, SHARED, method_order
+from .table import Scale, counted, listed, metric_words, scale_of, short_model
+
+Run = Mapping[Hashable, Any]  # a row of the frame of runs
+KINDS = {"complete": "GLUE", "partial": "GLUE", "custom": "own", "synthetic": "synthetic"}
+PAPERS = {"density": 0.01, "support": "dynamic", "mask": "dynamic", "calibration_steps": 30}
+LINES = 6  # rows that a table or a panel of a figure holds at most before settings get a table of their own
+
+
+@dataclass(frozen=True)
+class TaskColumn:
+    """One task with one set of examples and one main metric."""
+
+    task: str
+    score_name: str  # the main metric
+    metrics: tuple[str, ...]  # the main one first
+    data_revision: str  # SHA-256 over the examples
+    completeness: str
+    rows: dict[str, int]  # split -> rows
+    official_rows: dict[str, int] | None  # None: a user's task
+    majority: float | None  # accuracy of always saying the commonest class
+    in_average: bool
+    mark: str = ""  # tells two columns of one task apart
+
+    @property
+    def name(self) -> str:
+        return f"{self.task} ({self.mark})" if self.mark else self.task
+
+    @property
+    def scale(self) -> Scale:
+        return scale_of(self.score_name)
+
+    @property
+    def note(self) -> str:
+        """What must be said of the data in the head of the column."""
+        return "" if self.completeness == "complete" else self.completeness
+
+    def of(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """Returns the runs that stand in the column."""
+        here = runs["task"].eq(self.task) & runs["data_revision"].eq(self.data_revision)
+        return runs[here & runs["score_name"].eq(self.score_name)]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Why a row shows the recipe it shows, on one task."""
+
+    recipe: tuple[Any, ...]  # values of `RECIPE`
+    tried: int  # recipes that it was chosen among
+    rates: tuple[float, ...]  # learning rates among them, in order
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether a lower or higher rate than those tried may be better."""
+        return len(self.rates) > 1 and self.recipe[0] in (self.rates[0], self.rates[-1])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method with one choice of settings, each task at the recipe chosen for it."""
+
+    method: str
+    settings: dict[str, Any]  # of ROW_SETTINGS, those that are not as in the method's reference row
+    runs: pd.DataFrame  # at the chosen recipes
+    everything: pd.DataFrame  # at every recipe
+    choices: dict[str, Choice]  # by the name of the column
+
+    @property
+    def label(self) -> str:
+        return f"{self.method} ({self.suffix})" if self.suffix else self.method
+
+    @property
+    def suffix(self) -> str:
+        """The settings in words; those that are not set are named where nothing else is."""
+        words = [text for pair in self.settings.items() if (text := setting_words(*pair))]
+        return ", ".join(words or [f"no {name.replace('_', '-')}" for name in self.settings])
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that may be compared."""
+
+    kind: str  # of the data: "GLUE", "own", "synthetic" or "chat"
+    runs: pd.DataFrame
+    differs: tuple[str, ...] = ()  # how it is trained, where another group of the same model differs in that
+
+    @property
+    def first(self) -> pd.Series:
+        """Any run: for what all share."""
+        return self.runs.iloc[0]
+
+    @property
+    def is_chat(self) -> bool:
+        return self.first["score_name"] == LOSS
+
+    @property
+    def title(self) -> str:
+        """Model and tasks, and what sets the group apart from the usual."""
+        first, tasks = self.first, [column.name for column in self.columns]
+        where = tasks[0] if len(tasks) == 1 else counted(len(tasks), "task")
+        data = {"synthetic": "SYNTHETIC data", "own": "own data"}.get(self.kind, "")
+        words = [
+            f"{short_model(first['model'])} on {where}",
+            data,
+            f"blocks {first['blocks']}" if first["blocks"] not in (None, "all") else "",
+            "loss on all turns" if first["loss_on"] == "all" else "",
+            first["precision"] if first["precision"] != "fp32" else "",
+            f"{first['protocol']} protocol",
+            "the rest of the model frozen" if first["freeze_rest"] and not self.is_chat else "",
+            *self.differs,
+        ]
+        return ", ".join(filter(None, words))
+
+    @cached_property
+    def columns(self) -> tuple[TaskColumn, ...]:
+        """The tasks, in GLUE's order."""
+        order = task_names()
+        keys = ["task", "data_revision", "score_name"]
+        found = [_column(part) for _, part in self.runs.groupby(keys, sort=True)]
+        found.sort(key=lambda c: (order.index(c.task) if c.task in order else len(order), c.task))
+        tasks = [column.task for column in found]
+        marked = [f"data {column.data_revision[:6]}" for column in found]
+        return tuple(
+            TaskColumn(**{**vars(column), "mark": mark if tasks.count(column.task) > 1 else ""})
+            for column, mark in zip(found, marked, strict=True)
+        )
+
+    @cached_property
+    def all_rows(self) -> list[Row]:
+        """Every method with every choice of its settings, each method's reference first."""
+        by_key: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+        for position, run in enumerate(self.runs.to_dict("records")):
+            by_key[(run["method"], *(run[name] for name in ROW_SETTINGS))].append(position)
+        parts = {key: self.runs.iloc[positions] for key, positions in by_key.items()}
+        ordered = sorted(parts, key=lambda key: (method_order(key[0]), *_reference_first(key, parts[key])))
+        references = {key[0]: key for key in reversed(ordered)}
+        common = self._common_recipes([parts[key] for key in self._references(ordered)])
+        rows = []
+        for key in ordered:
+            pairs = zip(ROW_SETTINGS, key[1:], references[key[0]][1:], strict=True)
+            settings = {name: value for name, value, usual in pairs if value != usual}
+            rows.append(_choose(key[0], settings, parts[key], self.columns, common))
+        return rows
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows of the comparison: each method's reference; its other settings too if they are few."""
+        references = self._references(self.all_rows)
+        tasks = {row.method: set(row.choices) for row in references}
+        alike = [row for row in self.all_rows if set(row.choices) >= tasks[row.method]]
+        return alike if len(alike) <= LINES else references
+
+    @property
+    def ablations(self) -> dict[str, list[Row]]:
+        """Methods that were run with several settings, those that are not all in the comparison."""
+        shown = {row.label for row in self.rows}
+        by_method: dict[str, list[Row]] = defaultdict(list)
+        for row in self.all_rows:
+            by_method[row.method].append(row)
+        return {m: rows for m, rows in by_method.items() if {row.label for row in rows} - shown}
+
+    @property
+    def average_over(self) -> tuple[TaskColumn, ...]:
+        """The tasks of the average: those that every row has, or all; empty where there are not two."""
+        counted = [column for column in self.columns if column.in_average and not self.is_chat]
+        shared = [c for c in counted if all(c.name in row.choices for row in self.rows)]
+        chosen = shared if len(shared) > 1 else counted
+        distinct = len({column.task for column in chosen}) == len(chosen)
+        return tuple(chosen) if len(chosen) > 1 and distinct else ()
+
+    def row(self, label: str) -> Row:
+        return next(row for row in self.all_rows if row.label == label)
+
+    def _references(self, keys: Sequence[Any]) -> list[Any]:
+        """The first of each method."""
+        first: dict[str, Any] = {}
+        for key in keys:
+            first.setdefault(key.method if isinstance(key, Row) else key[0], key)
+        return list(first.values())
+
+    def _common_recipes(self, parts: Sequence[pd.DataFrame]) -> dict[str, set[tuple[Any, ...]]]:
+        """For each column the recipes to choose among, if the methods did not all try equally many."""
+        common = {}
+        for column in self.columns:
+            tried = [_recipes(column.of(part)) for part in parts if len(column.of(part))]
+            shared = set.intersection(*tried) if tried else set()
+            if len({len(found) for found in tried}) > 1 and shared:
+                common[column.name] = shared
+        return common
+
+
+def split_groups(done: pd.DataFrame) -> list[Group]:
+    """Splits finished runs into groups, the largest first.
+
+    Args:
+        done: as `load.Results.done` has them.
+    """
+    if done.empty:
+        return []
+    kind = (
+        done["completeness"]
+        .map(KINDS)
+        .where((done["score_name"] != LOSS) | (done["completeness"] != "complete"), "chat")
+    )
+    chat = done["score_name"].eq(LOSS)
+    # losses over other tokens do not compare: of chat tasks the data count too
+    data = (done["task"] + done["data_revision"]).where(chat, "")
+    keys = done[list(SHARED)].assign(model=done["model"], checkpoint=done["checkpoint"], kind=kind, data=data)
+    keyed = keys.apply(lambda row: json.dumps([str(value) for value in row]), axis=1)
+    groups = []
+    for _, runs in done.groupby(keyed, sort=True):
+        parts = _by_schedule(runs)
+        for part in parts:
+            differs = tuple(_schedule_words(part)) if len(parts) > 1 else ()
+            groups.append(Group(kind[part.index[0]], part, differs))
+    return sorted(groups, key=lambda group: (group.is_chat, group.kind == "synthetic", -len(group.runs)))
+
+
+def schedule_of(run: Run) -> tuple[Any, ...]:
+    """Returns how long a run is trained at most; `epochs` counts for nothing where `max_steps` is set."""
+    return tuple(
+        None if name == "epochs" and run["max_steps"] is not None else run[name] for name in SCHEDULE
+    )
+
+
+def setting_words(name: str, value: Any) -> str:
+    """Returns a setting as the command line has it; empty where it is not set, or off."""
+    if value is None or value is False or value == RunConfig.model_fields[name].default:
+        return ""
+    flag = name.replace("_", "-")
+    if value is True:
+        return flag
+    if name == "basis_revision":
+        return f"basis {str(value)[:8]}"
+    return f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}"
+
+
+def glue_task(name: str) -> Task | None:
+    """Returns the GLUE task of that name; None: it is a user's or of chat."""
+    found = get_task(name) if name in task_names() else None
+    return found if isinstance(found, Task) else None
+
+
+def _column(runs: pd.DataFrame) -> TaskColumn:
+    """The column of runs that share task, examples and main metric."""
+    task, data_revision, score_name = (
+        str(runs[name].iloc[0]) for name in ("task", "data_revision", "score_name")
+    )
+    known = glue_task(task)
+    if known and known.score_name == score_name:
+        metrics = tuple(f"{metric}{suffix}" for suffix in known.suffixes for metric in known.metrics)
+    else:
+        names = (name for found in runs["metrics"] for name in found if not name.endswith("_before"))
+        metrics = tuple(dict.fromkeys([score_name, *names]))
+    first = runs.iloc[0]
+    return TaskColumn(
+        task=task,
+        score_name=score_name,
+        metrics=metrics,
+        data_revision=data_revision,
+        completeness=first["completeness"],
+        rows=first["rows"],
+        official_rows=known.rows if known else None,
+        majority=known.majority if known else None,
+        in_average=known.in_average if known else True,
+    )
+
+
+def _by_schedule(runs: pd.DataFrame) -> list[pd.DataFrame]:
+    """One part if every task has one schedule, else a part for each schedule."""
+    schedules = [schedule_of(run) for run in runs.to_dict("records")]
+    tasks = runs["task"] + runs["data_revision"]
+    per_task = pd.Series(list(map(str, schedules)), index=runs.index).groupby(tasks).nunique()
+    if per_task.max() == 1:
+        return [runs]
+    return [part for _, part in runs.groupby(pd.Series(list(map(str, schedules)), index=runs.index))]
+
+
+def _schedule_words(runs: pd.DataFrame) -> Iterable[str]:
+    values = dict(zip(SCHEDULE, schedule_of(runs.iloc[0].to_dict()), strict=True))
+    words = {"epochs": "{:g} epochs", "max_steps": "{} steps", "max_train_examples": "{} examples"}
+    words |= {"eval_steps": "evaluated every {} steps", "patience": "patience {}"}
+    return (text.format(values[name]) for name, text in words.items() if values[name] is not None)
+
+
+def _reference_first(key: tuple[Any, ...], runs: pd.DataFrame) -> tuple[Any, ...]:
+    """Sorts a method's settings: first those with most tasks and runs, then those nearest to the paper's."""
+    named = dict(zip(ROW_SETTINGS, key[1:], strict=True))
+    papers = sum(named.get(name, value) == value for name, value in PAPERS.items() if name in named)
+    set_ones = sum(value is not None for value in named.values())
+    words = [str(value) if isinstance(value, str | bool | None) else f"{value:020.6f}" for value in key[1:]]
+    return -runs["task"].nunique(), -len(runs), -papers, set_ones, words
+
+
+def _recipes(runs: pd.DataFrame) -> set[tuple[Any, ...]]:
+    return {tuple(None if pd.isna(v) else v for v in recipe) for recipe in runs[list(RECIPE)].to_numpy()}
+
+
+def at_recipe(runs: pd.DataFrame, recipe: tuple[Any, ...]) -> pd.DataFrame:
+    """Returns the runs with these values of `RECIPE`."""
+    here = pd.Series(True, index=runs.index)
+    for name, value in zip(RECIPE, recipe, strict=True):
+        here &= runs[name].isna() if value is None else runs[name].eq(value)
+    return runs[here]
+
+
+def _choose(
+    method: str,
+    settings: dict[str, Any],
+    runs: pd.DataFrame,
+    columns: Sequence[TaskColumn],
+    common: Mapping[str, set[tuple[Any, ...]]],
+) -> Row:
+    """Takes for each task the recipe that is best on the split that selects, over the seeds that all have."""
+    choices, chosen = {}, []
+    for column in columns:
+        here = column.of(runs)
+        if here.empty:
+            continue
+        recipes = _recipes(here)
+        recipes = recipes & common.get(column.name, recipes) or recipes
+        parts = {recipe: at_recipe(here, recipe) for recipe in sorted(recipes, key=str)}
+        seeds = set.intersection(*(set(part["seed"]) for part in parts.values()))
+        scores = {recipe: _selection_score(part, seeds) for recipe, part in parts.items()}
+        best = (max if greater_is_better(column.score_name) else min)(scores, key=lambda r: scores[r])
+        rates = sorted({recipe[0] for recipe in recipes})
+        choices[column.name] = Choice(best, len(recipes), tuple(rates))
+        chosen.append(parts[best])
+    return Row(method, settings, pd.concat(chosen), runs, choices)
+
+
+def _selection_score(runs: pd.DataFrame, seeds: set[int]) -> float:
+    """The mean over the seeds; of runs that kept no selection score, their score."""
+    common = runs[runs["seed"].isin(seeds)] if seeds else runs
+    selected = common["selection_score"].astype(float)
+    return float(selected.where(selected.notna(), common["score"].astype(float)).mean())
+
+
+def tasks_words(columns: Sequence[TaskColumn]) -> str:
+    """Returns the metric of the only task, or `average of cola, mrpc and rte`."""
+    if len(columns) == 1:
+        return metric_words(columns[0].score_name)
+    return f"average of {listed([column.name for column in columns])}"

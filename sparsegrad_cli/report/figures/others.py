@@ -1,0 +1,131 @@
+"""Plots that commands leave in a result's own folder: of a benchmark, and Optuna's own of a study."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure as Canvas
+
+from ...bench.folder import Bench
+from ...bench.schema import BenchConfig, BenchResult
+from ...sweep.folder import ReadSweep
+from ...sweep.schema import Sweep, TrialRecord
+from ...sweep.space import Range
+from ..caption import bench_machine
+from ..other_tables import bench_title
+from .runs import label_points
+from .style import DPI, GREY, WIDTH, heading, looks, pixels, plain, save, write_png
+
+BASES = {"ft": (0, (6, 3)), "lora": (0, (1, 2))}  # rows to compare with, drawn as lines through the plot
+
+
+def save_bench_plot(bench: Bench, path: Path) -> None:
+    """Draws steps per second against peak memory, a point a row, to `path`, a PNG."""
+    config, result = bench.config, bench.result
+    assert isinstance(config, BenchConfig)
+    assert isinstance(result, BenchResult)
+    points = [
+        (row, row.peak_memory_bytes / 1e6, row.steps_per_second)
+        for row in result.rows
+        if row.status == "done" and row.peak_memory_bytes and row.steps_per_second
+    ]
+    look = looks((row.method, row.name) for row, _, _ in points)
+
+    def fill(canvas: Canvas) -> None:
+        axes = canvas.subplots()
+        plain(axes, bench_machine(bench))
+        for row, x, y in points:
+            each = look[row.name]
+            if row.method in BASES:
+                for line, at in ((axes.axhline, y), (axes.axvline, x)):
+                    line(at, color=each.colour, linestyle=BASES[row.method], linewidth=0.8, zorder=1)
+            axes.scatter(x, y, s=42, color=[each.colour], marker=each.marker, zorder=3)
+        axes.margins(x=0.28, y=0.16)
+        axes.set_ylim(max(0, axes.get_ylim()[0]), axes.get_ylim()[1])
+        axes.set_xlabel("peak memory of a step, MB (10⁶ bytes)  ← less is better", color=GREY)
+        axes.set_ylabel("steps per second  → more is better", color=GREY)
+        heading(canvas, bench_title(config))
+        canvas.draw_without_rendering()
+        label_points(axes, [(x, y, look[row.name]) for row, x, y in points])
+
+    save(path, 4.6, fill)
+
+
+def save_sweep_plot(read: ReadSweep, path: Path) -> None:
+    """Draws a study with Optuna's own plots, one below the other, to `path`, a PNG.
+
+    They are the history, the score against each parameter and, with enough trials, the importances.
+    """
+    import optuna
+    from matplotlib import pyplot
+    from optuna.visualization import matplotlib as plots
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna_study(read.sweep)
+    complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    drawn: list[Any] = [plots.plot_optimization_history]
+    if complete and any(len({str(t.params.get(name)) for t in complete}) > 1 for name in complete[0].params):
+        drawn.append(plots.plot_slice)
+        if read.sweep.result.importances:
+            drawn.append(plots.plot_param_importances)
+    images = []
+    with warnings.catch_warnings(), mpl.rc_context({"font.size": 9}):
+        warnings.simplefilter("ignore")  # Optuna calls these plots experimental
+        for plot in drawn:
+            axes = plot(study)
+            canvas = np.ravel(axes)[0].figure
+            canvas.set_size_inches(WIDTH, 3.0)
+            canvas.set_dpi(DPI)
+            canvas.set_layout_engine("constrained")
+            images.append(pixels(canvas))
+            pyplot.close(canvas)
+    width = max(image.shape[1] for image in images)
+    padded = [np.pad(i, ((0, 0), (0, width - i.shape[1]), (0, 0)), constant_values=255) for i in images]
+    write_png(path, np.concatenate(padded))
+
+
+def optuna_study(sweep: Sweep) -> Any:
+    """Returns our record of a study as Optuna's own object, in memory."""
+    import optuna
+
+    study = optuna.create_study(
+        study_name=sweep.config.study_name(),
+        direction="maximize" if sweep.config.greater_is_better else "minimize",
+    )
+    spaces: dict[str, Any] = {
+        str(name): _distribution(what) for name, what in sweep.config.space.parameters.items()
+    }
+    for trial in sweep.result.trials:
+        if trial.state in ("complete", "pruned", "diverged", "out-of-memory", "failed"):
+            params: dict[str, Any] = {str(n): value for n, value in trial.params.items() if n in spaces}
+            study.add_trial(
+                optuna.trial.create_trial(
+                    state=_state(trial),
+                    params=params,
+                    distributions={name: spaces[name] for name in params},
+                    value=trial.score,
+                    intermediate_values=dict(trial.evaluations),
+                )
+            )
+    return study
+
+
+def _state(trial: TrialRecord) -> Any:
+    from optuna.trial import TrialState
+
+    return {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(trial.state, TrialState.FAIL)
+
+
+def _distribution(what: Any) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(what, Range):
+        whole = isinstance(what.low, int) and isinstance(what.high, int)
+        if whole:
+            return IntDistribution(int(what.low), int(what.high), log=what.log)
+        return FloatDistribution(what.low, what.high, log=what.log)
+    return CategoricalDistribution(list(what))

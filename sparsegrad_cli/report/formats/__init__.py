@@ -1,1 +1,0 @@
-"""A document drawn: for the terminal, as Markdown, LaTeX, HTML and CSV."""

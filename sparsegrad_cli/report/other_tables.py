@@ -1,0 +1,576 @@
+"""Everything but runs as sections: benchmarks of steps, calibrations and the runner; sweeps; gradients."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..bench.folder import Bench
+from ..bench.schema import BenchConfig, BenchResult, CalibrationConfig, CalibrationResult, Row, RunnerResult
+from ..gradients.schema import Gradients, Place
+from ..paper import GLUE, PaperCell, paper_calibration_seconds, paper_cells, paper_hyperparameters, same_model
+from ..sweep.folder import ReadSweep
+from ..sweep.schema import SweepConfig, SweepResult, TrialRecord
+from .caption import (
+    bench_caption,
+    bench_machine,
+    environment_code,
+    gradients_caption,
+    model_words,
+    sweep_caption,
+)
+from .comparable import KINDS
+from .load import METHODS
+from .table import (
+    DASH,
+    UNSURE,
+    Column,
+    Figure,
+    Section,
+    Table,
+    amount,
+    counted,
+    listed,
+    megabytes,
+    percent,
+    ratio,
+    scale_of,
+    short_model,
+    table_of,
+    three_digits,
+)
+
+WAYS = {"sums": "running sums (ours)", "svd": "stack and SVD (paper)"}
+CALIBRATION_LEGEND = {
+    "seconds": "passes over the batches and decomposition; gradients: the passes alone",
+    "added": "peak above the model, passes included: resident set on a CPU, allocator on CUDA",
+    "stack": "bytes of the gradients that the paper's way holds at once, without its SVD",
+    "keeps": "share of the energy (sum of squares) in the gradients that the basis is made from; unseen: by "
+    "both sides, of one more batch",
+    "angle": "largest principal angle between the leading directions of both, those with 90% of the energy",
+}
+BENCH_ROWS = {"sparsegrad-sd": "sparsegrad sparse-by-dense", "sparsegrad-reg": "sparsegrad regular"}
+SPEEDS, MEMORIES = 7, 8  # the paper's tables
+SHORT = {"learning_rate": "lr", "sparse_learning_rate": "sparse lr", "batch_size": "batch"}
+REASON = 64  # characters of a trial's reason in its line
+
+
+def bench_sections(benches: Sequence[Bench]) -> list[Section]:
+    """Returns a section for each benchmark; of several, after one that has the best of each."""
+    sections = [bench_section(bench) for bench in benches]
+    steps = [bench for bench in benches if isinstance(bench.result, BenchResult)]
+    if len(steps) < 2:
+        return sections
+    return [_best_of(steps), *(replace(section, is_listing=True) for section in sections)]
+
+
+def _best_of(benches: Sequence[Bench]) -> Section:
+    """A line a benchmark of steps: other methods and the best form of sparsegrad, over full fine-tuning."""
+    columns: dict[str, list[str]] = {
+        **{"benchmark": [], "ft\nsteps/s": [], "speed over ft's:\nlora": [], "meprop": [], "sparsegrad": []},
+        **{"its fastest\nform": [], "memory over ft's:\nlora": [], "meprop ": [], "sparsegrad ": []},
+        **{"its lightest\nform": []},
+    }
+    for bench in benches:
+        assert isinstance(bench.config, BenchConfig)
+        assert isinstance(bench.result, BenchResult)
+        by_method: dict[str, list[Row]] = defaultdict(list)
+        for row in bench.result.rows:
+            by_method[row.method].append(row)
+        fastest = {m: max(rows, key=lambda r: r.speed_vs_ft or 0.0) for m, rows in by_method.items()}
+        lightest = {m: min(rows, key=lambda r: r.memory_vs_ft or 1e9) for m, rows in by_method.items()}
+        ours = "sparsegrad"
+        cells = [
+            bench_title(bench.config),
+            three_digits(fastest["ft"].steps_per_second) if "ft" in fastest else DASH,
+            *(ratio(fastest[m].speed_vs_ft) if m in fastest else DASH for m in METHODS[1:]),
+            fastest[ours].name.removeprefix(f"{ours} ") if ours in fastest else DASH,
+            *(ratio(lightest[m].memory_vs_ft) if m in lightest else DASH for m in METHODS[1:]),
+            lightest[ours].name.removeprefix(f"{ours} ") if ours in lightest else DASH,
+        ]
+        for texts, cell in zip(columns.values(), cells, strict=True):
+            texts.append(cell)
+    return Section("The best of each benchmark", tables=[table_of(columns)])
+
+
+def bench_section(bench: Bench) -> Section:
+    """Returns the section of a benchmark of any kind, with its plot if there is one."""
+    plot = Figure("steps per second against peak memory", bench.folder / "plot.png")
+    figures = [plot] if plot.path.is_file() else []
+    if isinstance(bench.result, BenchResult):
+        return _step_section(bench, bench.result, figures)
+    if isinstance(bench.result, CalibrationResult):
+        return _calibration_section(bench, bench.result)
+    return _runner_section(bench, bench.result)
+
+
+def _step_section(bench: Bench, result: BenchResult, figures: Sequence[Figure]) -> Section:
+    config = bench.config
+    assert isinstance(config, BenchConfig)
+    rows = result.rows
+    labels = Column("method", [row.name for row in rows])
+    paper = {} if config.freeze_rest else _paper_costs(config)
+    parts = ("basis", "optimizer", "gradients", "activations")
+    columns = [
+        labels,
+        Column("steps/s", [three_digits(row.steps_per_second) for row in rows]),
+        Column("range", [_range(row) for row in rows]),
+        Column("tokens/s", [amount(row.tokens_per_second) for row in rows]),
+        *_ratio_columns(rows, paper, "speed"),
+        Column("step /\nfloor", [DASH if r.over_floor is None else f"{r.over_floor:.1f}×" for r in rows]),
+        Column("peak\nMB", [megabytes(row.peak_memory_bytes) for row in rows]),
+        *_ratio_columns(rows, paper, "memory"),
+        *(
+            Column(f"{part}\nMB", [megabytes(getattr(row.memory, part, None)) for row in rows])
+            for part in parts
+        ),
+    ]
+    caption = bench_caption(bench)
+    if paper:
+        caption["paper"] = "tables 3, 7 and 8: another machine, so the ratios are what compares"
+    return Section(
+        title=bench_title(config),
+        sentence=_bench_sentence(rows),
+        tables=[Table(columns)],
+        notes=[
+            *(f"{row.name}: {row.status} ({row.error})" for row in rows if row.status != "done"),
+            *(f"{row.name} spends most on {_operations(row)}." for row in rows if row.operations),
+        ],
+        caption=caption,
+        figures=figures,
+    )
+
+
+def bench_title(config: BenchConfig) -> str:
+    """Returns model, shape of a batch, and what is trained where that is not the paper's."""
+    cut = f", {counted(config.layers, 'block')}" if config.layers else ""
+    at_most = " at most" if config.task and not config.pad_to_max else ""
+    frozen = ", adapters and head only" if config.freeze_rest else ""
+    shape = f"{config.batch_size} × {config.length}{at_most} ({config.task or 'random tokens'})"
+    return f"{short_model(config.model)}{cut}: a step on {shape}{frozen}"
+
+
+def _bench_sentence(rows: Sequence[Row]) -> str:
+    """The fastest and the lightest form of sparsegrad, over full fine-tuning."""
+    ours = [row for row in rows if row.method == "sparsegrad" and row.speed_vs_ft and row.memory_vs_ft]
+    if not ours:
+        return ""
+    fastest = max(ours, key=lambda row: row.speed_vs_ft or 0.0)
+    lightest = min(ours, key=lambda row: row.memory_vs_ft or 0.0)
+    speed, memory = ratio(fastest.speed_vs_ft), ratio(lightest.memory_vs_ft)
+    if len(ours) == 1 or fastest is lightest:
+        best = "" if len(ours) == 1 else ", the fastest and lightest of its forms,"
+        return f"{fastest.name}{best} runs at {speed} of ft's speed and {memory} of its memory."
+    return (
+        f"The fastest form, {fastest.name}, runs at {speed} of ft's speed; "
+        f"the lightest, {lightest.name}, takes {memory} of its memory."
+    )
+
+
+def _paper_costs(config: BenchConfig) -> dict[str, dict[str, PaperCell]]:
+    """What the paper has for a model on a task, or on the mean of GLUE: "speed" and "memory" by row."""
+    column = config.task if config.task in GLUE else "avg"
+    found = {}
+    for what, table in (("speed", SPEEDS), ("memory", MEMORIES)):
+        cells = [c for c in paper_cells(table) if c.column == column and same_model(config.model, c.model)]
+        found[what] = {BENCH_ROWS.get(c.method, c.method): c for c in cells if c.method}
+    return found if found["speed"] else {}
+
+
+def _ratio_columns(
+    rows: Sequence[Row], paper: Mapping[str, Mapping[str, PaperCell]], what: str
+) -> list[Column]:
+    """Ours over ft and over lora, each with the paper's beside it."""
+    columns = []
+    for base in ("ft", "lora"):
+        ours = [getattr(row, f"{what}_vs_{base}") for row in rows]
+        if not any(ours):
+            continue
+        columns.append(Column(f"vs {base}", [ratio(value) for value in ours]))
+        cells = paper.get(what, {})
+        if base in cells:
+            texts = []
+            for row in rows:
+                cell = cells.get(row.name)
+                unsure = UNSURE if cell and not (cell.sure and cells[base].sure) else ""
+                texts.append(DASH if cell is None else ratio(cell.value / cells[base].value) + unsure)
+            columns.append(Column("in the\npaper", texts))
+    return columns
+
+
+def _range(row: Row) -> str:
+    seconds = [time for of_round in row.seconds for time in of_round]
+    if len(seconds) < 2:
+        return DASH
+    first, _, third = statistics.quantiles(seconds, method="inclusive")
+    return f"{three_digits(1 / third)}-{three_digits(1 / first)}"
+
+
+def _operations(row: Row) -> str:
+    return ", ".join(f"{operation.name} {100 * operation.share:.0f}%" for operation in row.operations)
+
+
+def _calibration_section(bench: Bench, result: CalibrationResult) -> Section:
+    config, rows = bench.config, result.rows
+    assert isinstance(config, CalibrationConfig)
+    base = next((row.seconds for row in rows if row.by == "svd"), None)
+    over = [
+        row.seconds / base if row.seconds and base and row.steps == config.steps else None for row in rows
+    ]
+    tables = [
+        table_of(
+            {
+                "calibration": [WAYS[row.by] for row in rows],
+                "batches": [str(row.steps) for row in rows],
+                "seconds": [three_digits(row.seconds) for row in rows],
+                "gradients": [three_digits(row.gradient_seconds) for row in rows],
+                "vs SVD": [ratio(value) for value in over],
+                "added MB": [megabytes(row.added_bytes) for row in rows],
+            }
+        )
+    ]
+    if result.kinds:
+        sizes = {
+            "MLP linear": [size.kind for size in result.kinds],
+            "O × I": [_product(size.shape) for size in result.kinds],
+            "stack MB": [megabytes(size.stack_bytes) for size in result.kinds],
+        }
+        if config.basis_rank is not None:
+            sizes["basis"] = [_product(size.rank) for size in result.kinds]
+            sizes["V keeps"] = [f"{100 * size.v_keeps:.2f}%" for size in result.kinds]
+            sizes["U keeps"] = [f"{100 * size.u_keeps:.2f}%" for size in result.kinds]
+            both = [size.both_keep for size in result.kinds]
+            sizes["unseen"] = [DASH if share is None else f"{100 * share:.2f}%" for share in both]
+        tables.append(table_of(sizes))
+    if result.agreement:
+        tables.append(
+            table_of(
+                {
+                    "MLP linear": [f"{each.kind} {each.side}" for each in result.agreement],
+                    "directions": [f"{each.directions} of {each.size}" for each in result.agreement],
+                    "cosine": [f"{each.cosine:.6f}" for each in result.agreement],
+                    "angle": [f"{each.degrees:.3f}°" for each in result.agreement],
+                }
+            )
+        )
+    ours = next((row for row in rows if row.by == "sums" and row.seconds), None)
+    sentence = f"{ours.steps} batches make a basis in {three_digits(ours.seconds)} s." if ours else ""
+    paper = paper_calibration_seconds(config.model)
+    shown = {"stack": bool(result.kinds), "keeps": config.basis_rank is not None, "angle": len(tables) > 2}
+    return Section(
+        title=f"{short_model(config.model)}: calibration by {config.steps} batches",
+        sentence=sentence,
+        tables=tables,
+        notes=[f"{WAYS[row.by]}: {row.status} ({row.error})" for row in rows if row.status != "done"],
+        caption={
+            "ran on": bench_machine(bench),
+            "model": model_words(config),
+            "batches": f"{config.batch_size} × {config.length}, {config.task or 'random tokens'}",
+            **({"paper": f"{paper:g} s on a Xeon"} if paper else {}),
+            "code": environment_code(bench.environment),
+            **{name: text for name, text in CALIBRATION_LEGEND.items() if shown.get(name, True)},
+        },
+    )
+
+
+def _product(shape: tuple[int, int]) -> str:
+    return f"{shape[0]} × {shape[1]}"
+
+
+def _runner_section(bench: Bench, result: RunnerResult) -> Section:
+    config: Any = bench.config
+    rows = result.rows
+    worst = max(rows, key=lambda row: row.overhead)
+    return Section(
+        title=f"{short_model(config.model)}: finetune beside a bare loop",
+        sentence=f"A step of finetune takes at most {100 * worst.overhead:+.1f}% over a bare loop "
+        f"({worst.method}).",
+        tables=[
+            table_of(
+                {
+                    "method": [row.method for row in rows],
+                    "finetune ms/step": [three_digits(1e3 * row.runner_seconds) for row in rows],
+                    "loop ms/step": [three_digits(1e3 * row.bare_seconds) for row in rows],
+                    "overhead": [f"{100 * row.overhead:+.1f}%" for row in rows],
+                }
+            )
+        ],
+        caption={
+            "ran on": bench_machine(bench),
+            "model": model_words(config),
+            "batches": f"{config.batch_size} × {config.length}, {config.task}, padded to the full length",
+            "steps": f"{config.steps} of each in each of {config.rounds} turns; medians, loading included",
+            "code": environment_code(bench.environment),
+        },
+    )
+
+
+def group_studies(sweeps: Iterable[ReadSweep]) -> list[list[ReadSweep]]:
+    """Splits studies into those that may be compared: as runs are, and selecting on the same examples."""
+    found: dict[tuple[str, ...], list[ReadSweep]] = defaultdict(list)
+    for read in sweeps:
+        config, run = read.sweep.config, read.sweep.config.template
+        shared = [run.model, KINDS[config.data.completeness], config.select_on, config.checkpoint]
+        shared += [run.protocol, run.device, run.precision]
+        if not config.greater_is_better:
+            shared += [str(run.loss_on), str(run.chat_format), str(run.length)]
+        found[tuple(map(str, shared))].append(read)
+    return [_in_order(studies) for _, studies in sorted(found.items())]
+
+
+def _in_order(studies: Sequence[ReadSweep]) -> list[ReadSweep]:
+    def key(read: ReadSweep) -> tuple[Any, ...]:
+        config = read.sweep.config
+        known = METHODS.index(config.method) if config.method in METHODS else len(METHODS)
+        return (config.task, known, config.method, config.study_id())
+
+    return sorted(studies, key=key)
+
+
+def sweep_sections(sweeps: Iterable[ReadSweep], trials: bool) -> list[Section]:
+    """Returns a section for each group of studies: the best parameters and what became of the trials.
+
+    Args:
+        trials: with a section for each study that lists its trials, and its plot.
+    """
+    sections = []
+    for studies in group_studies(sweeps):
+        sections.append(_studies_section(studies))
+        if trials:
+            sections += [_trials_section(read) for read in studies]
+    return sections
+
+
+def _studies_section(studies: Sequence[ReadSweep]) -> Section:
+    first = studies[0].sweep.config
+    results = [read.sweep.result for read in studies]
+    names = list(
+        dict.fromkeys(name for result in results for name in (result.best.params if result.best else {}))
+    )
+    ordered = sorted(names, key=lambda name: list(SHORT).index(name) if name in SHORT else len(SHORT))
+    columns = {
+        "study": study_labels(studies),
+        **{
+            SHORT.get(n, n.replace("_", " ")): [_best_value(result, n) for result in results] for n in ordered
+        },
+        "best": [_best_score(read) for read in studies],
+        "paper": [_paper_words(read.sweep.config) for read in studies],
+        "asked": [str(result.asked) for result in results],
+        "complete": [str(result.count("complete")) for result in results],
+        "pruned": [str(result.count("pruned")) for result in results],
+        "diverged": [str(result.count("diverged")) for result in results],
+        "out of\nmemory": [str(result.count("out-of-memory")) for result in results],
+        "failed": [str(result.count("failed")) for result in results],
+        "to do": [str(max(0, result.asked - result.finished)) for result in results],
+        "seconds": [_seconds(result.trials) for result in results],
+    }
+    if not any(text != DASH for text in columns["paper"]):
+        del columns["paper"]
+    caption = sweep_caption(studies)
+    if "paper" in columns:
+        caption["paper"] = "tables 13-15: one learning rate and batch size for all methods"
+    tasks = list(dict.fromkeys(read.sweep.config.task for read in studies))
+    return Section(
+        title=f"Best parameters: {short_model(first.model)} on {', '.join(tasks)}",
+        sentence=_studies_sentence(studies),
+        tables=[table_of(columns)],
+        notes=[
+            f"{label}: no trial has come to its end yet."
+            for label, result in zip(study_labels(studies), results, strict=True)
+            if result.best is None
+        ],
+        caption=caption,
+    )
+
+
+def study_labels(studies: Sequence[ReadSweep]) -> list[str]:
+    """Returns task and method of each study, with its id where several have the same."""
+    labels = [f"{read.sweep.config.task} {read.sweep.config.method}" for read in studies]
+    return [
+        f"{label} {read.sweep.result.id[:6]}" if labels.count(label) > 1 else label
+        for label, read in zip(labels, studies, strict=True)
+    ]
+
+
+def _studies_sentence(studies: Sequence[ReadSweep]) -> str:
+    words = []
+    for label, read in zip(study_labels(studies), studies, strict=True):
+        best = read.sweep.result.best
+        if best is not None:
+            parameters = ", ".join(parameter_words(best.params))
+            words.append(f"{label} did best ({_best_score(read)}) with {parameters}")
+    return "; ".join(words) + "." if words else ""
+
+
+def _trials_section(read: ReadSweep) -> Section:
+    result, config = read.sweep.result, read.sweep.config
+    begun = [trial for trial in result.trials if trial.state != "waiting"]
+    names = list(dict.fromkeys(name for trial in begun for name in trial.params))
+    ordered = sorted(names, key=lambda name: list(SHORT).index(name) if name in SHORT else len(SHORT))
+    reasons = [_reason(trial) for trial in begun]
+    columns: dict[str, Sequence[str]] = {
+        "trial": [str(trial.number) for trial in begun],
+        "state": [trial.state for trial in begun],
+        **{
+            SHORT.get(n, n.replace("_", " ")): [
+                value_words(n, trial.params[n]) if n in trial.params else DASH for trial in begun
+            ]
+            for n in ordered
+        },
+        "score": [_trial_score(trial, read) for trial in begun],
+        "evals": [str(len(trial.evaluations)) for trial in begun],
+        "seconds": [_seconds([trial]) for trial in begun],
+        "reason": [text if len(text) <= REASON else f"{text[: REASON - 2]} …" for text in reasons],
+    }
+    if not any(columns["reason"]):
+        del columns["reason"]
+    figures = (
+        [Figure(f"the trials of {config.study_name()}", read.folder / "plot.png")] if read.folder else []
+    )
+    shown = [figure for figure in figures if figure.path.is_file()]
+    states = ", ".join(f"{result.count(s)} {s}" for s in dict.fromkeys(t.state for t in begun))
+    important = max(result.importances, key=lambda n: result.importances[n]) if result.importances else ""
+    hint = f" The score hangs most on the {important.replace('_', ' ')}." if important else ""
+    return Section(
+        title=f"Trials: {config.study_name()}",
+        sentence=f"{counted(len(begun), 'trial')}: {states}.{hint}",
+        tables=[table_of(columns, left=("state", "reason"))],
+        notes=[
+            f"trial {trial.number}: {reason}"
+            for trial, reason in zip(begun, reasons, strict=True)
+            if len(reason) > REASON
+        ],
+        caption={"score": "in parentheses the best evaluation of a trial that did not come to its end"},
+        figures=shown,
+        is_listing=True,
+    )
+
+
+def parameter_words(params: Mapping[str, Any]) -> list[str]:
+    """Returns `lr 3.05e-05`, `batch 16`, `density 0.012`; rate and batch size first."""
+    ordered = sorted(params, key=lambda name: list(SHORT).index(name) if name in SHORT else len(SHORT))
+    return [f"{SHORT.get(n, n.replace('_', '-'))} {value_words(n, params[n])}" for n in ordered]
+
+
+def value_words(name: str, value: Any) -> str:
+    """Returns a value alone: `3.05e-05`, `16`, `block`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("learning_rate"):
+        return f"{value:.2e}"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _best_value(result: SweepResult, name: str) -> str:
+    params = result.best.params if result.best else {}
+    return value_words(name, params[name]) if name in params else DASH
+
+
+def _best_score(read: ReadSweep) -> str:
+    best = read.sweep.result.best
+    if best is None or best.score is None:
+        return DASH
+    return scale_of(read.sweep.config.score_name).number(best.score)
+
+
+def _paper_words(config: SweepConfig) -> str:
+    found = None
+    if KINDS[config.data.completeness] == "GLUE":
+        found = paper_hyperparameters(config.model, config.task)
+    return DASH if found is None else f"{found[0]:.2e}, {found[1]}"
+
+
+def _seconds(trials: Sequence[TrialRecord]) -> str:
+    known = [trial.seconds for trial in trials if trial.seconds is not None]
+    return f"{sum(known):,.0f}" if known else DASH
+
+
+def _trial_score(trial: TrialRecord, read: ReadSweep) -> str:
+    scale = scale_of(read.sweep.config.score_name)
+    if trial.score is not None:
+        return scale.number(trial.score)
+    best = read.sweep.result.better(trial.evaluations.values()) if trial.evaluations else None
+    return DASH if best is None else f"({scale.number(best)})"
+
+
+def _reason(trial: TrialRecord) -> str:
+    words = [" ".join((trial.reason or "").split())]
+    if trial.same_as is not None:
+        words.append(f"same parameters as trial {trial.same_as}")
+    if trial.attempts > 1:
+        words.append(f"attempt {trial.attempts}")
+    return "; ".join(word for word in words if word)
+
+
+def gradients_section(shown: Gradients, figures: Sequence[Figure]) -> Section:
+    """Returns the section of a recording: the paper's Figures 2 and 3, of our gradients."""
+    block, kinds = middle_block(shown), linear_kinds(shown)
+    words = []
+    for kind in kinds:
+        first, last = series(shown, block, kind)[0], series(shown, block, kind)[-1]
+        at = listed(
+            [
+                f"{percent(place.energy_original)} in the original space and {percent(place.energy_rotated)} "
+                f"in the new one at step {place.step}"
+                for place in dict.fromkeys((first, last))
+            ]
+        )
+        words.append(f"{kind} {at}")
+    return Section(
+        title=f"Gradients: {gradients_subject(shown)}",
+        sentence=f"Share of the energy that the largest 1% of a gradient's entries hold, in block {block}: "
+        f"{'; '.join(words)}.",
+        notes=[_zero_rows(shown)],
+        caption=gradients_caption(shown),
+        figures=figures,
+    )
+
+
+def _zero_rows(shown: Gradients) -> str:
+    kind = linear_kinds(shown)[0]
+    words = []
+    for block in recorded_blocks(shown):
+        place = series(shown, block, kind)[0]
+        small = place.live_rows[0] - place.live_rows[1]
+        tiny = f" ({small} more tiny)" if small else ""
+        words.append(f"{place.rows - place.live_rows[0]} in block {block}{tiny}")
+    return (
+        f"Rows of dL/dY that are exactly zero at step {place.step}, of {place.rows} in the batch "
+        f"({place.padding} of them padding), {kind}: {', '.join(words)}."
+    )
+
+
+def gradients_subject(shown: Gradients) -> str:
+    """Returns model, task and method of a recording."""
+    run = shown.config.run
+    return f"{short_model(run.model)} on {run.task}, {run.method}"
+
+
+def linear_kinds(shown: Gradients) -> list[str]:
+    """Returns the two kinds of MLP linear, the wider output first: as data passes through a block."""
+    shapes = {place.kind: place.shape for place in shown.result.places}
+    return sorted(shapes, key=lambda kind: -shapes[kind][0])
+
+
+def recorded_blocks(shown: Gradients) -> list[int]:
+    """Returns the first, middle and last block; fewer of a model that has fewer."""
+    return sorted({place.block for place in shown.result.places})
+
+
+def middle_block(shown: Gradients) -> int:
+    """Returns the block that is shown where there is room for one."""
+    found = recorded_blocks(shown)
+    return found[len(found) // 2]
+
+
+def recorded_steps(shown: Gradients) -> list[int]:
+    return sorted(shown.result.losses)
+
+
+def series(shown: Gradients, block: int, kind: str) -> list[Place]:
+    """Returns the records of one linear, step by step."""
+    found = [place for place in shown.result.places if (place.block, place.kind) == (block, kind)]
+    return sorted(found, key=lambda place: place.step)
