@@ -193,6 +193,17 @@ class Group:
         distinct = len({column.task for column in chosen}) == len(chosen)
         return tuple(chosen) if len(chosen) > 1 and distinct else ()
 
+    def varies(self, method: str) -> list[str]:
+        """Returns the settings that differ between a method's rows."""
+        rows = [row for row in self.all_rows if row.method == method]
+        return [name for name in ROW_SETTINGS if any(name in row.settings for row in rows)]
+
+    def settings_words(self, row: Row) -> str:
+        """Returns all that tells a row from others of its method; of the reference too."""
+        values = row.runs.iloc[0]
+        words = (setting_words(name, values[name]) for name in self.varies(row.method))
+        return ", ".join(filter(None, words))
+
     def row(self, label: str) -> Row:
         return next(row for row in self.all_rows if row.label == label)
 

@@ -14,8 +14,8 @@ import pandas as pd
 
 from ..judge.records import Judgement
 from ..store.records import LOSS
-from .comparable import Group, Row, TaskColumn, at_recipe, setting_words
-from .load import RECIPE, ROW_SETTINGS
+from .comparable import Group, Row, TaskColumn, at_recipe
+from .load import RECIPE
 from .significance import AVERAGE, Comparison, Significance, compare, stochastic_order
 from .table import (
     AT_EDGE,
@@ -234,15 +234,16 @@ def build_ablation(group: Group, method: str) -> GroupTable:
 def ablation_table(made: GroupTable) -> Table:
     """Draws the settings of one method, a row each: what varies, scores, differences, costs."""
     reference = made.rows[0]
-    varies = [name for name in ROW_SETTINGS if any(name in row.settings for row in made.rows)]
-    usual = {name: reference.runs[name].iloc[0] for name in varies}
+    varies = [
+        name for name in made.group.varies(reference.method) if any(name in r.settings for r in made.rows)
+    ]
     if len(varies) == 1:
         (name,) = varies
-        values = [row.settings.get(name, usual[name]) for row in made.rows]
+        values = [row.runs[name].iloc[0] for row in made.rows]
         columns = [Column(name.replace("_", "-"), [_value(value) for value in values])]
     else:
-        words = ", ".join(filter(None, (setting_words(*pair) for pair in usual.items())))
-        columns = [Column("what varies", [words or "nothing set", *(row.suffix for row in made.rows[1:])])]
+        first = made.group.settings_words(reference) or "nothing set"
+        columns = [Column("what varies", [first, *(row.suffix for row in made.rows[1:])])]
     count = not made.same_seeds
     for column in made.columns:
         if column.name in reference.choices and sum(column.name in row.choices for row in made.rows) > 1:

@@ -414,7 +414,7 @@ def detectable_difference(std: float, seeds: int, power: float = 0.8) -> float |
         return float(found.mean()) - power
 
     size: Any = brentq(lacking, 0.0, 100.0)
-    return std * float(size)
+    return std * size
 
 
 def left_out_words(found: Significance) -> list[str]:

@@ -103,7 +103,7 @@ def _narrow(predicted: pd.DataFrame, wanted: Wanted) -> pd.DataFrame:
 
 def _candidates(predicted: pd.DataFrame, others: pd.DataFrame) -> list[Candidate]:
     return [
-        _candidate(of_seed, ", ".join(filter(None, (row.suffix, *group.differs))), others)
+        _candidate(of_seed, ", ".join(filter(None, (group.settings_words(row), *group.differs))), others)
         for group in split_groups(predicted)
         for row in group.all_rows
         for _, of_seed in row.runs.groupby("seed")

@@ -107,7 +107,7 @@ def test_one_method_and_seed_of_several_is_chosen_by_the_user(tmp_path):
     [
         ({"model": "roberta-base"}, "choose one by --model"),
         ({"protocol": "heldout"}, "choose one by --protocol"),
-        ({"rank": 4}, "choose one by their folders: rank 4"),
+        ({"rank": 4}, "choose one by their folders: rank 7 .*; rank 4"),
         ({"checkpoint": "sha256:" + "cd" * 32}, "choose one by their folders: sha256:"),
     ],
 )
