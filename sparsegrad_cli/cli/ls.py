@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-<<<<<<< HEAD
-from collections.abc import Callable
-=======
 import sys
-from enum import StrEnum
->>>>>>> 0a48110 (Report anew: the answer first, from tidy frames; tables, sentences, figures and formats in twenty files)
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from . import glue_zip as glue
 from . import options as opt
 
-Compare = StrEnum("Compare", ["paper"])
+Compare = Literal["paper"]
 
 
 def report(
@@ -67,7 +66,7 @@ def report(
 ) -> int:
     """Print what was found, and write it with figures as files."""
     folders = folders or [Path("results")]
-    choice = {"method": method, "seed": seed, "model": model, "protocol": protocol and protocol.value}
+    choice = {"method": method, "seed": seed, "model": model, "protocol": protocol}
     if glue_zip is not None:
         unused = {"output": output, "format": formats, "compare": compare, "baseline": baseline}
         glue.refuse("of no use with --glue-zip, which makes no report", **unused, checklist=checklist or None)
@@ -82,8 +81,8 @@ def report(
     chosen = read_formats(formats) if formats else DEFAULT_FORMATS
     made = build_report(folders, compare=compare is not None, baseline=baseline)
     if checklist:
-        unused = {"output": output, "format": formats, "compare": compare, "json": as_json or None}
-        glue.refuse("of no use with --checklist, which prints to the terminal", **unused)
+        why = "of no use with --checklist, which prints to the terminal"
+        glue.refuse(why, output=output, format=formats, compare=compare, json=as_json or None)
         print(made.checklist(), end="")
         return 0
     written = made.write(output or folders[0], chosen)
