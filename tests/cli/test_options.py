@@ -21,7 +21,7 @@ from sparsegrad_cli.config import (
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.grid.experiment import read_experiment
 from sparsegrad_cli.methods import get_method, method_names
-from sparsegrad_cli.report.rows import setting_words
+from sparsegrad_cli.report.comparable import setting_words
 from sparsegrad_cli.settings import config_id, identity
 from sparsegrad_cli.sweep.space import read_space
 from sparsegrad_cli.training.params import read_params
