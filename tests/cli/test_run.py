@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from sparsegrad_cli.models.checkpoint import WEIGHTS
 
 from ..checkpoints import tiny_checkpoint
 from ..grid.grids import Document, ScriptedPool, Write, here, scores, tiny_document, writer
+from ..tasks.glue_files import write_test_splits
 
 pytestmark = pytest.mark.usefixtures("quick_garbage")
 
@@ -86,6 +89,7 @@ def test_a_dry_run_shows_the_cells_and_what_they_take_and_makes_nothing(call, wr
     assert not (tmp_path / "results").exists()
 
 
+OF_FT = {"density": None, "calibration_steps": None}
 CHAT = {"max_steps": 2, "batch_size": 2, "length": 32, "kept": 100}
 
 
@@ -185,6 +189,66 @@ def test_a_full_disk_stops_all_and_the_same_command_goes_on(call, write, engine,
     code, _, err = call("run", path)
     assert code == 0, err
     assert len(scores(tmp_path / "results")) == 2
+
+
+@pytest.mark.parametrize("name", ["config.json", "result.json"])
+def test_a_disk_that_is_full_before_or_after_training_stops_all_too(
+    name, call, write, engine, monkeypatch, tmp_path
+):
+    replace = os.replace
+
+    def no_space(source: Path, target: Path) -> None:
+        if Path(target).name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    path = str(write())
+    with monkeypatch.context() as full:
+        full.setattr(os, "replace", no_space)
+        code, out, err = call("run", path)
+    assert (code, out) == (1, "")
+    assert "No space left on device" in err.splitlines()[-1]
+    assert len(engine.given) == 1
+    assert call("run", path)[0] == 0
+
+
+def test_a_model_that_cannot_be_read_fails_its_own_cells_and_no_others(
+    call, write, document, engine, tmp_path
+):
+    good = document["models"][0]
+    bad = shutil.copytree(good, tmp_path / "bad")
+    weights = (bad / WEIGHTS).read_bytes()
+    (bad / WEIGHTS).write_bytes(weights[: len(weights) // 2])
+    path = str(write(models=[str(bad), good], seeds=[0, 1], methods=["ft"], settings=OF_FT))
+    code, out, err = call("run", path, "--json", "--quiet")
+    assert code == 1
+    assert "2 of 4 cells came to no score" in err
+    found = {(cell["model"], cell["seed"]): cell["status"] for cell in json.loads(out)["cells"]}
+    assert found == {(str(bad), 0): "failed", (str(bad), 1): "failed", (good, 0): "done", (good, 1): "done"}
+    assert len(engine.given) == 4
+    assert call("run", path, "--quiet")[0] == 1  # recorded: not tried again unless asked
+    assert len(engine.given) == 4
+
+
+def test_what_is_asked_of_finished_cells_is_done_or_refused(call, write, document, engine, tmp_path):
+    data = str(write_test_splits(shutil.copytree(document["data"], tmp_path / "glue"), "cola"))
+    path = str(write(methods=["ft"], settings=OF_FT))
+    command = ("run", path, "--data", data, "--quiet")
+    assert call(*command)[0] == 0
+    (folder,) = (tmp_path / "results" / "runs").iterdir()
+    for option in ("--save-model", "--predict-test"):
+        code, out, err = call(*command, option)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert f"{option}: results/runs/{folder.name} is finished and its model was not kept" in err
+    assert len(engine.given) == 1
+    shutil.rmtree(folder)
+    assert call(*command, "--save-model")[0] == 0
+    assert call(*command, "--save-model")[0] == 0
+    assert len(engine.given) == 2
+    for _ in range(2):
+        assert call(*command, "--save-model", "--predict-test")[0] == 0
+        assert (folder / "test_predictions.parquet").exists()
+        assert len(engine.given) == 3
 
 
 def test_a_folder_that_cannot_be_written_stops_with_one_line(call, write, tmp_path):

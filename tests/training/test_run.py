@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 from pathlib import Path
@@ -16,12 +17,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.core import FORMS, Basis
-from sparsegrad_cli.errors import InputError, WorkError
+from sparsegrad_cli.errors import DeviceError, InputError, WorkError
 from sparsegrad_cli.models.checkpoint import find_checkpoint
 from sparsegrad_cli.models.load import load_classifier
 from sparsegrad_cli.store.basis_file import save_basis
 from sparsegrad_cli.store.records import Environment, Result
-from sparsegrad_cli.training.run import run
+from sparsegrad_cli.training.run import load_model, run
+from sparsegrad_cli.training.trainer import make_trainer
 
 from ..cells import Asked, PowerCutError, RecordingWatch, changed, configs_of, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
@@ -326,3 +328,40 @@ def test_what_does_not_fit_together_is_refused_before_anything_is_made(change, m
     with pytest.raises(InputError, match=message) as refused:
         configs_of(changed(choices, **change))
     assert "\n" not in str(refused.value)
+
+
+def test_one_run_uses_one_gpu_however_many_there_are(choices, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    cell = make_cell(tmp_path, RecordingWatch(), choices, keep_model=False)
+    cell = dataclasses.replace(cell, config=cell.config.model_copy(update={"device": "cuda"}))
+    loaded = load_model(cell.config, cell.inputs)
+    trainer = make_trainer(loaded.model, None, cell)
+    assert trainer.args.n_gpu == 1
+    assert trainer.args.train_batch_size == cell.config.batch_size
+    assert trainer._wrap_model(loaded.model) is loaded.model
+
+
+def test_a_cuda_error_is_recorded_and_ends_the_process_not_the_folder(choices, tmp_path, monkeypatch):
+    def broken(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    cell = make_cell(tmp_path, RecordingWatch(), choices, keep_model=False)
+    monkeypatch.setattr("sparsegrad_cli.training.run.train", broken)
+    with pytest.raises(DeviceError, match="device-side assert"):
+        run(cell)
+    assert cell.folder.result().status == "failed"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_every_word_for_out_of_memory_counts(error, choices, tmp_path, monkeypatch):
+    def full(*args: object, **kwargs: object) -> None:
+        raise RuntimeError(error)
+
+    monkeypatch.setattr("sparsegrad_cli.training.run.train", full)
+    assert run(make_cell(tmp_path, RecordingWatch(), choices, keep_model=False)).status == "out-of-memory"
