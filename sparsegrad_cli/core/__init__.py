@@ -1,76 +1,55 @@
 """The method itself, in torch alone.
 
-calibration = calibrate(model, batches)                 # a basis in which the MLP gradients are nearly sparse
-apply_sparsegrad(model, calibration.basis)              # the model computes what it did
-optimizer = sparse_adamw(model, lr=1e-4, density=0.01)  # trains 1% of each MLP matrix at a step
+basis = calibrate(model, batches).basis                 # in which the MLP gradients are nearly sparse
+applied = apply_sparsegrad(model, basis, density=0.01)  # the model computes what it did
+optimizer = applied.optimizer(lr=1e-4)                  # trains 1% of each MLP matrix at a step
 ...                                                     # any loop: loss.backward(); optimizer.step()
-merge(model)                                            # a plain model again
+applied.merge()                                         # a plain model again
+
+A sparse update is a basis, a mask and a place: see `apply`. `SparseAdamW` also goes without it, with
+parameter groups such as `{"params": weights, "k": 1000, "U": U, "V": V}`.
 """
 
-from .basis import Basis, BasisMismatchError, EnergyKept, KindBasis
-from .blocks import choose_blocks
-from .confined import ConfinedLinear
-from .corner import Corner, confined_corner
-from .hosvd import Calibration, Concentration, calibrate, energy_in_top
-from .linear import SparseGradLinear, sparse_by_dense
-from .linears import FAMILIES, MLPLinear, UnsupportedModelError, find_mlp_linears
-from .optimizer import SparseAdamW, touched_entries
-from .rotation import Rotation
-from .selection import kept_entries, leading_block, top_entries
-from .sparsegrad import (
-    FORMS,
-    IN_BACKWARD,
-    SUPPORTS,
-    Form,
-    MaskedLayer,
-    Support,
-    apply_confined,
-    apply_meprop,
-    apply_sparsegrad,
-    chosen_from,
-    masked_layers,
-    merge,
-    sparse_adamw,
-)
-from .streamed import StreamedLinear
+from .apply import MASKS, PLACES, Applied, Mask, Place, apply_sparsegrad, merge
+from .basis import Basis, BasisMismatchError, EnergyKept, LayerBasis, Precision, cheapest_order
+from .calibrate import Calibration, Concentration, calibrate, energy_in_top, mean_squares
+from .fused import FusedMLP
+from .optim import SparseAdamW, touched_entries
+from .subspace import Subspace, SubspaceLinear, merge_after_steps
+from .targets import FAMILIES, MLPLinear, UnsupportedModelError, choose_blocks, find_mlp_linears
+from .topk import kept_entries, leading_block, top_k
 
 __all__ = [
     "FAMILIES",
-    "FORMS",
-    "IN_BACKWARD",
-    "SUPPORTS",
+    "MASKS",
+    "PLACES",
+    "Applied",
     "Basis",
     "BasisMismatchError",
     "Calibration",
     "Concentration",
-    "ConfinedLinear",
-    "Corner",
     "EnergyKept",
-    "Form",
-    "KindBasis",
+    "FusedMLP",
+    "LayerBasis",
     "MLPLinear",
-    "MaskedLayer",
-    "Rotation",
+    "Mask",
+    "Place",
+    "Precision",
     "SparseAdamW",
-    "SparseGradLinear",
-    "StreamedLinear",
-    "Support",
+    "Subspace",
+    "SubspaceLinear",
     "UnsupportedModelError",
-    "apply_confined",
-    "apply_meprop",
     "apply_sparsegrad",
     "calibrate",
+    "cheapest_order",
     "choose_blocks",
-    "chosen_from",
-    "confined_corner",
     "energy_in_top",
     "find_mlp_linears",
     "kept_entries",
     "leading_block",
-    "masked_layers",
+    "mean_squares",
     "merge",
-    "sparse_adamw",
-    "sparse_by_dense",
-    "top_entries",
+    "merge_after_steps",
+    "top_k",
     "touched_entries",
 ]

@@ -1,9 +1,13 @@
-"""Small MLP blocks, named as BERT names them, for tests of the core that need no transformers."""
+"""Small MLP blocks, named as BERT names them, and how they are trained, for tests that need no transformers."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
+
+from sparsegrad_cli.core import Applied, Basis, LayerBasis, find_mlp_linears
 
 
 class Block(nn.Module):
@@ -66,6 +70,81 @@ def batches(
     ]
 
 
+def loss_of(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    return model(*batch)
+
+
 def random_orthogonal(n: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))[0].to(dtype)
+
+
+def some_basis(model: nn.Module, rank: tuple[int, int] | None = None, seed: int = 0) -> Basis:
+    """Random directions, energies that fall from the leading corner, and squares of the original space.
+
+    Args:
+        rank: `(r, c)` of a truncated basis.
+    """
+    r, c = rank or (None, None)
+    kinds, squares = {}, {}
+    generator = torch.Generator().manual_seed(seed)
+    for place in find_mlp_linears(model):
+        weight = place.linear.weight
+        O, I = weight.shape
+        U, V = random_orthogonal(I, seed + I, weight.dtype), random_orthogonal(O, seed + O, weight.dtype)
+        energy = 0.8 ** (torch.arange(O)[:, None] + 2 * torch.arange(I)).double()
+        energy = (energy / energy.sum())[:r, :c]
+        kinds[place.kind] = LayerBasis(U[:, :c], V[:, :r], energy.sum(0), energy.sum(1), energy)
+        squares[place.name] = torch.rand(O, I, generator=generator)
+    return Basis(kinds, {}, squares)
+
+
+def without_energies(basis: Basis) -> Basis:
+    return Basis({kind: replace(b, energy=None) for kind, b in basis.kinds.items()})
+
+
+def train(
+    model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 20, parts: int = 1, seed: int = 1
+) -> list[float]:
+    """Losses of steps on a batch each, cut into `parts` whose gradients are summed."""
+    losses = []
+    hidden = model.head.in_features
+    for x, y in batches(steps, seed, hidden, model.head.weight.dtype):
+        optimizer.zero_grad()
+        losses.append(0.0)
+        for x_part, y_part in zip(x.chunk(parts), y.chunk(parts), strict=True):
+            loss = model(x_part, y_part) / parts
+            loss.backward()
+            losses[-1] += loss.item()
+        optimizer.step()
+    return losses
+
+
+def trained(applied: Applied, steps: int = 20, parts: int = 1, lr: float = 1e-2) -> nn.Module:
+    """The merged model after some steps."""
+    train(applied.model, applied.optimizer(lr), steps, parts)
+    return applied.merge()
+
+
+def assert_same_weights(model: nn.Module, other: nn.Module, atol: float) -> None:
+    ours, theirs = dict(model.named_parameters()), dict(other.named_parameters())
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=atol)
+
+
+def kept_bytes(model: nn.Module) -> int:
+    """Bytes that autograd keeps between forward and backward, each storage once, weights apart."""
+    seen: dict[int, int] = {}
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    (x, y), *_ = batches(1)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model(x, y)
+    total = sum(seen.values())
+    del loss
+    return total

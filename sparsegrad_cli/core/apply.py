@@ -1,0 +1,224 @@
+"""A sparse update on a whole model: choose basis, mask and place; build the optimizer; merge.
+
+basis   where entries are chosen: a `Basis`, or None for the original space
+mask    which: "dynamic", the k largest of each step's gradient; or once and for all, "fixed", those of
+        the highest mean energy in the calibration, "block", the leading block that holds the most energy
+        in k entries, or "random"
+place   where the step is taken, at different costs; all places train the same:
+        "optimizer"  after backward, on plain linears, all matrices of a kind at once; sums over
+                     accumulation and goes with any loop
+        "backward"   inside backward, one matrix at a time; the lightest; one backward is one step
+        "adapter"    on a parameter of its own beside W; see `subspace`
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from .basis import Basis, LayerBasis, Precision
+from .fused import FusedMLP
+from .optim import SparseAdamW
+from .subspace import Subspace, SubspaceLinear, merge_after_steps
+from .targets import MLPLinear, find_mlp_linears, partners, replace_module
+from .topk import kept_entries, leading_block, random_entries, top_k
+
+Mask = Literal["dynamic", "fixed", "block", "random"]
+Place = Literal["optimizer", "backward", "adapter"]
+MASKS: tuple[Mask, ...] = get_args(Mask)
+PLACES: tuple[Place, ...] = get_args(Place)
+
+SPREAD = 4  # columns of U for the mask "fixed" are at most so many times k / r: they are what backward costs
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A model that is ready to be trained in a few entries of its MLP matrices.
+
+    Args:
+        model: changed in place.
+        groups: masked parameter groups for `SparseAdamW`.
+        adapted: the trained parameters that stand for the MLP weights.
+        entries_per_step: entries of them all that one step moves.
+        layers: the layers that were put in; none in the place "optimizer".
+    """
+
+    model: nn.Module
+    groups: list[dict[str, Any]]
+    adapted: list[nn.Parameter]
+    entries_per_step: int
+    layers: list[nn.Module] = field(default_factory=list)
+
+    def optimizer(
+        self, lr: float | Tensor, sparse_lr: float | Tensor | None = None, weight_decay: float = 0.0
+    ) -> SparseAdamW:
+        """Returns the optimizer of every parameter that takes gradients.
+
+        Args:
+            lr: learning rate.
+            sparse_lr: learning rate of the adapted parameters; None: `lr`.
+            weight_decay: decoupled, of everything else.
+        """
+        own = {"lr": lr if sparse_lr is None else sparse_lr, "weight_decay": 0.0}
+        adapted = set(self.adapted)
+        rest = [p for p in self.model.parameters() if p.requires_grad and p not in adapted]
+        groups = [{**group, **own} for group in self.groups] + ([{"params": rest}] if rest else [])
+        optimizer = SparseAdamW(groups, lr=lr, weight_decay=weight_decay)
+        for layer in self.layers:
+            if isinstance(layer, FusedMLP):
+                layer.register_gradient_hooks(optimizer.gradient_hook)
+        merge_after_steps(optimizer, [each for each in self.layers if isinstance(each, SubspaceLinear)])
+        return optimizer
+
+    def merge(self) -> nn.Module:
+        """Returns the trained model with its plain linears; it computes what it did."""
+        return merge(self.model)
+
+
+def merge(model: nn.Module) -> nn.Module:
+    """Put plain linears back in place of the layers that were put in; the model computes what it did."""
+    for name, module in list(model.named_modules()):
+        if callable(restore := getattr(module, "restore", None)):
+            restore(model, name)
+    return model
+
+
+def apply_sparsegrad(
+    model: nn.Module,
+    basis: Basis | None = None,
+    mask: Mask = "dynamic",
+    place: Place = "optimizer",
+    density: float | None = None,
+    kept: int | None = None,
+    *,
+    recompute: bool = False,
+    blocks: Collection[int] | None = None,
+    seed: int = 0,
+    precision: Precision = "ieee",
+) -> Applied:
+    """Make every MLP linear of `model` one that is trained in a few of its entries; see the module's head.
+
+    Args:
+        model: any model that `find_mlp_linears` knows; it computes what it did.
+        basis: fits the model's kinds and shapes. None, or one without directions: the original space.
+        mask: "fixed" and "block" need a basis with energies, or "fixed" in the original space with squares.
+        place: in "adapter", weights of at least float32 follow a mask that was chosen once at each step;
+            otherwise they stay as they are until `merge`.
+        density: share of each MLP matrix to train at a step, above 0 and at most 1; or
+        kept: number of entries of each.
+        recompute: place "backward": make the MLP's hidden layer again in backward; lighter and slower.
+        blocks: numbers of the blocks to change; None: all.
+        seed: of the mask "random".
+        precision: of products with U and V on CUDA.
+
+    Raises:
+        BasisMismatchError, UnsupportedModelError: see `Basis.check_fits`.
+        ValueError: no such mask, place or block; a basis that the mask cannot use; or a value out of range.
+    """
+    for name, value, known in (("mask", mask, MASKS), ("place", place, PLACES)):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    if basis is not None:
+        basis.check_fits(model, blocks)
+    kinds: dict[str, list[MLPLinear]] = {}
+    for found in find_mlp_linears(model, blocks):
+        kinds.setdefault(found.kind, []).append(found)
+    groups: list[dict[str, Any]] = []
+    adapted: list[nn.Parameter] = []
+    layers: list[nn.Module] = []
+    entries_per_step = 0
+    for number, (kind, places) in enumerate(kinds.items()):
+        weights = [found.linear.weight for found in places]
+        (O, I), device = weights[0].shape, weights[0].device
+        own = None if basis is None else basis.kinds.get(kind)
+        k = kept_entries((O, I), kept, density, None if own is None else own.rank)
+        squares = [basis.squares[p.name] for p in places] if basis and basis.squares else None
+        (r, c), entries = _chosen_once(mask, (O, I), own, squares, k, len(places), seed + 7919 * number)
+        entries = None if entries is None else entries.to(device)
+        per_matrix = k if mask == "dynamic" else r * c if entries is None else entries.shape[1]
+        entries_per_step += per_matrix * len(places)
+        U, V = (
+            (None, None) if own is None else (_columns(own.U[:, :c], device), _columns(own.V[:, :r], device))
+        )
+        group: dict[str, Any] = {"k": k} if mask == "dynamic" else {}
+        group |= {"batch": len(places) if device.type == "cuda" and place != "backward" else 1}
+        group |= {"precision": precision}
+        if place == "adapter":
+            subspace = Subspace((r, c), U, V, precision).to(device)
+            merges = mask != "dynamic" and weights[0].dtype.itemsize >= torch.float32.itemsize
+            group["params"] = []
+            for row, found in enumerate(places):
+                layer = SubspaceLinear(
+                    found.linear, subspace, None if entries is None else entries[row], merges
+                )
+                replace_module(model, found.name, layer)
+                layers.append(layer)
+                group["params"].append(layer.values)
+        else:
+            group |= {"params": weights, "U": U, "V": V, "entries": entries}
+        groups.append(group)
+        adapted += group["params"]
+    if place == "backward":
+        layers = _fuse(model, [found for places in kinds.values() for found in places], recompute)
+    return Applied(model, groups, adapted, entries_per_step, layers)
+
+
+def _columns(A: Tensor, device: torch.device) -> Tensor:
+    """Returns `A` on `device` with each column contiguous in memory."""
+    return A.to(device).T.contiguous().T
+
+
+def _chosen_once(
+    mask: Mask,
+    shape: tuple[int, int],
+    basis: LayerBasis | None,
+    squares: list[Tensor] | None,
+    k: int,
+    count: int,
+    seed: int,
+) -> tuple[tuple[int, int], Tensor | None]:
+    """Returns the shape of the corner that is used, and the entries in it for each of `count` matrices.
+
+    The entries are None where they are not chosen once, or all of the corner.
+    """
+    r, c = shape if basis is None else basis.rank
+    if mask == "dynamic":
+        return (r, c), None
+    if mask == "random":
+        return (r, c), torch.stack([random_entries(r * c, k, seed + i) for i in range(count)])
+    if basis is None:
+        if mask == "block":
+            raise ValueError("the mask block needs a basis: in the original space no block leads")
+        if squares is None:
+            raise ValueError("the mask fixed needs squared gradients of the calibration: see mean_squares")
+        return (r, c), torch.stack([top_k(square, k).sort().values for square in squares])
+    if basis.energy is None:
+        raise ValueError(f"the mask {mask} needs a basis with energies: calibrate with probe_steps above 0")
+    c = min(c, math.ceil(SPREAD * k / r))
+    if mask == "block":
+        return leading_block(basis.energy[:, :c], k), None
+    return (r, c), top_k(basis.energy[:, :c], k).sort().values.expand(count, -1)
+
+
+def _fuse(model: nn.Module, places: list[MLPLinear], recompute: bool) -> list[nn.Module]:
+    """Put a `FusedMLP` in place of each linear, or of two linears with only an activation between them."""
+    layers: list[nn.Module] = []
+    by_name = {found.name: found.linear for found in places}
+    for name in list(by_name):
+        if name not in by_name:  # it went with the linear before it
+            continue
+        names = partners(name)
+        layer = FusedMLP(by_name[name])
+        if names is not None and names[1] in by_name:
+            activation, second = model.get_submodule(names[0]), by_name.pop(names[1])
+            layer = FusedMLP(by_name[name], activation, second, recompute)
+            for follower in names:
+                replace_module(model, follower, nn.Identity())
+        replace_module(model, name, layer)
+        layers.append(layer)
+    return layers

@@ -1,0 +1,361 @@
+"""Calibration: the HOSVD of the MLP gradients, without ever stacking them.
+
+The paper stacks the gradients `G_1 .. G_n` (`O x I`) of one kind of linear, over blocks and steps, and takes
+the left singular vectors of the stack's unfoldings. The same vectors are the eigenvectors of
+
+    sum G G^T  (O x O)  ->  V            sum G^T G  (I x I)  ->  U
+
+which are summed as the gradients come, so memory does not grow with the number of steps. Where O and I are
+thousands, the leading `basis_rank` vectors of each are found sooner than all, and take less room ever after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from .basis import Basis, LayerBasis
+from .targets import MLPLinear, find_mlp_linears
+from .topk import top_k
+
+Batch = Mapping[str, Tensor]
+
+STRIP = 512  # rows of a running sum that are held as one tensor
+SPARE = 4  # the leading `rank` directions are sought among 1/4 more
+SETTLED = 1e-4  # of the energy: a round of subspace iteration that finds less than this anew is the last
+ROUNDS = 20  # at most
+PROBED_SHARE = 0.01  # of the entries, whose energy the concentration tells
+
+
+@dataclass(frozen=True)
+class Concentration:
+    """Share of an unseen gradient's energy (sum of squares) in its largest 1% of entries."""
+
+    before: float  # in the original space
+    after: float  # in the basis
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A basis, and how concentrated it makes the gradients of each kind (None without probe steps).
+
+    How much of their energy a truncated basis keeps is in `LayerBasis.energy_kept`.
+    """
+
+    basis: Basis
+    concentration: Mapping[str, Concentration] | None
+
+
+def model_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Returns the loss that a Hugging Face model gives for a batch with labels."""
+    return model(**batch).loss
+
+
+def calibrate(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    steps: int = 30,
+    probe_steps: int = 4,
+    loss_of: Callable[[nn.Module, Batch], Tensor] = model_loss,
+    made_from: Mapping[str, str] | None = None,
+    on_step: Callable[[int], None] | None = None,
+    blocks: Collection[int] | None = None,
+    basis_rank: int | None = None,
+) -> Calibration:
+    """Find the basis of the MLP gradients of `model` from `steps` batches (paper, section 3).
+
+    No weight is changed. The model is used in the mode (train or eval) that it is in; the gradients of its
+    parameters are cleared.
+
+    Args:
+        model: any model that `find_mlp_linears` knows, on any device.
+        batches: at least `steps + probe_steps` batches on the model's device.
+        steps: batches whose gradients make the basis.
+        probe_steps: further batches, unseen by the basis, on which the concentration and the energy of each
+            entry are measured; without any, the basis serves no fixed or block mask.
+        loss_of: from model and batch to a scalar loss.
+        made_from: goes into the basis as its record.
+        on_step: called with the number of batches done.
+        blocks: numbers of the blocks whose gradients are used; None: all.
+        basis_rank: truncates `V` and `U` to so many columns each, at most; None: all.
+
+    Raises:
+        UnsupportedModelError: the model has no known MLP linears.
+        ValueError: too few batches, a gradient that is not finite, or a rank below 1.
+    """
+    if basis_rank is not None and basis_rank < 1:
+        raise ValueError(f"basis_rank must be at least 1, got {basis_rank}")
+    places = find_mlp_linears(model, blocks)
+    sums: dict[str, tuple[Gram, Gram]] = {}
+    for place in places:
+        O, I = place.linear.weight.shape
+        sums.setdefault(place.kind, (Gram(O, place.linear.weight), Gram(I, place.linear.weight)))
+
+    def add(place: MLPLinear, G: Tensor) -> None:
+        left, right = sums[place.kind]
+        G = G.to(left.dtype)
+        left.add(G)  # G G^T
+        right.add(G.T)  # G^T G
+
+    losses = _losses(model, batches, steps + probe_steps, loss_of)
+    with _only_trained(model, places):
+        with _each_gradient(places, add):
+            _backward(losses, 0, steps, on_step)
+        basis = Basis({kind: _basis_of(*pair, basis_rank) for kind, pair in sums.items()}, made_from or {})
+        probe = _Probe(basis)
+        with _each_gradient(places, probe.add):
+            _backward(losses, steps, steps + probe_steps, on_step)
+    if not probe_steps:
+        return Calibration(basis, None)
+    return Calibration(probe.basis_with_energy(), probe.concentration())
+
+
+def mean_squares(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    steps: int = 30,
+    loss_of: Callable[[nn.Module, Batch], Tensor] = model_loss,
+    made_from: Mapping[str, str] | None = None,
+    on_step: Callable[[int], None] | None = None,
+    blocks: Collection[int] | None = None,
+) -> Basis:
+    """Measure the mean squared gradient of every entry of every MLP matrix, in the original space.
+
+    The matrices of two blocks have no neurons in common, so each has its own. Arguments as in `calibrate`.
+
+    Returns:
+        A basis without directions, for the mask "fixed" in the original space.
+
+    Raises:
+        UnsupportedModelError, ValueError: see `calibrate`.
+    """
+    places = find_mlp_linears(model, blocks)
+    weights = {place.name: place.linear.weight for place in places}
+    squares = {
+        name: torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
+        for name, weight in weights.items()
+    }
+
+    def add(place: MLPLinear, G: Tensor) -> None:
+        total = squares[place.name]
+        total.addcmul_(G.to(total.dtype), G.to(total.dtype), value=1 / steps)
+
+    losses = _losses(model, batches, steps, loss_of)
+    with _only_trained(model, places), _each_gradient(places, add):
+        _backward(losses, 0, steps, on_step)
+    return Basis({}, dict(made_from or {}), squares)
+
+
+def energy_in_top(G: Tensor, share: float, whole: Tensor | None = None) -> float:
+    """Returns the share of the energy of `G` in the `share` of its entries that are largest in magnitude.
+
+    Args:
+        whole: the gradient of which `G` is a part; both shares are then of it.
+    """
+    whole = G if whole is None else whole
+    kept = G.flatten()[top_k(G, max(1, round(share * whole.numel())))]
+    return (kept.square().sum() / whole.square().sum()).item()
+
+
+def _basis_of(left: Gram, right: Gram, rank: int | None) -> LayerBasis:
+    (V, V_energy), (U, U_energy) = left.principal(rank), right.principal(rank)
+    return LayerBasis(U=U, V=V, U_energy=U_energy, V_energy=V_energy)
+
+
+class _Probe:
+    """Over unseen gradients: the mean energy in the top 1% before and after, and in each entry."""
+
+    def __init__(self, basis: Basis) -> None:
+        self.basis = basis
+        self.seen: dict[str, list[tuple[float, float]]] = {kind: [] for kind in basis.kinds}
+        self.energy = {kind: b.U.new_zeros(b.rank) for kind, b in basis.kinds.items()}
+        self.left_out = dict.fromkeys(basis.kinds, 0.0)  # by a truncated basis
+
+    def add(self, place: MLPLinear, G: Tensor) -> None:
+        basis = self.basis.kinds[place.kind]
+        G = G.to(basis.V.dtype)
+        rotated = basis.to_basis(G)
+        after = energy_in_top(rotated, PROBED_SHARE, G if basis.is_truncated else None)
+        self.seen[place.kind].append((energy_in_top(G, PROBED_SHARE), after))
+        self.energy[place.kind].addcmul_(rotated, rotated)
+        if basis.is_truncated:
+            self.left_out[place.kind] += max(0.0, (G.norm().square() - rotated.norm().square()).item())
+
+    def concentration(self) -> dict[str, Concentration]:
+        return {
+            kind: Concentration(*(sum(column) / len(pairs) for column in zip(*pairs, strict=True)))
+            for kind, pairs in self.seen.items()
+        }
+
+    def basis_with_energy(self) -> Basis:
+        return Basis(
+            {kind: replace(b, energy=self._shares(kind)) for kind, b in self.basis.kinds.items()},
+            self.basis.made_from,
+        )
+
+    def _shares(self, kind: str) -> Tensor:
+        """Returns the energy in each entry over that of the whole gradients."""
+        energy = self.energy[kind]
+        total = energy.sum() + self.left_out[kind]
+        return energy / total.clamp(min=torch.finfo(energy.dtype).tiny)
+
+
+def _losses(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    needed: int,
+    loss_of: Callable[[nn.Module, Batch], Tensor],
+) -> Iterator[Tensor]:
+    done = 0
+    for batch in batches:
+        yield loss_of(model, batch)
+        done += 1
+        if done == needed:
+            return
+    raise ValueError(f"calibration needs {needed} batches; there were {done}")
+
+
+def _backward(losses: Iterator[Tensor], first: int, last: int, on_step: Callable[[int], None] | None) -> None:
+    for done in range(first, last):
+        next(losses).backward()
+        if on_step:
+            on_step(done + 1)
+
+
+@contextmanager
+def _only_trained(model: nn.Module, places: list[MLPLinear]) -> Iterator[None]:
+    """Let only the MLP weights take gradients inside; afterwards what took them before."""
+    before = [(p, p.requires_grad) for p in model.parameters()]
+    weights = {place.linear.weight for place in places}
+    try:
+        for p, _ in before:
+            p.grad = None
+            p.requires_grad_(p in weights)
+        yield
+    finally:
+        for p, requires_grad in before:
+            p.grad = None
+            p.requires_grad_(requires_grad)
+
+
+@contextmanager
+def _each_gradient(places: list[MLPLinear], use: Callable[[MLPLinear, Tensor], None]) -> Iterator[None]:
+    """Hand each weight gradient to `use` as soon as it is made, then free it: one lives at a time.
+
+    Raises:
+        ValueError: in backward, for a gradient that is not finite.
+    """
+
+    def hook_for(place: MLPLinear) -> Callable[[Tensor], None]:
+        def hook(weight: Tensor) -> None:
+            G = weight.grad
+            assert G is not None
+            if not all(extreme.isfinite() for extreme in G.aminmax()):
+                raise ValueError(f"the calibration gradient of {place.name} is not finite")
+            use(place, G)
+            weight.grad = None
+
+        return hook
+
+    with torch.no_grad():
+        hooks = [place.linear.weight.register_post_accumulate_grad_hook(hook_for(place)) for place in places]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class Gram:
+    """The sum of `A A^T`, `n x n`, over matrices with `n` rows, and its eigenvectors.
+
+    Only the lower triangle is summed and held, as strips of rows that end at the diagonal.
+
+    Args:
+        n: rows.
+        like: gives the device, and the dtype where that is wider than float32.
+    """
+
+    def __init__(self, n: int, like: Tensor) -> None:
+        self.n = n
+        self.dtype = torch.promote_types(like.dtype, torch.float32)
+        self.strips = [
+            like.new_zeros(min(STRIP, n - top), min(top + STRIP, n), dtype=self.dtype)
+            for top in range(0, n, STRIP)
+        ]
+
+    def add(self, A: Tensor) -> None:
+        """`A` has shape `n x m` and the dtype of the sum."""
+        for top, strip in zip(range(0, self.n, STRIP), self.strips, strict=True):
+            strip.addmm_(A[top : top + STRIP], A[: top + STRIP].T)
+
+    def principal(self, rank: int | None = None) -> tuple[Tensor, Tensor]:
+        """Returns eigenvectors and their shares of the whole energy (the trace), largest first.
+
+        Frees the sum. All of them come from LAPACK in float64; a `rank` well below `n` from subspace
+        iteration, whose directions hold all but about 1e-4 of the energy that any so many could.
+
+        Args:
+            rank: how many; None, or `n` and more: all.
+
+        Returns:
+            `n x rank`, column-major, and `rank`, in the dtype of the sum.
+        """
+        rank = min(rank or self.n, self.n)
+        if 3 * rank < self.n:
+            return self._leading(rank)
+        values, vectors = torch.linalg.eigh(self._whole(torch.float64), UPLO="L")
+        values = values.flip(0).clamp(min=0)
+        # column-major, as an optimizer holds them, so that they are shared
+        columns = vectors.T.flip(0)[:rank].to(self.dtype).contiguous().T
+        return columns, _shares(values, values.sum())[:rank].to(self.dtype)
+
+    def times(self, Q: Tensor) -> Tensor:
+        """Returns the sum times `Q`, of shape `n x m`."""
+        product = torch.zeros_like(Q)
+        for top, strip in zip(range(0, self.n, STRIP), self.strips, strict=True):
+            rows = slice(top, top + STRIP)
+            product[rows] += strip @ Q[: top + STRIP]
+            product[:top] += strip[:, :top].T @ Q[rows]  # above the diagonal
+        return product
+
+    def _whole(self, dtype: torch.dtype) -> Tensor:
+        """The lower triangle as a square; the strips are freed."""
+        whole = self.strips[0].new_zeros(self.n, self.n, dtype=dtype)
+        for top in range(0, self.n, STRIP):
+            strip = self.strips.pop(0)
+            whole[top : top + STRIP, : top + STRIP] = strip
+        return whole
+
+    def _leading(self, rank: int) -> tuple[Tensor, Tensor]:
+        """By subspace iteration from a fixed start.
+
+        Each round is one product and one orthogonalization. It errs least where the spectrum falls quickly,
+        as that of gradients does.
+        """
+        width = min(self.n, rank + rank // SPARE + 16)
+        start = torch.randn(self.n, width, generator=torch.Generator().manual_seed(0))
+        product = start.to(self.strips[0])
+        tops = range(0, self.n, STRIP)
+        diagonals = [strip.diagonal(top) for top, strip in zip(tops, self.strips, strict=True)]
+        trace = torch.cat(diagonals).sum()
+        found = 0.0
+        for _ in range(ROUNDS):
+            Q = torch.linalg.qr(product).Q
+            product = self.times(Q)
+            before, found = found, (Q * product).sum().item()
+            if found - before <= SETTLED * trace:
+                break
+        self.strips.clear()
+        values, vectors = torch.linalg.eigh((Q.T @ product).double())
+        values = values.flip(0)[:rank].clamp(min=0)
+        columns = (Q @ vectors.flip(1)[:, :rank].to(Q.dtype)).T.contiguous().T
+        return columns, _shares(values, trace.double()).to(self.dtype)
+
+
+def _shares(values: Tensor, total: Tensor) -> Tensor:
+    return values / total.clamp(min=torch.finfo(values.dtype).tiny)

@@ -1,0 +1,173 @@
+"""The place "backward": matrices are updated inside backward, and their gradients never live together.
+
+    forward    y = x W1^T + b1;  z = act(y) W2^T + b2            plain, in the original space
+    backward   dy, then dx; of each matrix `dY` and `x` go to the optimizer, which takes its step at once:
+               G~ = V^T (dY^T x) U is alive for one matrix at a time, and no `W.grad` is ever made
+
+It trains as the place "optimizer" does. What is saved:
+
+- no `W.grad`, and the projection is taken in the cheapest order, often by the tokens first;
+- act(y) is not kept for the second linear: it is made again from y, or, with `recompute`, from x;
+- on a CPU, rows of `dz` that are all zero (padding; all but the first token in a classifier's last block) are
+  left out.
+
+One backward is one step: gradients do not accumulate, and nothing that reads `weight.grad` sees any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from .targets import partners, replace_module
+
+PROBED = 16  # columns: a row that is zero there is looked at whole
+
+GradientHook = Callable[[Tensor, Tensor], object]  # takes dY, tokens x O, and x, tokens x I
+
+
+class FusedMLP(nn.Module):
+    """A linear, or a linear with the activation and the linear after it, that train in backward.
+
+    Args:
+        first: weight `F x I`.
+        activation, second: what follows, weight `O x F`; None: nothing. Whoever puts this layer in takes them
+            out of the model.
+        recompute: make `first`'s output again in backward, from its input, rather than keep it.
+    """
+
+    def __init__(
+        self,
+        first: nn.Linear,
+        activation: nn.Module | None = None,
+        second: nn.Linear | None = None,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        self.first, self.activation, self.second = first, activation, second
+        self.recompute = recompute
+        self.hooks = _Hooks()
+
+    @property
+    def linears(self) -> list[nn.Linear]:
+        """The linears that it holds."""
+        return [self.first] if self.second is None else [self.first, self.second]
+
+    def register_gradient_hooks(self, hook_of: Callable[[Tensor], GradientHook]) -> None:
+        """Set what is called in backward with `dY` and `x` of each weight, in place of a `weight.grad`."""
+        self.hooks[:] = [hook_of(linear.weight) for linear in self.linears]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From (..., I) to (..., O)."""
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        if torch.is_grad_enabled():
+            second = (None, None) if self.second is None else (self.second.weight, self.second.bias)
+            return _Fused.apply(x, self.first.weight, self.first.bias, *second, self)
+        y = self.first(x)
+        return y if self.second is None or self.activation is None else self.second(self.activation(y))
+
+    def restore(self, model: nn.Module, name: str) -> None:
+        """Put the plain modules back into `model`, where this one stands at `name`."""
+        replace_module(model, name, self.first)
+        names = partners(name)
+        if self.second is not None and self.activation is not None and names is not None:
+            replace_module(model, names[0], self.activation)
+            replace_module(model, names[1], self.second)
+
+    def extra_repr(self) -> str:
+        return f"recompute={self.recompute}"
+
+
+class _Hooks(list[GradientHook]):
+    """Callables that a copy of a layer does not take along: they belong to an optimizer."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Hooks, ()
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        W1: Tensor,
+        b1: Tensor | None,
+        W2: Tensor | None,
+        b2: Tensor | None,
+        layer: FusedMLP,
+    ) -> Tensor:
+        ctx.layer = layer
+        y = F.linear(x, W1, b1)
+        keeps_y = W2 is not None and not layer.recompute
+        ctx.save_for_backward(x, W1, b1, W2, y if keeps_y else None)
+        if W2 is None or layer.activation is None:
+            return y
+        return F.linear(layer.activation(y), W2, b2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
+        x, W1, b1, W2, y = ctx.saved_tensors
+        needs_x, needs_W1, needs_b1, needs_W2, needs_b2, _ = ctx.needs_input_grad
+        layer: FusedMLP = ctx.layer
+        if (needs_W1 or needs_W2) and not layer.hooks:
+            raise RuntimeError(
+                "a layer that trains in backward has no optimizer: make one with Applied.optimizer first"
+            )
+        shape = dz.shape[:-1]
+        dz = dz.reshape(-1, dz.shape[-1])  # tokens x O
+        rows = live_rows(dz)
+        dz, x = pick(dz, rows), pick(x.reshape(-1, x.shape[-1]), rows)
+        dx = db1 = db2 = None
+        dy = dz
+        if W2 is not None and layer.activation is not None:
+            if y is None:
+                y = F.linear(x, W1.to(x.dtype), None if b1 is None else b1.to(x.dtype))
+            else:
+                y = pick(y.reshape(-1, y.shape[-1]), rows)
+            with torch.enable_grad():
+                y = y.detach().requires_grad_()
+                a = layer.activation(y)
+            da = dz @ W2.to(dz.dtype)
+            if needs_b2:
+                db2 = dz.sum(0)
+            if needs_W2:
+                layer.hooks[1](dz, a.detach())
+            (dy,) = torch.autograd.grad(a, y, da)
+            del a, da, y
+        if needs_x:
+            dx = put(dy @ W1.to(dy.dtype), rows, shape)
+        if needs_b1:
+            db1 = dy.sum(0)
+        if needs_W1:
+            layer.hooks[0](dy, x)
+        return dx, None, db1, None, db2, None
+
+
+def live_rows(A: Tensor) -> Tensor | None:
+    """Returns the positions of the rows of `A` that are not all zero; None: all.
+
+    None as well where dropping the others would not pay, and on a device, which one would have to wait for.
+    """
+    if A.device.type != "cpu" or A[:, :PROBED].any(1).all():
+        return None
+    rows = A.any(1).nonzero()[:, 0]
+    return rows if 10 * len(rows) <= 9 * len(A) else None
+
+
+def pick(A: Tensor, rows: Tensor | None) -> Tensor:
+    """Returns the rows of `A` at `rows`; None: all."""
+    return A if rows is None else A[rows]
+
+
+def put(A: Tensor, rows: Tensor | None, shape: torch.Size) -> Tensor:
+    """Returns what `pick` took from, with zeros elsewhere, as (*shape, columns)."""
+    if rows is not None:
+        A = A.new_zeros(shape.numel(), A.shape[1]).index_copy_(0, rows, A)
+    return A.reshape(*shape, -1)

@@ -1,0 +1,335 @@
+"""The masked Adam: AdamW whose chosen matrices move in some of the entries of their gradient alone.
+
+At each step a masked matrix is updated in k entries: the largest of its gradient (`k`), or a choice made once
+(`entries`). The weights and both moments of the others stay as they are; the bias correction counts every
+step, as in `torch.optim.SparseAdam`. With every entry chosen it is AdamW, to rounding. All matrices of a
+batch go through it together:
+
+    S   = V^T G_l U              L x (r c), one product for all; G_l itself where there is no basis
+    e   = top k of |S|           L x k
+    m, v, d = Adam at e          the moments are held in pages, where an entry was ever chosen
+    W_l += V d_l U^T
+
+On a device nothing waits for it: no shape hangs on a number, and `step` lives there too.
+
+Moments: the flat positions of a matrix are cut into pages of `PAGE` neighbours. A page gets room when one of
+its entries is first chosen; until then its moments are zero and take none:
+
+    page_of    int32, L x pages: the page's place in the two below, or -1
+    used       int32, L x 1: pages that have a place
+    exp_avg, exp_avg_sq          L x (room PAGE)
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
+from torch.optim.optimizer import ParamsT
+
+from .basis import add_update, product
+from .topk import top_k_rows
+
+PAGE = 8  # entries; the chosen ones are neighbours often enough that smaller pages save little
+SPARE = 8  # stores that grow get 1/8 more than they need
+LAG = 2  # steps after which the host reads how many pages a device has in use
+
+SPACE = ("U", "V", "entries")  # tensors of a masked group
+Group = dict[str, Any]
+
+
+class SparseAdamW(torch.optim.Optimizer):
+    """AdamW in which a parameter group may be masked.
+
+    A group is masked that has any of these keys; others are trained by torch's own fused AdamW:
+
+        k          int: of each matrix the k entries of largest gradient magnitude are updated, or
+        entries    int64, matrices x k: these are, flat positions
+        U, V       `I x c` and `O x r`: entries are those of `V^T G U`, and the update `dS` found there is
+                   applied as `V dS U^T`; without `k` and `entries` all of them are trained
+        batch      matrices of one shape that are updated together (default 1)
+        precision  of products with U and V on CUDA: "ieee", "tf32" or "bf16" (default "ieee")
+
+    All of it is in `state_dict`. `lr` may be a tensor. Moments of masked matrices are at least float32.
+
+    Args:
+        params: parameters, or groups as for any torch optimizer.
+        lr: learning rate.
+        betas: decay of the two moments.
+        eps: added to the root of the second moment.
+        weight_decay: decoupled, for the plain groups; a masked group has none.
+
+    Raises:
+        ValueError: a value out of range, or weight decay in a masked group.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if lr < 0 or eps < 0 or weight_decay < 0:
+            raise ValueError(f"lr, eps and weight_decay must be >= 0, got {lr}, {eps}, {weight_decay}")
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be in [0, 1), got {betas}")
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "k": None}
+        defaults |= dict.fromkeys(SPACE) | {"batch": 1, "precision": "ieee"}
+        # matrix -> pages that a device had in use some steps ago, and the counts that are not read yet
+        self._known_pages: dict[Tensor, tuple[int, deque[tuple[torch.Event, Tensor]]]] = {}
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: Group) -> None:
+        """As in torch; refuses `k` below 1 and weight decay in a masked group."""
+        masked = _is_masked(param_group)
+        param_group["fused"] = not masked
+        if masked:
+            k = param_group.get("k")
+            if k is not None and k < 1:
+                raise ValueError(f"k must be at least 1, got {k}")
+            if param_group.setdefault("weight_decay", 0.0) != 0:
+                raise ValueError(
+                    f"a masked group has no weight decay: set it to 0, not {param_group['weight_decay']}"
+                )
+        super().add_param_group(param_group)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Take one step; parameters without a gradient are passed over."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            if _is_masked(group):
+                for first in range(0, len(group["params"]), group["batch"]):
+                    self._batch_step(group, first)
+            else:
+                self._plain_step([p for p in group["params"] if p.grad is not None], group)
+        return loss
+
+    def gradient_hook(self, p: Tensor) -> Callable[[Tensor, Tensor], None]:
+        """Returns what takes the step of one masked matrix in backward, where `p.grad` is never made.
+
+        It is called with the gradient of the layer's output, `tokens x O`, and its input, `tokens x I`.
+
+        Raises:
+            ValueError: `p` is in no masked group with batches of one matrix.
+        """
+        for number, group in enumerate(self.param_groups):
+            for position, q in enumerate(group["params"]):
+                if p is q and _is_masked(group) and group["batch"] == 1:
+                    return functools.partial(self._step_in_backward, number, position)
+        raise ValueError("the parameter is in no masked group with batches of one matrix")
+
+    @torch.no_grad()
+    def _step_in_backward(self, number: int, position: int, dY: Tensor, x: Tensor) -> None:
+        group = self.param_groups[number]
+        chain = (dY.T, x) if group["U"] is None else (group["V"].T, dY.T, x, group["U"])
+        S = product(*chain, precision=group["precision"])
+        self._masked_step(group, position, slice(0, 1), S.view(1, -1))
+
+    def _batch_step(self, group: Group, first: int) -> None:
+        grads = [p.grad for p in group["params"][first : first + group["batch"]]]
+        present = [row for row, grad in enumerate(grads) if grad is not None]
+        together = [slice(0, len(grads))] if len(present) == len(grads) else []
+        for rows in together or [slice(row, row + 1) for row in present]:
+            G = torch.stack(grads[rows]) if rows.stop - rows.start > 1 else grads[rows.start][None]
+            if group["U"] is not None:
+                U, V = group["U"], group["V"]
+                G = product(V.T, G.to(V.dtype), U, precision=group["precision"])
+            self._masked_step(group, first, rows, G.reshape(len(G), -1))
+
+    def _masked_step(self, group: Group, first: int, rows: slice, S: Tensor) -> None:
+        """Update some rows of a batch of matrices.
+
+        Args:
+            first: position of the batch's first matrix in the group.
+            rows: those of the batch's matrices whose gradients are given.
+            S: their gradients where the entries are chosen, `L x (r c)` or in the original space `L x (O I)`.
+        """
+        batch = group["params"][first : first + group["batch"]]
+        state = self.state[batch[0]]
+        if not state:
+            state.update(_no_moments(batch, group, S.shape[1]))
+            self._known_pages[batch[0]] = 0, deque()
+        entries, at = None, None
+        if group["k"] is not None:
+            entries = top_k_rows(S, group["k"])
+            _deal_pages(state, rows, entries)
+            _make_room(state, self._pages_in_use(batch[0], state["used"], entries.shape[1]))
+            at = _places(state, rows, entries)
+        elif group["entries"] is not None:
+            entries = group["entries"][first : first + len(batch)][rows]
+        g = S if entries is None else S.gather(1, entries)
+        update = _adam(state, rows, at, g, group["lr"], group["betas"], group["eps"])
+        add_update(batch[rows], update, entries, group["U"], group["V"], group["precision"])
+
+    def _pages_in_use(self, p: nn.Parameter, used: Tensor, k: int) -> int:
+        """Returns the pages in use, or, so that nothing waits for the device, a number that is not below."""
+        if used.device.type == "cpu":
+            return int(used.max())
+        if used.is_meta:
+            return k
+        known, unread = self._known_pages.get(p) or (int(used.max()), deque())
+        if len(unread) == LAG:
+            event, count = unread.popleft()
+            event.synchronize()
+            known = int(count)
+        at_most = known + k * (len(unread) + 1)
+        count = torch.empty((), dtype=used.dtype, pin_memory=True)
+        count.copy_(used.max(), non_blocking=True)
+        event = torch.Event(used.device)
+        event.record()
+        unread.append((event, count))
+        self._known_pages[p] = known, unread
+        return at_most
+
+    def _plain_step(self, params: Sequence[Tensor], group: Group) -> None:
+        if not params:
+            return
+        for p in params:
+            if not self.state[p]:
+                self.state[p] = {
+                    "step": torch.zeros((), device=p.device),
+                    "exp_avg": torch.zeros_like(p),
+                    "exp_avg_sq": torch.zeros_like(p),
+                }
+        beta1, beta2 = group["betas"]
+        states = [self.state[p] for p in params]
+        adamw(
+            list(params),
+            [p.grad for p in params if p.grad is not None],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=True,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As in torch, but what belongs to masked matrices keeps its types, and U and V are not copied."""
+        saved_groups = state_dict["param_groups"]
+        light = [{name: value for name, value in g.items() if name not in SPACE} for g in saved_groups]
+        super().load_state_dict({**state_dict, "param_groups": light})
+        for group, saved in zip(self.param_groups, saved_groups, strict=True):
+            device = group["params"][0].device
+            for name in SPACE:
+                tensor = saved.get(name)
+                group[name] = None if tensor is None else tensor.to(device)
+            if _is_masked(group):
+                for saved_id, p in zip(saved["params"], group["params"], strict=True):
+                    for name, value in state_dict["state"].get(saved_id, {}).items():
+                        self.state[p][name] = value.to(p.device, copy=True)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._known_pages = {}
+
+
+def _is_masked(group: Group) -> bool:
+    return any(group.get(name) is not None for name in ("k", *SPACE))
+
+
+def _no_moments(batch: Sequence[Tensor], group: Group, size: int) -> dict[str, Tensor]:
+    """Returns the state of L matrices before their first step, with `size` entries each to choose from."""
+    L, p = len(batch), batch[0]
+    dtype = torch.promote_types(p.dtype, torch.float32)
+    state = {"step": torch.zeros(L, 1, dtype=torch.float64, device=p.device)}
+    width = size if group["entries"] is None else group["entries"].shape[1]
+    if group["k"] is not None:
+        width = 0
+        state["page_of"] = torch.full((L, -(-size // PAGE)), -1, dtype=torch.int32, device=p.device)
+        state["used"] = torch.zeros(L, 1, dtype=torch.int32, device=p.device)
+    for name in ("exp_avg", "exp_avg_sq"):
+        state[name] = torch.zeros(L, width, dtype=dtype, device=p.device)
+    return state
+
+
+def _deal_pages(state: dict[str, Tensor], rows: slice, entries: Tensor) -> None:
+    """Give the pages of `entries` that have no place the next ones, in the order of their positions."""
+    page_of, used, pages = state["page_of"][rows], state["used"][rows], entries // PAGE
+    missing = (page_of.gather(1, pages) < 0).to(page_of.dtype)
+    new = torch.zeros_like(page_of).scatter_(1, pages, missing)
+    dealt = new.cumsum(1, dtype=new.dtype)
+    page_of.copy_(torch.where(new > 0, used + dealt - 1, page_of))
+    used.add_(dealt[:, -1:])
+
+
+def _make_room(state: dict[str, Tensor], pages: int) -> None:
+    """Let the stores of the moments grow to hold so many pages."""
+    room, most = state["exp_avg"].shape[1] // PAGE, state["page_of"].shape[1]
+    if min(pages, most) <= room:
+        return
+    width = PAGE * min(pages + pages // SPARE, most)
+    for name in ("exp_avg", "exp_avg_sq"):
+        grown = state[name].new_zeros(len(state[name]), width)
+        grown[:, : room * PAGE] = state[name]
+        state[name] = grown
+
+
+def _places(state: dict[str, Tensor], rows: slice, entries: Tensor) -> Tensor:
+    """Returns where the moments of `entries` (L x k) are in the rows of the stores."""
+    place = state["page_of"][rows].gather(1, entries // PAGE)
+    return place.long() * PAGE + entries % PAGE
+
+
+def _adam(
+    state: dict[str, Tensor],
+    rows: slice,
+    at: Tensor | None,
+    g: Tensor,
+    lr: float | Tensor,
+    betas: tuple[float, float],
+    eps: float,
+) -> Tensor:
+    """Advance the moments by one step and return the update of the entries, `L x k`.
+
+    Args:
+        at: places of the entries in the stores; None: all of a row in order.
+        g: their gradients, `L x k`.
+    """
+    beta1, beta2 = betas
+    step = state["step"][rows].add_(1)
+    exp_avg, exp_avg_sq = state["exp_avg"][rows], state["exp_avg_sq"][rows]
+    g = g.to(exp_avg.dtype)
+    mean, square = (exp_avg, exp_avg_sq) if at is None else (exp_avg.gather(1, at), exp_avg_sq.gather(1, at))
+    mean.lerp_(g, 1 - beta1)
+    square.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+    if at is not None:
+        exp_avg.scatter_(1, at, mean)
+        exp_avg_sq.scatter_(1, at, square)
+    root = square.sqrt().div_((1 - beta2**step).sqrt().to(g.dtype)).add_(eps)
+    return (mean / root).mul_((-lr / (1 - beta1**step)).to(g.dtype))
+
+
+def touched_entries(optimizer: torch.optim.Optimizer, params: Iterable[nn.Parameter]) -> int:
+    """Returns the number of entries of `params` that an Adam of any kind has moved at least once.
+
+    Once an entry has had a gradient its second moment stays above zero; before, it is zero.
+    """
+    states = (optimizer.state[p] for p in params if p in optimizer.state)
+    return sum(int(torch.count_nonzero(state["exp_avg_sq"])) for state in states if state)
+
+
+def dense_moment(state: dict[str, Tensor], name: str, size: int) -> Tensor:
+    """Returns the moment `name` ("exp_avg", "exp_avg_sq") of a batch as `L x size`, zero where not held."""
+    if "page_of" not in state:
+        return state[name]
+    page_of, store = state["page_of"].long(), state[name]
+    store = torch.cat([store.new_zeros(len(store), 1, PAGE), store.unflatten(1, (-1, PAGE))], 1)
+    return store.gather(1, (page_of + 1)[..., None].expand(-1, -1, PAGE)).flatten(1)[:, :size]

@@ -1,0 +1,140 @@
+"""Where a transformer keeps its MLP: the linears of each block that are adapted, and the choice of blocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from torch import nn
+
+# family -> the kinds of MLP linear in a block, as they are named after `layer.<n>.` or `layers.<n>.`
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "BERT, RoBERTa, ELECTRA": ("intermediate.dense", "output.dense"),
+    "DistilBERT": ("ffn.lin1", "ffn.lin2"),
+    "LLaMA": ("mlp.up_proj", "mlp.down_proj"),
+}
+_KIND_IN_BLOCK = re.compile(
+    r"(?:^|\.)layers?\.(?P<block>\d+)\.(?P<kind>"
+    + "|".join(re.escape(kind) for kinds in FAMILIES.values() for kind in kinds)
+    + r")$"
+)
+
+# where nothing but an activation stands between the two linears of a block:
+# first kind -> the activation, the second kind
+_PAIRS: dict[str, tuple[str, str]] = {
+    "intermediate.dense": ("intermediate.intermediate_act_fn", "output.dense"),
+    "ffn.lin1": ("ffn.activation", "ffn.lin2"),
+}
+
+BLOCKS_SYNTAX = 'all, every:3 (blocks 0, 3, 6, ...) or numbers such as "0-3,8"'
+
+
+class UnsupportedModelError(ValueError):
+    """The model has no MLP linears where those of the known families are."""
+
+
+@dataclass(frozen=True)
+class MLPLinear:
+    """One MLP linear of a model: `linear`, with weight `O x I`, stands at `name` in block `block`."""
+
+    name: str
+    kind: str
+    block: int
+    linear: nn.Linear
+
+
+def find_mlp_linears(model: nn.Module, blocks: Collection[int] | None = None) -> list[MLPLinear]:
+    """Returns the MLP linears of `model`, in the order of its modules.
+
+    Args:
+        blocks: numbers of the blocks to look at; None: all.
+
+    Raises:
+        UnsupportedModelError: none was found; the message says what was looked for.
+        ValueError: the model has no such block.
+    """
+    found = []
+    count = 0  # by name: a block remains one when its linears are replaced
+    for name, module in model.named_modules():
+        place = _KIND_IN_BLOCK.search(name)
+        if place is None:
+            continue
+        block = int(place["block"])
+        count = max(count, block + 1)
+        if isinstance(module, nn.Linear) and (blocks is None or block in blocks):
+            found.append(MLPLinear(name, place["kind"], block, module))
+    if count and blocks is not None:
+        check_blocks(blocks, count)
+    if not found:
+        looked_for = "; ".join(
+            f"{family}: {' and '.join(f'layer.<n>.{kind}' for kind in kinds)}"
+            for family, kinds in FAMILIES.items()
+        )
+        raise UnsupportedModelError(
+            f"{type(model).__name__} has no MLP linears that SparseGrad knows; looked for {looked_for}"
+        )
+    return found
+
+
+def choose_blocks(words: str, count: int) -> tuple[int, ...]:
+    """Returns the numbers of the chosen blocks, ascending.
+
+    Args:
+        words: "all"; "every:n", the blocks whose number divides by n; or numbers and ranges between commas.
+        count: blocks of the model; they are numbered from 0.
+
+    Raises:
+        ValueError: none of these, or a block that does not exist or is given twice.
+    """
+    if words == "all":
+        return tuple(range(count))
+    every = re.fullmatch(r"every:([1-9]\d*)", words)
+    if every:
+        return tuple(range(0, count, int(every[1])))
+    chosen: list[int] = []
+    for part in words.split(","):
+        span = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if span is None:
+            raise ValueError(f"blocks are chosen by {BLOCKS_SYNTAX}, not by {words!r}")
+        first, last = int(span[1]), int(span[2] or span[1])
+        if last < first:
+            raise ValueError(f"a range of blocks goes up, as {last}-{first}; got {part.strip()}")
+        check_blocks((last,), count)
+        chosen += range(first, last + 1)
+    twice = sorted({block for block in chosen if chosen.count(block) > 1})
+    if twice:
+        raise ValueError(f"block {twice[0]} is given twice in {words!r}")
+    return tuple(sorted(chosen))
+
+
+def check_blocks(blocks: Collection[int], count: int) -> None:
+    """Refuse block numbers that a model of `count` blocks does not have.
+
+    Raises:
+        ValueError: there are some, or no number at all.
+    """
+    if not blocks:
+        raise ValueError("no block is chosen")
+    wrong = [block for block in blocks if not 0 <= block < count]
+    if wrong:
+        raise ValueError(f"there is no block {wrong[0]}: the model has {count}, numbered 0 to {count - 1}")
+
+
+def partners(name: str) -> tuple[str, str] | None:
+    """Returns the names of the activation and of the second linear that follow the first linear `name`.
+
+    None where `name` is no first linear, or where more than an activation stands between the two.
+    """
+    place = _KIND_IN_BLOCK.search(name)
+    if place is None or place["kind"] not in _PAIRS:
+        return None
+    activation, second = _PAIRS[place["kind"]]
+    block = name.removesuffix(place["kind"])
+    return block + activation, block + second
+
+
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` at the dotted `name` in `model`."""
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)
