@@ -22,8 +22,9 @@ from .settings import CHAT, METHOD, WHAT, Record, Setting, config_id, setting, s
 Protocol = Literal["paper", "heldout"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "tf32", "bf16", "bf16-weights"]
-Form = Literal["streamed", "lean", "corner", "folded", "deferred", "regular", "sparse-by-dense"]
-Support = Literal["dynamic", "fixed", "block"]
+BasisKind = Literal["calibrated", "random", "none"]
+Mask = Literal["dynamic", "fixed", "block", "random"]  # as in core
+Place = Literal["optimizer", "backward", "adapter"]  # as in core
 Schedule = Literal["constant", "cosine"]
 LossOn = Literal["assistant", "all"]
 ChatFormat = Literal["llama-2", "own"]
@@ -196,19 +197,25 @@ class RunConfig(Record):
         of_method=True,
         is_searchable=True,
     )
-    support: Support | None = setting(
-        "sparsegrad: entries chosen at each step (dynamic) or once, by the calibration.",
+    mask: Mask | None = setting(
+        "sparsegrad: entries chosen at each step (dynamic), by the calibration (fixed, block) or at random.",
         METHOD,
         off=None,
         default="dynamic",
         of_method=True,
         is_searchable=True,
     )
-    form: Form | None = setting(
-        "sparsegrad: one of several that train the same.",
+    place: Place | None = setting(
+        "Sparse methods: where a step is taken; all places train the same, at other costs.",
         METHOD,
         off=None,
         default_help="the one that suits",
+        of_method=True,
+    )
+    recompute: bool = setting(
+        "With --place backward: compute the MLP's hidden layer again in backward, lighter and slower.",
+        METHOD,
+        off=False,
         of_method=True,
     )
     calibration_steps: int | None = setting(
@@ -222,9 +229,14 @@ class RunConfig(Record):
         makes_basis=True,
     )
     basis: str | None = setting(
-        "sparsegrad: a file of sparsegrad calibrate.", METHOD, off=None, of_method=True, in_id=False
+        "sparsegrad: calibrated, random, none (the original space) or a file of sparsegrad calibrate.",
+        METHOD,
+        off=None,
+        default_help="calibrated",
+        of_method=True,
+        in_id=False,
     )
-    basis_revision: str | None = None  # SHA-256 of that file
+    basis_revision: str | None = None  # SHA-256 of that file; random or none
     basis_rank: int | None = setting(
         "sparsegrad: leading directions of the basis that are kept on each side.",
         METHOD,

@@ -1,48 +1,52 @@
-"""What a method is: a way to make a model ready for training, its optimizer, and the way back.
-
-A method is one file in this folder, named as on the command line, that defines `METHOD`.
-"""
+"""What a method is: a way to make a model ready for training, its optimizer, and the way back."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, fields
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ..config import RunConfig
-from ..core import (
-    Basis,
-    Form,
-    SparseAdamW,
-    Support,
-    choose_blocks,
-    find_mlp_linears,
-    kept_entries,
-    sparse_adamw,
-)
-from ..store.records import Parameters
+from ..config import BasisKind, RunConfig
+from ..core import Basis, Mask, Place, Precision, choose_blocks, find_mlp_linears
+from ..store.schema import Parameters
+
+Calibrated = Literal["basis", "squares"]  # what `core.calibrate` and `core.mean_squares` give
+# of products with the basis beside a run's own, on CUDA
+ROTATION_PRECISION: dict[str, Precision] = {
+    "fp32": "tf32",
+    "tf32": "tf32",
+    "bf16": "bf16",
+    "bf16-weights": "bf16",
+}
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a method may be told; each method reads the ones that it names in `options`."""
+class MethodConfig:
+    """The settings of a run that a method may read; each reads those that it names in `settings`."""
 
-    freeze_rest: bool = False  # train only the adapter part and the head
+    freeze_rest: bool = False  # train only the adapted part and the head
     blocks: str | None = None  # whose MLP linears are adapted, such as "every:3"; None: all
-    density: float | None = None  # share of each MLP matrix trained at a step
+    density: float | None = None  # share of each MLP matrix that is trained at a step
     kept: int | None = None  # the same as a number of entries
-    support: Support = "dynamic"
-    form: Form = "streamed"  # with the dynamic support
+    basis: BasisKind | None = None  # None: the method's own
+    basis_rank: int | None = None  # leading directions of a random basis; a calibrated one has its own
+    mask: Mask | None = None  # None: the method's own
+    place: Place | None = None  # None: the one that suits, see `sparse.default_place`
+    recompute: bool = False  # place "backward": make the hidden layer again rather than keep it
+    precision: Precision = "ieee"  # of products with the basis on CUDA
     accumulates: bool = False  # several backward passes make one step
     rank: int | None = None
     sparse_learning_rate: float | None = None  # of the chosen entries; None: that of the rest
+    weight_decay: float = 0.0  # decoupled, of everything but entries that a mask chooses
+    seed: int = 0  # of random bases and masks
 
     @classmethod
-    def of(cls, config: RunConfig, accumulation_steps: int = 1) -> Settings:
+    def of(cls, config: RunConfig, accumulation_steps: int = 1) -> MethodConfig:
         """Returns the settings of a run.
 
         Args:
@@ -50,46 +54,60 @@ class Settings:
         """
         found = {field.name: getattr(config, field.name, None) for field in fields(cls)}
         given = {name: value for name, value in found.items() if value is not None}
-        return cls(**given, accumulates=accumulation_steps > 1)
+        if config.basis is not None and config.basis not in get_args(BasisKind):
+            given["basis"] = "calibrated"  # a file
+        precision = ROTATION_PRECISION[config.precision]
+        return cls(**given | {"precision": precision, "accumulates": accumulation_steps > 1})
 
 
-class Method(Protocol):
+class Method(ABC):
     """A model made ready for training by a method.
 
-    Args of the constructor:
+    Args:
         model: a plain transformers model; it is changed in place.
         head: names of the parameters of the classification head, which every method trains in full.
-        settings: see `Settings`.
-        basis: for methods with `needs_basis`.
+        config: see `MethodConfig`.
+        basis: what `calibration` asks for.
     """
 
-    options: ClassVar[frozenset[str]]  # settings that it uses, besides freeze_rest and blocks
-    needs_basis: ClassVar[bool]
+    name: ClassVar[str]
+    help: ClassVar[str]  # one sentence
+    source: ClassVar[str]  # where it was published
+    order: ClassVar[int]  # in tables
+    colour: ClassVar[str]  # in plots
+    settings: ClassVar[frozenset[str]]  # that it reads, beside freeze_rest, blocks, weight_decay and seed
+
     model: nn.Module
     adapted: list[nn.Parameter]  # what stands for the MLP linears' weights in training
 
+    @abstractmethod
     def __init__(
-        self, model: nn.Module, head: Collection[str], settings: Settings, basis: Basis | None = None
+        self, model: nn.Module, head: Collection[str], config: MethodConfig, basis: Basis | None = None
     ) -> None: ...
 
-    def optimizer(self, learning_rate: float) -> Optimizer:
-        """Trains every parameter that takes gradients, without weight decay.
+    @classmethod
+    def calibration(cls, config: MethodConfig) -> Calibrated | None:
+        """Returns what is to be measured before training; None: nothing."""
+        return None
 
-        All at one learning rate, unless the settings give the chosen entries their own.
+    @abstractmethod
+    def optimizer(self, learning_rate: float) -> Optimizer:
+        """Returns the optimizer of every parameter that takes gradients.
+
+        All have one learning rate, unless the config gives the chosen entries their own.
         """
-        ...
 
     def moved_at_a_step(self) -> int:
-        """Number of scalars among `adapted` that one step moves."""
-        ...
+        """Returns the number of scalars among `adapted` that one step moves."""
+        return sum(p.numel() for p in self.adapted)
 
+    @abstractmethod
     def merge(self) -> nn.Module:
-        """The trained model, plain again: `save_pretrained` and `from_pretrained` need nothing of ours."""
-        ...
+        """Returns the trained model, plain again: `save_pretrained` needs nothing of ours."""
 
 
 def chosen_blocks(model: nn.Module, words: str | None) -> tuple[int, ...] | None:
-    """Numbers of the blocks that `words` (see `core.choose_blocks`) choose; None: all.
+    """Returns the numbers of the blocks that `words` (see `core.choose_blocks`) choose; None: all.
 
     Raises:
         ValueError: the model has no such blocks.
@@ -99,15 +117,10 @@ def chosen_blocks(model: nn.Module, words: str | None) -> tuple[int, ...] | None
     return choose_blocks(words, 1 + max(place.block for place in find_mlp_linears(model)))
 
 
-def mlp_weights(model: nn.Module, blocks: Collection[int] | None = None) -> list[nn.Parameter]:
-    """The weights (`O x I`) of every MLP linear of `blocks`, or of all."""
-    return [place.linear.weight for place in find_mlp_linears(model, blocks)]
-
-
 def choose_trained(
-    model: nn.Module, head: Collection[str], adapted: list[nn.Parameter], freeze_rest: bool
+    model: nn.Module, head: Collection[str], adapted: Collection[nn.Parameter], freeze_rest: bool
 ) -> None:
-    """Leaves gradients on `adapted` and the head and, unless `freeze_rest`, on all that took them.
+    """Leave gradients on `adapted` and the head and, unless `freeze_rest`, on all that took them.
 
     What is trained is held in float32 at least: in bfloat16 most of a small update would be lost.
     """
@@ -119,53 +132,14 @@ def choose_trained(
             p.data = p.data.to(torch.promote_types(p.dtype, torch.float32))
 
 
-def adamw(
-    model: nn.Module,
-    learning_rate: float,
-    adapted: Collection[nn.Parameter] = (),
-    adapted_learning_rate: float | None = None,
-) -> Optimizer:
-    """torch's fused AdamW, transformers' default, over all that takes gradients; no weight decay.
-
-    Args:
-        adapted: parameters with a learning rate of their own, where `adapted_learning_rate` gives one.
-    """
+def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> Optimizer:
+    """Returns torch's fused AdamW, transformers' default, over all that takes gradients."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    groups: list[dict] = [{"params": trained}]
-    if adapted_learning_rate is not None:
-        apart = set(adapted)
-        groups = [
-            {"params": [p for p in trained if p in apart], "lr": adapted_learning_rate},
-            {"params": [p for p in trained if p not in apart]},
-        ]
-    return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.0, fused=True)
-
-
-def masked_adamw(
-    model: nn.Module, learning_rate: float, settings: Settings, blocks: Collection[int] | None
-) -> SparseAdamW:
-    """The optimizer of a method that chooses entries of the MLP matrices anew at each step.
-
-    Args:
-        blocks: whose MLP linears were adapted; None: all.
-    """
-    return sparse_adamw(
-        model,
-        learning_rate,
-        settings.density,
-        settings.kept,
-        sparse_lr=settings.sparse_learning_rate,
-        blocks=blocks,
-    )
-
-
-def kept_at_a_step(shapes: Collection[tuple[int, int]], settings: Settings) -> int:
-    """Number of entries that such a method moves in one step, of matrices of these shapes."""
-    return sum(kept_entries(shape, settings.kept, settings.density) for shape in shapes)
+    return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
 def count_parameters(method: Method, head: Collection[str], total: int, touched: int | None) -> Parameters:
-    """The counts that stand beside every score.
+    """Returns the counts that stand beside every score.
 
     Args:
         total: scalars in the plain model.

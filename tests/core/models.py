@@ -1,4 +1,4 @@
-"""Small MLP blocks, named as BERT names them, and how they are trained, for tests that need no transformers."""
+"""Small MLP blocks, named as BERT names them, and how they are trained, for tests without transformers."""
 
 from __future__ import annotations
 

@@ -15,28 +15,32 @@ from transformers import (
     RobertaConfig,
 )
 
-from sparsegrad_cli.core import Basis, KindBasis, find_mlp_linears, touched_entries
+from sparsegrad_cli.core import Basis, LayerBasis, find_mlp_linears, touched_entries
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.methods import get_method, method_names
-from sparsegrad_cli.methods.base import Method, Settings, count_parameters
+from sparsegrad_cli.methods import get_method, method_names, methods_in_order
+from sparsegrad_cli.methods.base import Method, MethodConfig, count_parameters
 from sparsegrad_cli.models.checkpoint import find_checkpoint
 from sparsegrad_cli.models.load import LoadedModel, load_classifier
 
 from ..checkpoints import KINDS, tiny_checkpoint
 from ..core.models import random_orthogonal
 
-METHODS = ["ft", "lora", "meprop", "sparsegrad"]
+METHODS = ["ft", "lora", "meprop", "sift", "sparsegrad", "random-mask", "random-basis"]
 VARIANTS = {  # what --method and its options come to
     "ft": ("ft", {}),
     "lora": ("lora", {"rank": 3}),
     "meprop": ("meprop", {"density": 0.05}),
+    "sift": ("sift", {"density": 0.05}),
     "sparsegrad": ("sparsegrad", {"density": 0.05}),
-    "sparsegrad lean": ("sparsegrad", {"density": 0.05, "form": "lean"}),
-    "sparsegrad folded": ("sparsegrad", {"density": 0.05, "form": "folded"}),
-    "sparsegrad corner": ("sparsegrad", {"density": 0.05, "form": "corner"}),
-    "sparsegrad fixed": ("sparsegrad", {"density": 0.05, "support": "fixed"}),
-    "sparsegrad block": ("sparsegrad", {"density": 0.05, "support": "block"}),
+    "sparsegrad recompute": ("sparsegrad", {"density": 0.05, "recompute": True}),
+    "sparsegrad optimizer": ("sparsegrad", {"density": 0.05, "place": "optimizer"}),
+    "sparsegrad adapter": ("sparsegrad", {"density": 0.05, "place": "adapter"}),
+    "sparsegrad fixed": ("sparsegrad", {"density": 0.05, "mask": "fixed"}),
+    "sparsegrad block": ("sparsegrad", {"density": 0.05, "mask": "block"}),
+    "random-mask": ("random-mask", {"density": 0.05}),
+    "random-basis": ("random-basis", {"density": 0.05}),
 }
+MOVING = ("meprop", "random-basis", "sparsegrad", "recompute", "optimizer", "adapter")  # their choice does
 
 
 @pytest.fixture(scope="module")
@@ -50,22 +54,28 @@ def load(folder: Path) -> LoadedModel:
     return load_classifier(find_checkpoint(str(folder)), 2, regression=False)
 
 
-def random_basis(model: PreTrainedModel) -> Basis:
-    kinds = {}
+def measured(model: PreTrainedModel) -> Basis:
+    """A random basis, with what a calibration measures."""
+    kinds, squares = {}, {}
     for place in find_mlp_linears(model):
         O, I = place.linear.weight.shape
         U, V = (random_orthogonal(n, n, torch.float32) for n in (I, O))
         energy = torch.full((O, I), 1 / (O * I))
-        kinds[place.kind] = KindBasis(U, V, torch.ones(I) / I, torch.ones(O) / O, energy)
-    return Basis(kinds)
+        kinds[place.kind] = LayerBasis(U, V, torch.ones(I) / I, torch.ones(O) / O, energy)
+        squares[place.name] = torch.rand(O, I, generator=torch.Generator().manual_seed(place.block))
+    return Basis(kinds, {}, squares)
 
 
-def adapt(variant: str, loaded: LoadedModel, freeze_rest: bool = False, blocks: str | None = None) -> Method:
+def adapt(variant: str, loaded: LoadedModel, **more: object) -> Method:
     name, options = VARIANTS[variant]
-    settings = Settings(freeze_rest=freeze_rest, blocks=blocks, **options)
+    config = MethodConfig(**options, **more)
     method = get_method(name)
-    basis = random_basis(loaded.model) if method.needs_basis else None
-    return method(loaded.model, loaded.head, settings, basis)
+    basis = {
+        "basis": lambda: measured(loaded.model),
+        "squares": lambda: Basis({}, {}, measured(loaded.model).squares),
+        None: lambda: None,
+    }[method.calibration(config)]
+    return method(loaded.model, loaded.head, config, basis())
 
 
 def batch(vocabulary: int = 100) -> dict[str, Tensor]:
@@ -119,37 +129,33 @@ def test_it_starts_as_the_model_was_learns_and_comes_back_plain(name, kind, chec
 @pytest.mark.parametrize("name", VARIANTS)
 def test_just_what_is_declared_is_trained(name, freeze_rest, checkpoints):
     loaded = load(checkpoints["bert"])
-    method = adapt(name, loaded, freeze_rest)
+    method = adapt(name, loaded, freeze_rest=freeze_rest)
     before = copy.deepcopy(dict(method.model.named_parameters()))
     optimizer, _ = train(method, 2)  # LoRA's A moves from the second step on: B starts at zero
     adapted = {id(p) for p in method.adapted}
+    adapters = any(".values" in name or ".lora_" in name for name, _ in method.model.named_parameters())
+    linears = ("intermediate.dense", "output.dense")
     for parameter_name, p in method.model.named_parameters():
         moved = not torch.equal(p, before[parameter_name])
-        in_mlp = any(kind in parameter_name for kind in ("intermediate.dense.", "output.dense."))
-        in_mlp = in_mlp and "attention" not in parameter_name and "bias" not in parameter_name
+        is_mlp = any(kind in parameter_name for kind in linears) and "attention" not in parameter_name
         if id(p) in adapted or parameter_name in loaded.head:
             assert moved, parameter_name
-        elif in_mlp and ("fixed" in name or "block" in name):
-            continue  # the plain weight, into which the trained values are folded
-        elif in_mlp or freeze_rest:
+        elif is_mlp and "bias" not in parameter_name:
+            assert not moved or (adapters and name.endswith(("fixed", "block"))), parameter_name
+        elif freeze_rest:
             assert not moved, parameter_name
-    moves = name in ("meprop", "sparsegrad", *(f"sparsegrad {form}" for form in ("lean", "folded", "corner")))
-    moved_at_most = (2 if moves else 1) * method.moved_at_a_step()
+    moved_at_most = (2 if name.endswith(MOVING) else 1) * method.moved_at_a_step()
     assert method.moved_at_a_step() <= touched_entries(optimizer, method.adapted) <= moved_at_most
 
 
-@pytest.mark.parametrize("variant", ["meprop", "sparsegrad", "sparsegrad folded", "sparsegrad block"])
+@pytest.mark.parametrize("variant", ["meprop", "sparsegrad", "sparsegrad optimizer", "sparsegrad block"])
 def test_the_chosen_entries_may_have_a_learning_rate_of_their_own(variant, checkpoints):
     """At 0 they stand still and everything else moves as it would."""
-    name, options = VARIANTS[variant]
     moved = {}
     for rate in (None, 0.0):
         loaded = load(checkpoints["bert"])
         before = {name: p.clone() for name, p in loaded.model.state_dict().items()}
-        method_class = get_method(name)
-        basis = random_basis(loaded.model) if method_class.needs_basis else None
-        settings = Settings(**options, sparse_learning_rate=rate)
-        method = method_class(loaded.model, loaded.head, settings, basis)
+        method = adapt(variant, loaded, sparse_learning_rate=rate)
         optimizer = method.optimizer(1e-2)
         loaded.model.train()
         torch.manual_seed(3)
@@ -169,9 +175,7 @@ def test_parameters_are_counted_by_hand(checkpoints):
     adapted = {
         "ft": matrices * size,
         "lora": matrices * rank * (hidden + inner),
-        "meprop": matrices * round(0.05 * size),
-        "sparsegrad": matrices * round(0.05 * size),
-    }
+    } | {name: matrices * round(0.05 * size) for name in METHODS[2:]}
     for name in METHODS:
         loaded = load(checkpoints["bert"])
         total = sum(p.numel() for p in loaded.model.parameters())
@@ -186,9 +190,9 @@ def test_parameters_are_counted_by_hand(checkpoints):
 
 
 BERT_LARGE = BertConfig(
-    hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
+    hidden_size=1024, num_hidden_layers=2, num_attention_heads=16, intermediate_size=4096
 )
-ROBERTA_BASE = RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1)
+ROBERTA_BASE = RobertaConfig(num_hidden_layers=2, max_position_embeddings=514, type_vocab_size=1)
 
 
 @pytest.mark.parametrize("config", [ROBERTA_BASE, BERT_LARGE], ids=["roberta-base", "bert-large"])
@@ -196,12 +200,12 @@ def test_models_of_the_papers_sizes_build_convert_and_step(config):
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_config(config)
     head = frozenset(n for n, _ in model.named_parameters() if n.startswith("classifier"))
-    for name in METHODS:
+    for name in ("ft", "lora", "meprop", "sparsegrad"):
         basis = Basis.identity(model) if name == "sparsegrad" else None
         for p in model.parameters():
             p.requires_grad_(True)
             p.grad = None
-        method = get_method(name)(model, head, Settings(density=0.001, rank=7), basis)
+        method = get_method(name)(model, head, MethodConfig(density=0.001, rank=7), basis)
         optimizer, losses = train(method, 1)
         assert 0 < touched_entries(optimizer, method.adapted) <= method.moved_at_a_step()
         del optimizer
@@ -211,7 +215,13 @@ def test_models_of_the_papers_sizes_build_convert_and_step(config):
 
 
 def test_the_methods_are_the_files_of_the_folder():
-    assert method_names() == METHODS
+    assert methods_in_order() == METHODS
+    assert method_names() == sorted(METHODS)
+    for name in METHODS:
+        method = get_method(name)
+        assert method.name == name
+        assert method.help
+        assert method.source
     with pytest.raises(InputError, match=r"no method 'sparsgrad', there are ft, .*mean sparsegrad"):
         get_method("sparsgrad")
 
@@ -230,3 +240,22 @@ def test_only_the_chosen_blocks_move_whichever_they_are(variant, blocks, chosen,
     after = find_mlp_linears(method.merge())
     moved = {p.block for p, W in zip(after, before, strict=True) if not torch.equal(p.linear.weight, W)}
     assert moved == chosen
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_weight_decay_shrinks_everything_but_chosen_entries(name, checkpoints):
+    """At a learning rate of 1e-3 on gradients that are zero, AdamW leaves `1 - 1e-3 * decay` of a weight."""
+    loaded = load(checkpoints["bert"])
+    method = adapt(
+        name, loaded, weight_decay=0.5, **({"place": "optimizer"} if name not in METHODS[:2] else {})
+    )
+    optimizer = method.optimizer(1e-3)
+    masked = {id(p) for p in method.adapted} if name not in METHODS[:2] else set()
+    trained = {n: p for n, p in method.model.named_parameters() if p.requires_grad}
+    before = {n: p.detach().clone() for n, p in trained.items()}
+    for p in trained.values():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    for parameter_name, p in trained.items():
+        left = 1 if id(p) in masked else 1 - 1e-3 * 0.5
+        torch.testing.assert_close(p.detach(), left * before[parameter_name], rtol=1e-6, atol=0)
