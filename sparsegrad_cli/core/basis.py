@@ -340,11 +340,11 @@ def _rows(entries: Tensor | None, count: int) -> Sequence[Tensor | None]:
 
 
 def _add_product(weight: Tensor, left: Tensor, right: Tensor, precision: Precision) -> None:
-    if weight.dtype != left.dtype or (precision == "bf16" and left.is_cuda):
+    if weight.dtype == left.dtype == right.dtype and not (precision == "bf16" and left.is_cuda):
+        with matmul_precision(weight.device, precision):
+            weight.addmm_(left, right)
+    else:
         weight.add_(product(left, right, precision=precision))
-        return
-    with matmul_precision(weight.device, precision):
-        weight.addmm_(left, right)
 
 
 def dense(values: Tensor, entries: Tensor | None, size: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from ..config import BasisKind, RunConfig
 from ..core import Basis, Mask, Place, Precision, choose_blocks, find_mlp_linears
-from ..store.schema import Parameters
+from ..store.records import Parameters
 
 Calibrated = Literal["basis", "squares"]  # what `core.calibrate` and `core.mean_squares` give
 # of products with the basis beside a run's own, on CUDA

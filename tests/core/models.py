@@ -91,7 +91,8 @@ def some_basis(model: nn.Module, rank: tuple[int, int] | None = None, seed: int 
     for place in find_mlp_linears(model):
         weight = place.linear.weight
         O, I = weight.shape
-        U, V = random_orthogonal(I, seed + I, weight.dtype), random_orthogonal(O, seed + O, weight.dtype)
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        U, V = random_orthogonal(I, seed + I, dtype), random_orthogonal(O, seed + O, dtype)
         energy = 0.8 ** (torch.arange(O)[:, None] + 2 * torch.arange(I)).double()
         energy = (energy / energy.sum())[:r, :c]
         kinds[place.kind] = LayerBasis(U[:, :c], V[:, :r], energy.sum(0), energy.sum(1), energy)

@@ -13,8 +13,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from sparsegrad_cli.core import FORMS, apply_confined, apply_meprop, apply_sparsegrad, calibrate, sparse_adamw
-from sparsegrad_cli.core.linears import find_mlp_linears
+from sparsegrad_cli.core import apply_sparsegrad, calibrate, find_mlp_linears
+from sparsegrad_cli.core.reference import apply_reference
 from sparsegrad_cli.models.load import enable_gradient_checkpointing
 
 SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
@@ -37,22 +37,8 @@ def batch(model: PreTrainedModel, seed: int) -> dict[str, torch.Tensor]:
     }
 
 
-def masked(form: str) -> Callable:
-    def adapt(model, basis):
-        apply_sparsegrad(model, basis, form)
-        return sparse_adamw(model, lr=1e-2, density=0.1)
-
-    return adapt
-
-
-def meprop(model, basis):
-    apply_meprop(model)
-    return sparse_adamw(model, lr=1e-2, density=0.1)
-
-
-def confined(model, basis):
-    apply_confined(model, basis, "block", density=0.1)
-    return torch.optim.AdamW(model.parameters(), lr=1e-2)
+def sparse(mask: str = "dynamic", place: str = "backward", **more) -> Callable:
+    return lambda model, basis: apply_sparsegrad(model, basis, mask, place, 0.1, **more).optimizer(1e-2)
 
 
 def lora(model, basis):
@@ -61,7 +47,18 @@ def lora(model, basis):
     return torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
 
 
-METHODS = {**{form: masked(form) for form in FORMS}, "meprop": meprop, "confined": confined, "lora": lora}
+METHODS = {
+    "optimizer": sparse(place="optimizer"),
+    "backward": sparse(),
+    "recompute": sparse(recompute=True),
+    "adapter": sparse(place="adapter"),
+    "block": sparse("block", "adapter"),
+    "meprop": lambda model, basis: sparse()(model, None),
+    "sparse-by-dense": lambda model, basis: apply_reference(model, basis, "sparse-by-dense", 0.1).optimizer(
+        1e-2
+    ),
+    "lora": lora,
+}
 
 
 def train(

@@ -191,8 +191,9 @@ def test_only_the_chosen_blocks_are_trained(place):
     for found in find_mlp_linears(model, (0, 2)):
         found.linear.weight.requires_grad_(True)
     after = dict(
-        trained(apply_sparsegrad(model, some_basis(model), place=place, kept=3, blocks=(0, 2)), 3)
-        .named_parameters()
+        trained(
+            apply_sparsegrad(model, some_basis(model), place=place, kept=3, blocks=(0, 2)), 3
+        ).named_parameters()
     )
     moved = {name for name, p in start.named_parameters() if not torch.equal(p, after[name])}
     assert moved == {

@@ -5,15 +5,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsegrad_cli.core import leading_block, selection, top_entries
-from sparsegrad_cli.core.rows import live_rows, pick, put
+from sparsegrad_cli.core import kept_entries, leading_block, top_k
+from sparsegrad_cli.core.topk import random_entries, top_k_rows
 
 SHAPE = (320, 256)  # large enough to be sampled
 
 
-def test_top_entries_are_the_largest_in_magnitude():
+def test_top_k_are_the_largest_in_magnitude():
     G = torch.tensor([[1.0, -7, 2], [0, 3, -4]])
-    assert sorted(top_entries(G, 3).tolist()) == [1, 4, 5]
+    assert sorted(top_k(G, 3).tolist()) == [1, 4, 5]
 
 
 @pytest.mark.parametrize("kept", [1, 7, 819, 8192, 20480, 81920])
@@ -27,37 +27,36 @@ def test_a_sampled_threshold_finds_the_same_entries_as_a_sort(kept, spread):
         G[:, 4:] *= 1e-3
     if spread == "few":
         G *= torch.rand(SHAPE) < 0.001  # fewer entries than are kept
-    found = top_entries(G, kept)
+    found = top_k(G, kept)
     assert len(found.unique()) == kept
     largest = G.abs().flatten().topk(kept).values
     torch.testing.assert_close(G.abs().flatten()[found].sort(descending=True).values, largest, rtol=0, atol=0)
 
 
-def test_the_sample_is_used_where_it_should_be():
-    torch.manual_seed(0)
-    size = torch.randn(SHAPE).abs().flatten()
-    likely = selection._above_a_sampled_threshold(size, 819)
-    assert likely is not None
-    assert 819 <= len(likely) < 2 * 819
+def test_each_row_of_a_batch_has_its_own():
+    G = torch.randn(3, 320 * 256, generator=torch.Generator().manual_seed(0))
+    for row, found in zip(G, top_k_rows(G, 500), strict=True):
+        assert sorted(found.tolist()) == sorted(row.abs().topk(500).indices.tolist())
+
+
+def test_random_entries_are_distinct_and_known_by_their_seed():
+    found = random_entries(1000, 90, seed=3)
+    assert len(found.unique()) == 90
+    assert 0 <= found.min() <= found.max() < 1000
+    assert torch.equal(found, random_entries(1000, 90, seed=3))
+    assert not torch.equal(found, random_entries(1000, 90, seed=4))
+
+
+def test_more_entries_than_a_truncated_basis_has_are_refused():
+    assert kept_entries((20, 8), kept=30, rank=(5, 6)) == 30
+    for given_ in ({"kept": 31}, {"density": 0.5}):
+        with pytest.raises(ValueError, match="cannot be kept in a basis truncated to 5 x 6"):
+            kept_entries((20, 8), **given_, rank=(5, 6))
 
 
 def test_equal_magnitudes_are_kept_up_to_the_number():
     G = torch.ones(SHAPE)
-    assert len(top_entries(G, 800).unique()) == 800
-
-
-@given(tokens=st.integers(1, 30), columns=st.integers(1, 40), data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_rows_that_are_left_out_are_zero_and_come_back_as_zero(tokens, columns, data):
-    alive = torch.tensor(data.draw(st.lists(st.booleans(), min_size=tokens, max_size=tokens)))
-    A = torch.zeros(tokens, columns)
-    where = torch.randint(columns, (tokens,))
-    A[torch.arange(tokens), where] = alive.float()  # one entry, maybe beyond the probed columns
-    rows = live_rows(A)
-    assert torch.equal(put(pick(A, rows), rows, torch.Size([tokens])), A)
-    if int(alive.sum()) <= 0.9 * tokens:
-        assert rows is not None
-        assert len(rows) == int(alive.sum())
+    assert len(top_k(G, 800).unique()) == 800
 
 
 @given(O=st.integers(1, 6), I=st.integers(1, 6), data=st.data())
