@@ -14,7 +14,7 @@ open. `training.resolve` makes a `RunConfig` of it, and from there on nothing is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .errors import InputError, unknown
 from .settings import CHAT, METHOD, WHAT, Record, Setting, config_id, setting, settings_of
@@ -281,9 +281,15 @@ BASIS_SETTINGS = {
 EXCLUSIVE = (
     ("density", "kept"),
     ("epochs", "max_steps"),
-    ("basis", "calibration_steps"),
+    ("basis", "calibration_steps"),  # where the basis is a file
     ("basis", "basis_rank"),
 )
+
+
+def _exclusive(given: Given) -> tuple[tuple[str, str], ...]:
+    """Returns the pairs of which one excludes the other, as things are given."""
+    is_file = given.get("basis") not in (None, *get_args(BasisKind))
+    return tuple(pair for pair in EXCLUSIVE if is_file or "basis" not in pair)
 
 
 def check_given(given: Given, known: Mapping[str, Setting]) -> dict[str, Any]:
@@ -303,7 +309,7 @@ def check_given(given: Given, known: Mapping[str, Setting]) -> dict[str, Any]:
             checked[name] = known[name].check(value)
         except ValueError as error:
             raise InputError(f"{known[name].option} {error}") from None
-    for one, other in EXCLUSIVE:
+    for one, other in _exclusive(checked):
         if one in checked and other in checked:
             options = f"{known[one].option} and {known[other].option}"
             raise InputError(f"{options} exclude one another: give one of them")
@@ -312,5 +318,6 @@ def check_given(given: Given, known: Mapping[str, Setting]) -> dict[str, Any]:
 
 def filled_from(given: Given, others: Given) -> dict[str, Any]:
     """Returns what a user gave and, of the others, what it neither says nor excludes."""
-    excluded = {name for pair in EXCLUSIVE if not given.keys().isdisjoint(pair) for name in pair}
+    pairs = _exclusive({**others, **given})
+    excluded = {name for pair in pairs if not given.keys().isdisjoint(pair) for name in pair}
     return {**{name: value for name, value in others.items() if name not in excluded}, **given}

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import set_seed
 
-from ..core import Basis, KindBasis, Rotation, calibrate, find_mlp_linears
+from ..core import Basis, LayerBasis, calibrate, find_mlp_linears
 from ..errors import InputError
 from ..settings import config_id
 from ..store.basis_file import load_basis, save_basis
@@ -215,7 +215,7 @@ def svd_basis(model: nn.Module, batches: Iterable[Batch]) -> tuple[Basis, float]
         stack = torch.stack(stacks.pop(kind))  # n x O x I
         V, V_energy = _left_singular_vectors(stack.transpose(0, 1).flatten(1))
         U, U_energy = _left_singular_vectors(stack.permute(2, 0, 1).flatten(1))
-        kinds[kind] = KindBasis(U=U, V=V, U_energy=U_energy, V_energy=V_energy)
+        kinds[kind] = LayerBasis(U=U, V=V, U_energy=U_energy, V_energy=V_energy)
         del stack
     return Basis(kinds, {"source": "svd of the stack"}), gathered
 
@@ -228,7 +228,7 @@ def energy_kept(model: nn.Module, batch: Batch, basis: Basis) -> dict[str, float
     kept, whole = dict.fromkeys(basis.kinds, 0.0), dict.fromkeys(basis.kinds, 0.0)
     for place, G in zip(places, gradients, strict=True):
         b = basis.kinds[place.kind]
-        kept[place.kind] += Rotation(b.U, b.V).to_basis(G).norm().square().item()
+        kept[place.kind] += b.to_basis(G).norm().square().item()
         whole[place.kind] += G.norm().square().item()
     return {kind: kept[kind] / whole[kind] for kind in kept}
 

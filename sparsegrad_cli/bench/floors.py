@@ -11,19 +11,19 @@ zero (in the last block only the one of each sequence that the head reads), oper
 
 and for the MLP linears in place of the weight's
 
-    meprop                      2 L O I
-    streamed, lean, folded      2 p to project, in the cheapest of four orders, and to apply V dS U^T with k
-                                entries the lower of 2 (k O + O c I) and 2 (k I + O r I)
-    deferred                    the same, but that it projects after the sum: 2 (L O I + O I c + O r c)
-    lean                        2 L O I more for the wide one, that is made again
-    corner                      2 T I c + 2 v(T) + 2 v(L) for the path beside W and its weight's gradient, and
+    no basis                    2 L O I
+    backward                    2 p to project, in the cheapest order, and to apply V dS U^T with k entries
+                                the lower of 2 (k O + O c I) and 2 (k I + O r I)
+    optimizer                   the same, but that it projects after the sum over tokens
+    recompute                   2 L O I more for the wide one, that is made again
+    adapter, dynamic mask       2 T I c + 2 v(T) + 2 v(L) for the path beside W and its weight's gradient, and
                                 2 L c I and the lower of 2 L r c and 2 O c (L + r) for its input's
+    adapter, other masks        2 T I c + 2 v(L) + 2 O c (r + I)
     regular, sparse-by-dense    2 L O I, and 2 (O^2 + I^2) more for each of T and of L: three factors for one
     lora, rank r                4 L r (O + I), and 2 T r (O + I) more in forward
-    fixed, block                2 T I c + 2 v(L) + 2 O c (r + I)
 
-where the basis, or what is trained of it, is r x c; p is the least of L O I + O I c + O r c, L r (O + I) +
-r I c, L c (I + O) + O r c and L (O r + I c + r c); v(T) is the lower of T r (O + c) and O c (T + r).
+where the basis, or what is trained of it, is r x c, p is what V^T (dY^T X) U takes in the cheapest order and
+v(T) the lower of T r (O + c) and O c (T + r).
 
 Bytes are, in float32: each weight of a linear read in forward and for its input's gradient; 32 for each
 scalar that AdamW trains (gradient written and read, weight and two moments read and written); of a masked
@@ -41,12 +41,12 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..core import find_mlp_linears
+from ..core import cheapest_order, find_mlp_linears
+from ..core.reference import REFERENCE_FORMS
 from .schema import RowSpec, Work
 
 IN_BLOCK = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 AFTER_ATTENTION = re.compile(r"attention\.output\.dense$|out_lin$|o_proj$|gate_proj$")
-ORIGINAL_SPACE = ("streamed", "lean", "folded", "deferred")  # forms whose update is `V dS U^T`
 FLOAT, ADAMW, ENTRY = 4, 32, 28  # bytes
 Ranks = dict[tuple[int, int], tuple[int, int]]  # O x I -> r x c
 
@@ -127,7 +127,7 @@ def count_work(architecture: Architecture, trained: Trained) -> Work:
             operations += _mlp(linear, trained, trained.kept / mlps)
         elif linear.trained or not trained.freeze_rest:
             operations += 2 * linear.L * entries
-    update = 2 * FLOAT * trained.masked * (2 if trained.row.form in ORIGINAL_SPACE else 1)
+    update = 2 * FLOAT * trained.masked * (2 if _rotates(trained.row) else 1)
     moved = ADAMW * trained.dense + ENTRY * trained.kept + update
     return Work(
         operations=operations,
@@ -135,14 +135,9 @@ def count_work(architecture: Architecture, trained: Trained) -> Work:
     )
 
 
-def _orders(L: float, O: int, I: int, r: int, c: int) -> tuple[float, ...]:
-    """Multiplications of `V^T dY^T X U`: neither rotation before the sum over L tokens, V, U, both."""
-    return (
-        L * O * I + O * I * c + O * r * c,
-        L * r * (O + I) + r * I * c,
-        L * c * (I + O) + O * r * c,
-        L * (O * r + I * c + r * c),
-    )
+def _rotates(row: RowSpec) -> bool:
+    """Whether an update is `V dS U^T` on the whole of W."""
+    return row.basis not in (None, "none") and row.place in ("backward", "optimizer")
 
 
 def _through_v(T: float, O: int, r: int, c: int) -> float:
@@ -157,16 +152,16 @@ def _mlp(linear: Linear, trained: Trained, kept: float) -> float:
     if row.method == "lora":
         return (4 * L + 2 * T) * trained.rank * (O + I)
     r, c = trained.corners.get((O, I), (O, I))
-    if row.support in ("fixed", "block"):
-        return 2 * (T * I * c + _through_v(L, O, r, c) + O * c * (r + I))
-    if row.form == "corner":
+    if row.place == "adapter" and row.basis != "none":
+        if row.mask != "dynamic":
+            return 2 * (T * I * c + _through_v(L, O, r, c) + O * c * (r + I))
         again = min(L * r * c, O * r * c + L * O * c) + L * c * I  # the input's gradient beside W
         return 2 * (T * I * c + _through_v(T, O, r, c) + _through_v(L, O, r, c) + again)
-    if row.form in ORIGINAL_SPACE:
-        orders = _orders(L, O, I, r, c)
-        project = orders[0] if row.form == "deferred" else min(orders)
+    made_again = L * O * I if row.recompute and O > I else 0
+    if _rotates(row):
+        at_once, after_sum = cheapest_order((r, O, L, I, c))[0], L * O * I + cheapest_order((r, O, I, c))[0]
+        project = after_sum if row.place == "optimizer" else at_once
         apply = min(kept * O + O * c * I, kept * I + O * r * I)
-        again = L * O * I if row.form == "lean" and O > I else 0
-        return 2 * (project + apply + again)
-    factors = 2 * (T + L) * (O**2 + I**2) if row.form else 0
-    return 2 * L * O * I + factors
+        return 2 * (project + apply + made_again)
+    factors = 2 * (T + L) * (O**2 + I**2) if row.place in REFERENCE_FORMS else 0
+    return 2 * (L * O * I + made_again) + factors

@@ -6,6 +6,7 @@ import os
 import re
 import statistics
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,9 +15,12 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from ..config import SETTINGS
-from ..core import Corner, Rotation
+from ..core import Basis, Subspace, SubspaceLinear, find_mlp_linears
+from ..core.reference import REFERENCE_FORMS, ReferenceLinear, apply_reference
 from ..methods import get_method
-from ..methods.base import Method, Settings, count_parameters
+from ..methods.base import Method, MethodConfig, choose_trained, count_parameters
+from ..methods.sparse import SparseMethod
+from ..models.load import LoadedModel
 from ..store.basis_file import load_basis
 from ..training.memory import live_bytes
 from .floors import Ranks, Trained, count_work, read_architecture
@@ -38,13 +42,8 @@ def measure(job: MeasureJob) -> Measured:
         for batch in timed
     ]
     total = sum(p.numel() for p in loaded.model.parameters())
-    # the support is dynamic unless the row says otherwise; a confined one has no form
-    chosen = {key: getattr(job.row, key) for key in ("form", "support") if getattr(job.row, key)}
-    settings = Settings(
-        freeze_rest=job.freeze_rest, density=job.density, kept=job.kept, rank=job.rank, **chosen
-    )
     basis = None if job.basis is None else load_basis(Path(job.basis))
-    method = get_method(job.row.method)(loaded.model, loaded.head, settings, basis)
+    method = _build_method(job, loaded, basis)
     ranks = {} if basis is None else {kind.shape: kind.rank for kind in basis.kinds.values()}
     del basis  # on a CPU the method holds what it needs of it
     optimizer = method.optimizer(SETTINGS["learning_rate"].default_for(is_chat=False))
@@ -77,9 +76,39 @@ def measure(job: MeasureJob) -> Measured:
     )
 
 
+class _ReferenceMethod(SparseMethod):
+    """SparseGrad on the paper's own layer."""
+
+    def __init__(self, job: MeasureJob, loaded: LoadedModel, config: MethodConfig, basis: Basis) -> None:
+        self.model, self.config = loaded.model, config
+        form = REFERENCE_FORMS[REFERENCE_FORMS.index(job.row.place)]  # type: ignore[arg-type]
+        self.applied = apply_reference(loaded.model, basis, form, job.density, job.kept)
+        self.adapted = self.applied.adapted
+        choose_trained(loaded.model, loaded.head, self.adapted, job.freeze_rest)
+
+
+def _build_method(job: MeasureJob, loaded: LoadedModel, basis: Basis | None) -> Method:
+    row = job.row
+    config = MethodConfig(
+        freeze_rest=job.freeze_rest,
+        density=job.density,
+        kept=job.kept,
+        rank=job.rank,
+        recompute=row.recompute,
+    )
+    if row.place in REFERENCE_FORMS and basis is not None:
+        return _ReferenceMethod(job, loaded, config, basis)
+    config = replace(config, mask=row.mask, place=row.place)  # type: ignore[arg-type]
+    method_class = get_method(row.method)
+    if method_class.calibration(config) == "squares":  # which entries they choose costs nothing
+        places = find_mlp_linears(loaded.model)
+        basis = Basis({}, {}, {p.name: torch.rand(p.linear.weight.shape) for p in places})
+    return method_class(loaded.model, loaded.head, config, basis)
+
+
 def _trained(job: MeasureJob, method: Method, ranks: Ranks, memory: Memory) -> Trained:
-    masked_of = {"meprop": True, "sparsegrad": job.row.support not in ("fixed", "block")}
-    masked = masked_of.get(job.row.method, False)
+    merged = any(isinstance(m, SubspaceLinear) and m.merge_each_step for m in method.model.modules())
+    masked = isinstance(method, SparseMethod) and not merged
     adapted = set(method.adapted)
     trained = [p for p in method.model.parameters() if p.requires_grad]
     return Trained(
@@ -91,9 +120,9 @@ def _trained(job: MeasureJob, method: Method, ranks: Ranks, memory: Memory) -> T
         rank=job.rank or 0,
         corners=ranks
         | {
-            (corner.V.shape[0], corner.U.shape[0]): corner.shape
-            for corner in method.model.modules()
-            if isinstance(corner, Corner)
+            (m.weight.shape[0], m.weight.shape[1]): m.subspace.shape
+            for m in method.model.modules()
+            if isinstance(m, SubspaceLinear)
         },
         basis_bytes=memory.basis,
         saved_bytes=memory.activations,
@@ -113,10 +142,19 @@ def measure_memory(step: TrainingStep, batch: Batch, resident: int | None = None
         resident: what the process held at most, above its start; goes into the answer as it is.
     """
     model = step.model
-    basis = [b for m in model.modules() if isinstance(m, Rotation | Corner) for b in m.buffers()]
+    basis = [g[name] for g in step.optimizer.param_groups for name in ("U", "V") if g.get(name) is not None]
+    basis += [
+        b
+        for m in model.modules()
+        if isinstance(m, Subspace | ReferenceLinear)
+        for b in m.buffers(recurse=False)
+    ]
     moments = [t for s in step.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
     of_basis = storage_bytes(basis)
-    weights = storage_bytes([*model.parameters(), *model.buffers()]) - of_basis
+    buffers = [
+        b for m in model.modules() if not isinstance(m, Subspace | ReferenceLinear) for b in m.buffers(False)
+    ]
+    weights = storage_bytes([*model.parameters(), *buffers])
     held, peaks, gradients, before = _cuda(step, batch) if step.device == "cuda" else _cpu(step, batch)
     phase = max(peaks, key=lambda name: peaks[name])
     return Memory(

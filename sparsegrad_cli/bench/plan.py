@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import cast
 
 import torch
 from pydantic import PositiveInt
 from transformers import PreTrainedModel
 
-from ..config import SETTINGS, Precision, check_given
-from ..core import FORMS, SUPPORTS, UnsupportedModelError, find_mlp_linears
+from ..config import SETTINGS, BasisKind, Mask, Precision, check_given
+from ..core import PLACES, UnsupportedModelError, find_mlp_linears
+from ..core.reference import REFERENCE_FORMS
 from ..errors import InputError, unknown
-from ..methods import method_names
+from ..methods import get_method, method_names, methods_in_order
+from ..methods.sparse import SparseMethod, default_place
 from ..models.checkpoint import Checkpoint, fetch_weights, find_checkpoint
 from ..models.load import load_tokenizer
 from ..models.random import architecture, check_depth, find_architecture, random_classifier
@@ -21,7 +24,7 @@ from ..settings import Record, setting, settings_of
 from ..tasks import get_task
 from ..tasks.load import TaskData, load_data
 from ..tasks.task import ChatTask, Task
-from ..training.checks import HOLDS_ROTATED, check_length, check_sizes, check_used, choose_device
+from ..training.checks import check_length, check_sizes, check_used, choose_device
 from ..training.resolve import choose_hyperparameters, lora_rank
 from .jobs import Setup
 from .schema import BenchConfig, CalibrationConfig, Init, RowSpec, Subject
@@ -156,7 +159,8 @@ def find(choices: SubjectChoices, from_shapes: bool = False) -> Found:
     return found
 
 
-ORDER = ("ft", "lora", "meprop", "sparsegrad")
+OF_THE_PAPER = ("ft", "lora", "meprop", "sparsegrad")  # methods that are measured where none is named
+CALIBRATED_MASKS = ("dynamic", "fixed", "block")
 BURN_IN = {"cpu": 2, "cuda": 10}
 PROBE_STEPS = 2  # batches beyond the calibration's, that give a confined support its energies
 
@@ -185,8 +189,8 @@ class OwnSettings(Record):
     init: Init = setting("random: the architecture alone, nothing is fetched.", off="pretrained")
     layers: int | None = setting("Only this many of the first blocks.", off=None, at_least=1)
     seed: int = setting("Seed of weights, batches and dropout.", off=0, at_least=0)
-    forms: tuple[str, ...] = setting("Forms of sparsegrad.", off=())
-    supports: tuple[str, ...] = setting("Supports of sparsegrad.", off=())
+    places: tuple[str, ...] = setting("Places of sparsegrad.", off=())
+    masks: tuple[str, ...] = setting("Masks of sparsegrad.", off=())
     rounds: int = setting("Times that every row is measured.", off=3, at_least=1)
     steps: int = setting("Timed steps of a row in a round.", off=5, at_least=1)
     burn_in: int | None = setting("Steps before them.", off=None, at_least=1)
@@ -206,7 +210,7 @@ def plan(choices: Choices, from_shapes: bool = False) -> tuple[BenchConfig, Foun
     Raises:
         InputError: anything that is wrong with what was asked for.
     """
-    rows = choose_rows(choices.methods, choices.forms, choices.supports, choices.basis_rank)
+    rows = choose_rows(choices.methods, choices.places, choices.masks, choices.basis_rank)
     _check_options(choices, [row.method for row in rows])
     found = find(choices, from_shapes)
     default = SETTINGS["density"].default_for(is_chat=False)
@@ -214,7 +218,7 @@ def plan(choices: Choices, from_shapes: bool = False) -> tuple[BenchConfig, Foun
     check_sizes(choices.model, found.shapes, choices.kept, choices.rank, choices.basis_rank, density)
     config = BenchConfig(
         **found.subject.model_dump(),
-        rows=tuple(rows),
+        rows=tuple(_at_its_place(row, found.subject.device, choices.basis_rank) for row in rows),
         freeze_rest=choices.freeze_rest or False,
         density=density,
         kept=choices.kept,
@@ -238,51 +242,71 @@ def plan_calibration(
 
 
 def choose_rows(
-    methods: Sequence[str], forms: Sequence[str], supports: Sequence[str], basis_rank: int | None = None
+    methods: Sequence[str], places: Sequence[str], masks: Sequence[str], basis_rank: int | None = None
 ) -> list[RowSpec]:
-    """A row for each method; of sparsegrad one for each form and each confined support.
+    """Returns a row for each method; of sparsegrad one for each place, and one for each mask chosen once.
 
     Args:
-        methods: none: all.
-        forms, supports: where either is given, only the rows that they name.
-        basis_rank: of a truncated basis, which not every form takes; the form "corner" is for it alone.
+        methods: none: those of the paper's tables.
+        places, masks: where either is given, only the rows that they name.
+        basis_rank: of a truncated basis: the paper's own layer takes none, the adapter no other.
 
     Raises:
-        InputError: a name that is not known, a form or support without sparsegrad, or a form that does not go
+        InputError: a name that is not known, a place or mask without sparsegrad, or a place that does not go
             with the basis.
     """
     for option, given, known in (
         ("method", methods, method_names()),
-        ("form", forms, FORMS),
-        ("support", supports, SUPPORTS),
+        ("place", places, (*PLACES, *REFERENCE_FORMS)),
+        ("mask", masks, CALIBRATED_MASKS),
     ):
         for name in given:
             if name not in known:
                 raise InputError(f"--{option}: {unknown(option, name, known)}")
-    not_for = ("corner",) if basis_rank is None else HOLDS_ROTATED
-    for form in forms:
-        if form in not_for:
+    not_for: tuple[str, ...] = ("adapter",) if basis_rank is None else REFERENCE_FORMS
+    for place in places:
+        if place in not_for:
             wants = "give --basis-rank" if basis_rank is None else "leave --basis-rank out"
-            raise InputError(f"--form {form}: {wants}, or take another form")
-    names = [name for name in sorted(method_names(), key=_place) if not methods or name in methods]
-    if "sparsegrad" not in names and (forms or supports):
-        raise InputError("--form and --support are of --method sparsegrad: add it, or leave them out")
+            raise InputError(f"--place {place}: {wants}, or take another place")
+    names = [name for name in methods_in_order() if name in (methods or OF_THE_PAPER)]
+    if "sparsegrad" not in names and (places or masks):
+        raise InputError("--place and --mask are of --method sparsegrad: add it, or leave them out")
     rows = []
     for name in names:
-        if name != "sparsegrad":
+        method = get_method(name)
+        if not issubclass(method, SparseMethod):
             rows.append(RowSpec(method=name))
             continue
-        all_rows = not forms and not supports
-        wants_dynamic = all_rows or (not forms and "dynamic" in supports)
-        dynamic = [form for form in FORMS if form not in not_for] if wants_dynamic else forms
-        rows += [RowSpec(method=name, form=form, support="dynamic") for form in FORMS if form in dynamic]
-        confined = [support for support in SUPPORTS if support != "dynamic"]
-        rows += [RowSpec(method=name, support=s) for s in confined if all_rows or s in supports]
+        row = RowSpec(method=name, basis=method.basis, mask=method.mask)
+        if name != "sparsegrad":
+            rows.append(row)
+            continue
+        all_rows = not places and not masks
+        wants_dynamic = all_rows or (not places and "dynamic" in masks)
+        known = (*PLACES, *REFERENCE_FORMS)
+        for place in [
+            place for place in known if place not in not_for and (wants_dynamic or place in places)
+        ]:
+            for recompute in (False, True) if place == "backward" else (False,):
+                rows.append(row.model_copy(update={"place": place, "recompute": recompute}))
+        others = [mask for mask in CALIBRATED_MASKS if mask != "dynamic" and (all_rows or mask in masks)]
+        rows += [row.model_copy(update={"mask": mask}) for mask in others]
     return rows
 
 
-def _place(method: str) -> int:
-    return ORDER.index(method) if method in ORDER else len(ORDER)
+def _at_its_place(row: RowSpec, device: str, basis_rank: int | None) -> RowSpec:
+    """Returns the row with the place that a run takes where none is given."""
+    if row.mask is None or row.place is not None:
+        return row
+    place = default_place(
+        cast(BasisKind, row.basis),
+        cast(Mask, row.mask),
+        is_truncated=basis_rank is not None,
+        accumulates=False,
+        half_weights=False,
+        device=device,
+    )
+    return row.model_copy(update={"place": place})
 
 
 def _check_options(choices: Choices, methods: Sequence[str]) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import InputError, WorkError
-from ..methods import get_method
 from ..settings import Record, config_id
 from .folder import bench_folder
 from .jobs import Calibrated, CalibrateJob, Failure, Machine, Measured, MeasureJob, PeaksJob, Setup
@@ -125,7 +124,7 @@ def _rotated(rows: Sequence[RowSpec], by: int) -> list[RowSpec]:
 
 
 def _needs_basis(row: RowSpec) -> bool:
-    return get_method(row.method).needs_basis
+    return row.basis == "calibrated"
 
 
 def _peaks(config: BenchConfig, tell: Tell) -> Peaks:

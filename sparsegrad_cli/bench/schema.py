@@ -28,13 +28,18 @@ class RowSpec(Record):
     """What one row measures."""
 
     method: str
-    form: str | None = None  # sparsegrad with the dynamic support
-    support: str | None = None  # sparsegrad
+    basis: str | None = None  # sparse methods, as the next three: its kind
+    mask: str | None = None
+    place: str | None = None  # or the paper's own layer: regular, sparse-by-dense
+    recompute: bool = False
 
     @property
     def name(self) -> str:
-        """`ft`, `sparsegrad streamed`, `sparsegrad fixed`."""
-        return " ".join(filter(None, [self.method, self.form or self.support]))
+        """`ft`, `sparsegrad backward`, `sparsegrad backward recompute`, `sparsegrad fixed`."""
+        if self.method != "sparsegrad":
+            return self.method
+        point = self.place if self.mask == "dynamic" else self.mask
+        return " ".join(filter(None, [self.method, point, "recompute" if self.recompute else None]))
 
 
 class Subject(Record):
@@ -133,7 +138,7 @@ class Row(RowSpec):
 
     @property
     def spec(self) -> RowSpec:
-        return RowSpec(method=self.method, form=self.form, support=self.support)
+        return RowSpec(**{name: getattr(self, name) for name in RowSpec.model_fields})
 
 
 class BenchResult(ResultRecord):

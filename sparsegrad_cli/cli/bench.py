@@ -41,18 +41,19 @@ def measure(
         list[str] | None,
         typer.Option("--method", help="Repeatable. Default: all.", show_default=False, rich_help_panel=WHAT),
     ] = None,
-    form: Annotated[
+    place: Annotated[
         list[str] | None,
         typer.Option(
-            help="sparsegrad: only this form of the exact method; repeatable.",
+            help="sparsegrad: only this place (optimizer, backward, adapter), or the paper's own layer "
+            "(regular, sparse-by-dense); repeatable.",
             show_default=False,
             rich_help_panel=METHOD,
         ),
     ] = None,
-    support: Annotated[
+    mask: Annotated[
         list[str] | None,
         typer.Option(
-            help="sparsegrad: only dynamic (all forms), fixed or block; repeatable.",
+            help="sparsegrad: only dynamic (all places), fixed or block; repeatable.",
             show_default=False,
             rich_help_panel=METHOD,
         ),
@@ -63,7 +64,7 @@ def measure(
         int | None,
         typer.Option(
             min=1,
-            help="sparsegrad: leading directions of the basis a side; adds the form corner. Default: all.",
+            help="sparsegrad: leading directions of the basis a side; adds the adapter. Default: all.",
             show_default=False,
             rich_help_panel=METHOD,
         ),
@@ -113,8 +114,8 @@ def measure(
         task=task,
         seed=seed,
         methods=method or (),
-        forms=form or (),
-        supports=support or (),
+        places=place or (),
+        masks=mask or (),
         basis_rank=basis_rank,
         calibration_steps=calibration_steps,
         rounds=rounds,

@@ -226,7 +226,7 @@ def _weight_of_each_kind(model: nn.Module, blocks: Collection[int] | None) -> di
 
 
 @functools.lru_cache(maxsize=1024)
-def cheapest_order(sizes: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+def cheapest_order(sizes: tuple[float, ...]) -> tuple[float, tuple[int, ...]]:
     """Returns the fewest multiplications that a chain of products takes, and the order that takes them.
 
     Args:

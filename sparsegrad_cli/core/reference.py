@@ -10,6 +10,7 @@ columns of dY are dropped (paper, section 3.2).
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -50,12 +51,14 @@ def apply_reference(
     if basis.is_truncated:
         raise ValueError(f"the {form} form holds V^T W U, and a truncated basis would lose the rest of W")
     basis.check_fits(model, blocks)
+    device = find_mlp_linears(model, blocks)[0].linear.weight.device
+    kinds = {k: replace(b, U=b.U.to(device), V=b.V.to(device)) for k, b in basis.kinds.items()}
     groups: dict[str, dict[str, Any]] = {}
     layers: list[nn.Module] = []
     moved = 0
     for place in find_mlp_linears(model, blocks):
-        layer = ReferenceLinear(place.linear, basis.kinds[place.kind], form)
-        k = kept_entries(basis.kinds[place.kind].shape, kept, density)
+        layer = ReferenceLinear(place.linear, kinds[place.kind], form)
+        k = kept_entries(kinds[place.kind].shape, kept, density)
         groups.setdefault(place.kind, {"params": [], "k": k})["params"].append(layer.weight)
         replace_module(model, place.name, layer)
         layers.append(layer)
@@ -80,10 +83,9 @@ class ReferenceLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.form = form
-        device = linear.weight.device
-        self.register_buffer("U", basis.U.to(device), persistent=False)
-        self.register_buffer("V", basis.V.to(device), persistent=False)
-        W = basis.V.to(device).T @ linear.weight.detach().to(basis.V.dtype) @ basis.U.to(device)
+        self.register_buffer("U", basis.U, persistent=False)
+        self.register_buffer("V", basis.V, persistent=False)
+        W = basis.to_basis(linear.weight.detach())
         self.weight = nn.Parameter(W.to(linear.weight.dtype), requires_grad=linear.weight.requires_grad)
         self.bias = linear.bias
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import set_seed
 
 from ..config import SETTINGS, check_given
-from ..core import MLPLinear, Rotation, energy_in_top, find_mlp_linears
+from ..core import LayerBasis, MLPLinear, energy_in_top, find_mlp_linears
 from ..errors import WorkError
 from ..methods import get_method
 from ..methods.base import Method
@@ -72,7 +72,7 @@ def plan(choices: Choices, from_shapes: bool = False) -> tuple[GradientsConfig, 
     """
     check_given({"steps": choices.steps, "every": choices.every}, GRADIENTS_SETTINGS)
     names = ("model", "task", "data", "device", "length", "batch_size", "learning_rate", "density", "kept")
-    names += ("calibration_steps",) * ("calibration_steps" in get_method(choices.method).options)
+    names += ("calibration_steps",) * ("calibration_steps" in get_method(choices.method).settings)
     given = {name: getattr(choices, name) for name in names}
     given["max_steps"] = choices.steps
     (run,), sources = resolve(given, [choices.method], [choices.seed], shapes_only=from_shapes)
@@ -109,7 +109,11 @@ def run_gradients(
     basis = find_or_calibrate(model, calibrated, cell.inputs, results, progress)
     places = choose_places(find_mlp_linears(model))
     kinds = {place.kind for place in places}
-    rotations = {kind: Rotation(b.U, b.V).to(run.device) for kind, b in basis.kinds.items() if kind in kinds}
+    rotations = {
+        kind: replace(b, U=b.U.to(run.device), V=b.V.to(run.device))
+        for kind, b in basis.kinds.items()
+        if kind in kinds
+    }
     method = adapt(replace(cell, basis=basis), loaded)
     set_seed(run.seed)  # the same dropout for every method
     recorder = Recorder(config, places, rotations)
@@ -130,7 +134,7 @@ class Recorder:
     """Measures the gradients of chosen linears while a step's backward makes them."""
 
     def __init__(
-        self, config: GradientsConfig, places: list[MLPLinear], rotations: dict[str, Rotation]
+        self, config: GradientsConfig, places: list[MLPLinear], rotations: dict[str, LayerBasis]
     ) -> None:
         self.steps = config.recorded_steps()
         self.chosen = places
@@ -205,7 +209,7 @@ def counts(A: Tensor) -> Counts:
     return Counts(entries=A.numel(), above=above(A.abs()))
 
 
-def numbers(dY: Tensor, X: Tensor, rotation: Rotation) -> dict[str, object]:
+def numbers(dY: Tensor, X: Tensor, rotation: LayerBasis) -> dict[str, object]:
     """What `schema.Place` says of one gradient, from `dY` (rows x O) and `X` (rows x I)."""
     G = dY.T @ X  # O x I
     rotated = rotation.to_basis(G)
@@ -222,7 +226,7 @@ def numbers(dY: Tensor, X: Tensor, rotation: Rotation) -> dict[str, object]:
     }
 
 
-def pictures(dY: Tensor, x: Tensor, rotation: Rotation) -> dict[str, np.ndarray]:
+def pictures(dY: Tensor, x: Tensor, rotation: LayerBasis) -> dict[str, np.ndarray]:
     """The arrays of one gradient, as `schema` names them, from `dY` (examples x tokens x O) and `x`."""
     G = dY.flatten(0, -2).T @ x.flatten(0, -2)
     rotated = rotation.to_basis(G)

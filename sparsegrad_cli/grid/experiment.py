@@ -256,7 +256,7 @@ def _unused(experiment: Experiment, lines: Lines) -> Iterator[str]:
 
 
 def _options_of(method: str) -> frozenset[str]:
-    return get_method(method).options if method in method_names() else frozenset()
+    return get_method(method).settings if method in method_names() else frozenset()
 
 
 def _wrong_value(place: Keys, name: str, value: Value, kind: Kind, lines: Lines) -> Iterator[str]:

@@ -46,7 +46,7 @@ def plan_study(
         InputError: a value in the space does not fit the model or the other settings.
     """
     given = of_method(given, method)
-    space = space.used_by(get_method(method).options)
+    space = space.used_by(get_method(method).settings)
     for values in space.corners():
         try:
             template = _resolve(sources, given, method, seed, select_on, values)
@@ -120,7 +120,7 @@ def _searched(given: Given, methods: Sequence[str], space: Space, path: Path | N
     parameters = dict(space.parameters)
     for name in space.parameters:
         setting = SETTINGS[name]
-        if setting.of_method and not any(name in get_method(method).options for method in methods):
+        if setting.of_method and not any(name in get_method(method).settings for method in methods):
             raise InputError(
                 f"--space {path}: {name} is not used by --method {', '.join(methods)}: leave it out"
             )

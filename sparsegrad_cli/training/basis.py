@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, set_seed
 
 from ..config import SETTINGS, RunConfig
-from ..core import Basis, calibrate
-from ..methods.base import chosen_blocks
+from ..core import Basis, calibrate, mean_squares
+from ..methods import get_method
+from ..methods.base import Calibrated, MethodConfig, chosen_blocks
 from ..models.checkpoint import Checkpoint
 from ..progress import Progress
 from ..settings import hash_of, identity
@@ -38,6 +39,8 @@ def basis_digest(config: RunConfig, checkpoint: Checkpoint, data: str) -> str:
     key = {name: value for name, value in identity(config).items() if name in decides}
     if config.precision == "bf16-weights":
         key["precision"] = config.precision
+    if _measures(config) == "squares":
+        key["measures"] = "squares"
     key |= {
         "probe_steps": PROBE_STEPS,
         "checkpoint": checkpoint.identity,
@@ -45,6 +48,10 @@ def basis_digest(config: RunConfig, checkpoint: Checkpoint, data: str) -> str:
         "device": config.device,
     }
     return hash_of(key)
+
+
+def _measures(config: RunConfig) -> Calibrated | None:
+    return get_method(config.method).calibration(MethodConfig.of(config))
 
 
 def find_or_calibrate(
@@ -67,10 +74,12 @@ def calibrate_and_save(
 ) -> Basis:
     """Calibrates in training mode (dropout on, as in the paper), and keeps the basis at `path`.
 
-    Beside it `path` with the ending `.json` tells how concentrated the gradients of each kind became.
+    Beside it `path` with the ending `.json` tells how concentrated the gradients of each kind became. Where
+    the run's method needs squared gradients alone, the basis has no directions, and there is no such file.
     """
     steps = config.calibration_steps
     assert steps is not None
+    only_squares = _measures(config) == "squares"
     made_from = {
         "model": config.model,
         "checkpoint": inputs.checkpoint.identity,
@@ -82,11 +91,18 @@ def calibrate_and_save(
         "seed": str(config.seed),
     }
     set_seed(config.seed)
-    progress.phase("calibrate", steps + PROBE_STEPS)
+    progress.phase("calibrate", steps if only_squares else steps + PROBE_STEPS)
     was_training = model.training
     model.train()
     try:
         batches = training_batches(config, inputs, model.device, config.seed)
+        blocks = chosen_blocks(model, config.blocks)
+        if only_squares:
+            basis = mean_squares(
+                model, batches, steps, made_from=made_from, on_step=progress.step, blocks=blocks
+            )
+            save_basis(basis, path)
+            return basis
         found = calibrate(
             model,
             batches,
@@ -94,7 +110,7 @@ def calibrate_and_save(
             PROBE_STEPS,
             made_from=made_from,
             on_step=progress.step,
-            blocks=chosen_blocks(model, config.blocks),
+            blocks=blocks,
             basis_rank=config.basis_rank,
         )
     finally:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from transformers import PreTrainedModel
 
-from ..config import SETTINGS, Given, RunConfig, check_given
-from ..core import IN_BACKWARD, Basis, choose_blocks, find_mlp_linears, kept_entries
+from ..config import SETTINGS, BasisKind, Given, RunConfig, check_given
+from ..core import Basis, choose_blocks, find_mlp_linears, kept_entries
 from ..errors import InputError
 from ..methods import get_method
+from ..methods.base import MethodConfig
+from ..methods.sparse import SparseMethod
 from ..models.load import longest_input
 from ..tasks.load import TaskData
 from ..tasks.splits import check_split_dev
 from ..tasks.task import ChatTask, Task
-
-HOLDS_ROTATED = ("regular", "sparse-by-dense")
 
 Shapes = Sequence[tuple[int, int]]  # O x I of each adapted MLP matrix
 
@@ -30,20 +30,43 @@ def check_settings(given: Given, methods: Sequence[str]) -> dict[str, Any]:
     """
     given = check_given(given, SETTINGS)
     check_used(given, methods)
-    form, support = given.get("form"), given.get("support")
-    if form is not None and support not in (None, "dynamic"):
-        raise InputError(f"--form goes with --support dynamic; --support {support} has no other form")
-    if form in HOLDS_ROTATED and "basis_rank" in given:
-        raise InputError(
-            f"--form {form} holds the matrices in the basis, so --basis-rank would cut them: take "
-            "--form corner, folded, streamed or deferred"
-        )
-    if form == "corner" and not {"basis_rank", "basis"} & given.keys():
-        raise InputError(
-            "--form corner trains a corner of the basis beside each matrix, and without --basis-rank that is "
-            "as large as the matrix: give --basis-rank, or take --form streamed or deferred"
-        )
+    for method in methods:
+        _check_point(given, method)
     return given
+
+
+def _check_point(given: Given, method: str) -> None:
+    """Refuses a basis, a mask and a place that do not go together in a method that uses them.
+
+    Raises:
+        InputError: names the settings.
+    """
+    method_class = get_method(method)
+    if not issubclass(method_class, SparseMethod):
+        return
+    given = {name: value for name, value in given.items() if name in method_class.settings}
+    basis, mask = given.get("basis", method_class.basis), given.get("mask", method_class.mask)
+    kind = basis if basis in get_args(BasisKind) else "calibrated"  # else a file
+    if mask == "block" and basis == "none":
+        raise InputError("--mask block needs a basis: in the original space no block leads; take fixed")
+    if mask in ("fixed", "block") and basis == "random":
+        raise InputError(
+            f"--mask {mask} needs energies, which a random basis has not: take dynamic or random"
+        )
+    if "basis_rank" in given and basis == "none":
+        raise InputError("--basis-rank has no effect on --basis none: leave it out")
+    measures = method_class.calibration(MethodConfig(basis=kind, mask=mask))
+    if "calibration_steps" in given and measures is None:
+        raise InputError(f"--calibration-steps has no effect on --basis {basis} --mask {mask}: leave it out")
+    place = given.get("place")
+    if given.get("recompute") and place not in (None, "backward"):
+        raise InputError(f"--recompute goes with --place backward, not with --place {place}")
+    whole = basis == "none" or (basis == kind and "basis_rank" not in given)
+    if place == "adapter" and mask == "dynamic" and whole:
+        raise InputError(
+            "--place adapter with --mask dynamic trains a matrix as large as the layer's own unless the "
+            "basis is truncated: give --basis-rank, or take --place optimizer or backward"
+        )
 
 
 def check_used(given: Given, methods: Sequence[str]) -> None:
@@ -52,7 +75,7 @@ def check_used(given: Given, methods: Sequence[str]) -> None:
     Raises:
         InputError: names the first of them.
     """
-    used = {name for method in methods for name in get_method(method).options}
+    used = {name for method in methods for name in get_method(method).settings}
     for name in given:
         if SETTINGS[name].of_method and name not in used:
             raise InputError(
@@ -148,11 +171,10 @@ def check_fits(
             f"--accumulation-steps {config.accumulation_steps} does not divide the batch size "
             f"{config.batch_size}"
         )
-    if config.form in IN_BACKWARD and config.accumulation_steps > 1:
+    if config.place == "backward" and config.accumulation_steps > 1:
         raise InputError(
-            f"--form {config.form} steps in backward, before the gradients of {config.accumulation_steps} "
-            "micro batches are summed: take --form deferred, or corner with --basis-rank, --support fixed or "
-            "block, or --accumulation-steps 1"
+            f"--place backward steps before the gradients of {config.accumulation_steps} micro batches are "
+            "summed: take --place optimizer, or --accumulation-steps 1"
         )
     count = 1 + max(place.block for place in find_mlp_linears(model))
     try:
@@ -163,25 +185,21 @@ def check_fits(
     shapes = [(weight.shape[0], weight.shape[1]) for weight in weights]
     check_sizes(config.model, shapes, config.kept, config.rank, config.basis_rank, config.density)
     if config.basis is not None and basis is not None:
-        _check_basis(config, given, basis)
+        _check_basis(config, basis)
 
 
-def _check_basis(config: RunConfig, given: Given, basis: Basis) -> None:
+def _check_basis(config: RunConfig, basis: Basis) -> None:
     """Refuses what a user's own basis is not good for."""
-    form = given.get("form")
-    if basis.is_truncated and form in HOLDS_ROTATED:
+    if not basis.kinds:
+        raise InputError(f"--basis {config.basis} holds squared gradients and no directions: it is no basis")
+    if not basis.is_truncated and config.place == "adapter" and config.mask == "dynamic":
         raise InputError(
-            f"--basis {config.basis} is truncated, and --form {form} would cut the matrices: take "
-            "--form corner, folded, streamed or deferred"
-        )
-    if not basis.is_truncated and form == "corner":
-        raise InputError(
-            f"--basis {config.basis} is not truncated, so --form corner would train as much as the matrices "
-            "hold: take --form streamed or deferred, or a basis made with --basis-rank"
+            f"--basis {config.basis} is not truncated, so --place adapter would train as much as the "
+            "matrices hold: take --place optimizer or backward, or a basis made with --basis-rank"
         )
     missing = any(kind.energy is None for kind in basis.kinds.values())
-    if missing and config.support in ("fixed", "block"):
+    if missing and config.mask in ("fixed", "block"):
         raise InputError(
-            f"--basis {config.basis} holds no energies, from which --support {config.support} chooses: "
+            f"--basis {config.basis} holds no energies, from which --mask {config.mask} chooses: "
             "make it again with `sparsegrad calibrate`"
         )

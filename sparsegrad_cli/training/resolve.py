@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from transformers import PreTrainedModel
 
-from ..config import SETTINGS, ChatFormat, ExecutionOptions, Given, RunConfig, filled_from
+from ..config import SETTINGS, BasisKind, ChatFormat, ExecutionOptions, Given, RunConfig, filled_from
 from ..core import Basis, BasisMismatchError, UnsupportedModelError, find_mlp_linears
 from ..errors import InputError
 from ..methods import get_method
+from ..methods.base import MethodConfig
+from ..methods.sparse import SparseMethod, default_place
 from ..models.chat_template import chat_format_of, load_chat_tokenizer
 from ..models.checkpoint import Checkpoint, find_checkpoint
 from ..paper import paper_hyperparameters, same_model
@@ -86,7 +88,7 @@ class Sources:
             self.inputs(config),
             results,
             progress,
-            basis=self.basis if get_method(config.method).needs_basis else None,
+            basis=self.basis if "basis" in get_method(config.method).settings else None,
             options=options,
             test=self.test if options.predict_test else None,
         )
@@ -151,7 +153,7 @@ def find_sources(given: Given, shapes_only: bool = False) -> Sources:
         data = load_chat(task, data_from, given.get("languages", SETTINGS["languages"].off))
     else:
         data = load_data(task, data_from)
-    file = given.get("basis")
+    file = given.get("basis") if given.get("basis") not in get_args(BasisKind) else None
     try:
         find_mlp_linears(model)
         basis = None if file is None else load_basis(Path(file))
@@ -188,7 +190,7 @@ def check_unchanged(config: RunConfig, sources: Sources) -> None:
     now = {
         "model": (config.model_revision, sources.checkpoint.revision),
         "data": (config.data_revision, sources.data.sha256),
-        "basis": (config.basis_revision, _sha256(config.basis)),
+        "basis": (config.basis_revision, _basis_revision(config.basis)),
     }
     for what, (was, found) in now.items():
         if was != found:
@@ -236,13 +238,13 @@ def lora_rank(model: PreTrainedModel, is_chat: bool) -> int:
 
 def of_method(given: Given, method: str) -> dict[str, Any]:
     """Returns the settings without those that only other methods use."""
-    used = get_method(method).options
+    used = get_method(method).settings
     return {n: value for n, value in given.items() if not SETTINGS[n].of_method or n in used}
 
 
 def _configure(given: Given, method: str, seed: int, sources: Sources, origin: str | None) -> RunConfig:
     """Fills in what was left open; what neither method nor task uses stays off."""
-    used, is_chat, task = get_method(method).options, sources.is_chat, sources.data.task
+    used, is_chat, task = get_method(method).settings, sources.is_chat, sources.data.task
     values: dict[str, Any] = {
         name: given.get(name, setting.default_for(is_chat))
         for name, setting in SETTINGS.items()
@@ -279,21 +281,40 @@ def _configure(given: Given, method: str, seed: int, sources: Sources, origin: s
         values["density"] = None if values["kept"] else values["density"]
     if "rank" in used:
         values["rank"] = given.get("rank") or lora_rank(sources.model, is_chat)
-    if "form" in used:
-        values["form"] = _form(values) if values["support"] == "dynamic" else None
+    if values.get("basis") == "calibrated":
+        values["basis"] = None
     if values.get("basis") is not None:
-        values |= {"calibration_steps": None, "basis_revision": _sha256(values["basis"])}
+        values["basis_revision"] = _basis_revision(values["basis"])
+    method_class = get_method(method)
+    if issubclass(method_class, SparseMethod):
+        values |= _place_and_steps(values, method_class, sources)
     return RunConfig(**values)
 
 
-def _form(values: Given) -> str:
-    """Returns the form that was given, else the lightest one that suits."""
-    if values["form"] is not None:
-        return values["form"]
-    is_split = values["accumulation_steps"] > 1
-    if values["basis_rank"] is not None and (is_split or values["precision"] == "bf16-weights"):
-        return "corner"
-    return "deferred" if is_split else "streamed"
+def _place_and_steps(values: Given, method: type[SparseMethod], sources: Sources) -> dict[str, Any]:
+    """Returns where a step is taken, and the batches of the calibration where there is one."""
+    given_basis, mask = values.get("basis"), values.get("mask") or method.mask
+    is_file = given_basis not in (None, *get_args(BasisKind))
+    basis = "calibrated" if is_file else given_basis or method.basis
+    is_truncated = values.get("basis_rank") is not None
+    if is_file and sources.basis is not None:
+        is_truncated = sources.basis.is_truncated
+    place = values.get("place") or default_place(
+        basis,
+        mask,
+        is_truncated=is_truncated,
+        accumulates=values["accumulation_steps"] > 1,
+        half_weights=values["precision"] == "bf16-weights",
+        device=values["device"],
+    )
+    calibrates = not is_file and method.calibration(MethodConfig(basis=basis, mask=mask)) is not None
+    steps = values.get("calibration_steps") if calibrates else None
+    return {"place": place, "calibration_steps": steps}
+
+
+def _basis_revision(basis: str | None) -> str | None:
+    """Returns what tells a basis from others: its kind, or the SHA-256 of its file."""
+    return basis if basis in (None, *get_args(BasisKind)) else _sha256(basis)
 
 
 def _sha256(path: str | None) -> str | None:

@@ -16,7 +16,7 @@ from ..config import RunConfig
 from ..core import touched_entries
 from ..errors import DeviceError, DiskError, WorkError, is_device_error, is_disk_full, is_out_of_memory
 from ..methods import get_method
-from ..methods.base import Method, Settings, count_parameters
+from ..methods.base import Method, MethodConfig, count_parameters
 from ..models.load import LoadedModel, enable_gradient_checkpointing
 from ..store.environment import describe_environment
 from ..store.folder import RUNS
@@ -138,12 +138,12 @@ def adapt(cell: Cell, loaded: LoadedModel, accumulation_steps: int = 1) -> Metho
     """
     config = cell.config
     method_class = get_method(config.method)
-    basis = cell.basis
-    if method_class.needs_basis and basis is None:
+    basis, method_config = cell.basis, MethodConfig.of(config, accumulation_steps)
+    if method_class.calibration(method_config) is not None and basis is None:
         in_parts = config.model_copy(update={"accumulation_steps": accumulation_steps})
         basis = find_or_calibrate(loaded.model, in_parts, cell.inputs, cell.results, cell.progress)
     set_seed(config.seed)
-    return method_class(loaded.model, loaded.head, Settings.of(config, accumulation_steps), basis)
+    return method_class(loaded.model, loaded.head, method_config, basis)
 
 
 def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, parts: int) -> Result:

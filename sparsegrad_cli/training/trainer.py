@@ -15,7 +15,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 
 from .. import interrupts
 from ..config import ExecutionOptions, RunConfig
-from ..core import Basis, ConfinedLinear
+from ..core import Basis, SubspaceLinear
 from ..errors import WorkError
 from ..models.checkpoint import WEIGHTS
 from ..progress import Progress
@@ -217,10 +217,11 @@ def _summary(state: TrainerState, meter: CostMeter) -> Trained:
 def changing(model: nn.Module) -> dict[str, Tensor]:
     """What training changes: name in the `state_dict` -> the model's own tensor; a tied one once.
 
-    Parameters that take gradients, buffers that are saved, and the weights that confined layers fold their
-    values into, though these take none.
+    Parameters that take gradients, buffers that are saved, and the weights that adapters merge their values
+    into at each step, though these take none.
     """
-    folded = {layer.weight for layer in model.modules() if isinstance(layer, ConfinedLinear) and layer.folds}
+    adapters = [layer for layer in model.modules() if isinstance(layer, SubspaceLinear)]
+    folded = {layer.weight for layer in adapters if layer.merge_each_step}
     names = {name for name, p in model.named_parameters() if p.requires_grad or p in folded}
     names |= {name for name, _ in model.named_buffers()}
     return {name: tensor for name, tensor in model.state_dict().items() if name in names}
