@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from transformers import set_seed
 
 from ..config import SETTINGS, check_given
-from ..core import LayerBasis, MLPLinear, energy_in_top, find_mlp_linears
+from ..core import FusedMLP, LayerBasis, MLPLinear, energy_in_top, find_mlp_linears
+from ..core.targets import partners
 from ..errors import WorkError
 from ..methods import get_method
 from ..methods.base import Method
@@ -276,14 +278,15 @@ def each_output_gradient(model: nn.Module, places: list[MLPLinear], use: Use) ->
         places: found in the model before that.
     """
 
-    def hook_for(place: MLPLinear) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            x = inputs[0].detach()
-            output.register_hook(lambda gradient: use(place, _before_activation(layer, x, gradient), x))
-
-        return hook
-
-    hooks = [model.get_submodule(place.name).register_forward_hook(hook_for(place)) for place in places]
+    by_name = {place.name: place for place in places}
+    hooks = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, FusedMLP):
+            names = (name, *(partners(name) or ())[1:])[: len(layer.linears)]
+            own = [by_name.get(part) for part in names]
+            hooks.append(layer.register_forward_hook(functools.partial(_hook_fused, own, use)))
+        elif name in by_name and not isinstance(layer, nn.Identity):  # a fused layer before it does its work
+            hooks.append(layer.register_forward_hook(functools.partial(_hook_linear, by_name[name], use)))
     try:
         yield
     finally:
@@ -291,12 +294,29 @@ def each_output_gradient(model: nn.Module, places: list[MLPLinear], use: Use) ->
             hook.remove()
 
 
-def _before_activation(layer: nn.Module, x: Tensor, gradient: Tensor) -> Tensor:
-    """`dL/dY` from the gradient of the layer's output: a streamed layer applies the activation too."""
-    activation = getattr(layer, "activation", None)
-    if activation is None:
-        return gradient
-    with torch.enable_grad():
-        y = F.linear(x, layer.weight, layer.bias).detach().requires_grad_()
-        (dY,) = torch.autograd.grad(activation(y), y, gradient)
-    return dY
+def _hook_linear(
+    place: MLPLinear, use: Use, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+) -> None:
+    x = inputs[0].detach()
+    output.register_hook(lambda gradient: use(place, gradient, x))
+
+
+def _hook_fused(
+    places: list[MLPLinear | None], use: Use, layer: FusedMLP, inputs: tuple[Tensor, ...], output: Tensor
+) -> None:
+    """The same of a layer that holds a linear, or a linear, an activation and a linear."""
+    x = inputs[0].detach()
+
+    def hook(dz: Tensor) -> None:
+        dy = dz
+        if layer.second is not None and layer.activation is not None:
+            with torch.enable_grad():
+                y = layer.first(x).detach().requires_grad_()
+                a = layer.activation(y)
+            if places[1] is not None:
+                use(places[1], dz, a.detach())
+            (dy,) = torch.autograd.grad(a, y, dz @ layer.second.weight.to(dz.dtype))
+        if places[0] is not None:
+            use(places[0], dy, x)
+
+    output.register_hook(hook)

@@ -34,7 +34,8 @@ class SparseMethod(Method):
         elif basis is None:
             raise ValueError(f"{self.name} needs what a calibration measures: see core.calibrate")
         weight = find_mlp_linears(model, blocks)[0].linear.weight
-        place = config.place or default_place(
+        too_early = config.place == "backward" and config.accumulates  # memory ran out, so a batch was cut
+        place = (None if too_early else config.place) or default_place(
             kind,
             mask,
             is_truncated=basis is not None and basis.is_truncated,

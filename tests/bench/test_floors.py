@@ -9,7 +9,6 @@ from transformers import BertConfig, DistilBertConfig, RobertaConfig
 
 from sparsegrad_cli.bench.floors import Trained, count_work, read_architecture
 from sparsegrad_cli.bench.schema import RowSpec
-from sparsegrad_cli.core import FORMS
 from sparsegrad_cli.models.random import random_classifier
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -58,22 +57,27 @@ def test_a_frozen_rest_takes_no_weight_gradient_and_nothing_before_the_first_mlp
     assert work(freeze_rest=True).operations == expected
 
 
-def test_the_forms_of_sparsegrad_cost_more_than_fine_tuning_and_lora_less():
+def sparsegrad(place: str, **how: bool) -> RowSpec:
+    return RowSpec(method="sparsegrad", basis="calibrated", mask="dynamic", place=place, **how)
+
+
+def test_the_places_of_sparsegrad_cost_more_than_fine_tuning_and_lora_less():
     ft = work().operations
     lora = work(row=RowSpec(method="lora"), rank=2).operations
-    by_form = {
-        form: work(row=RowSpec(method="sparsegrad", form=form, support="dynamic"), kept=80).operations
-        for form in FORMS
+    by_place = {
+        place: work(row=sparsegrad(place), kept=80).operations
+        for place in ("backward", "optimizer", "regular", "sparse-by-dense")
     }
-    assert lora < ft < by_form["streamed"] == by_form["folded"] < by_form["lean"]
+    recompute = work(row=sparsegrad("backward", recompute=True), kept=80).operations
+    assert lora < ft < by_place["backward"] < recompute
     # tokens are fewer than rows and columns: after the sum over them there is more to multiply
-    assert by_form["deferred"] > by_form["folded"]
-    assert by_form["regular"] == by_form["sparse-by-dense"] > ft
-    assert work(row=RowSpec(method="meprop"), kept=80).operations == ft
+    assert by_place["optimizer"] > by_place["backward"]
+    assert by_place["regular"] == by_place["sparse-by-dense"] > ft
+    meprop = RowSpec(method="meprop", basis="none", mask="dynamic", place="backward")
+    assert work(row=meprop, kept=80).operations == ft
 
 
 def test_bytes_are_those_of_the_weights_the_moments_and_what_is_saved():
     weights = 4 * 2 * (2 * (4 * 32 * 32 + 2 * 32 * 64) + 32 * 32 + 2 * 32)
     assert work(dense=1000, saved_bytes=10, basis_bytes=7).bytes == weights + 32 * 1000 + 2 * 10 + 7
-    folded = RowSpec(method="sparsegrad", form="folded", support="dynamic")
-    assert work(row=folded, masked=100, kept=3).bytes == weights + 28 * 3 + 16 * 100
+    assert work(row=sparsegrad("backward"), masked=100, kept=3).bytes == weights + 28 * 3 + 16 * 100

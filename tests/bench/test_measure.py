@@ -19,7 +19,7 @@ from sparsegrad_cli.bench.step import TrainingStep, build_model, load_batches
 from sparsegrad_cli.core import calibrate
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.methods import get_method
-from sparsegrad_cli.methods.base import Settings
+from sparsegrad_cli.methods.base import MethodConfig
 from sparsegrad_cli.store.basis_file import load_basis
 from sparsegrad_cli.training.memory import CPUPeak, live_bytes
 
@@ -61,7 +61,7 @@ def test_every_row_is_measured_in_both_regimes(setup, basis, row, freeze_rest):
 def test_memory_is_split_as_torch_holds_it(setup):
     memory = measure(measure_job(setup, RowSpec(method="ft"))).memory
     loaded = build_model(setup)
-    method = get_method("ft")(loaded.model, loaded.head, Settings())
+    method = get_method("ft")(loaded.model, loaded.head, MethodConfig())
     step = TrainingStep(loaded.model, method.optimizer(1e-3), "cpu", "fp32")
     batches = load_batches(setup.batches, 0, 3, "cpu")
     for batch in batches[:2]:
@@ -76,10 +76,12 @@ def test_memory_is_split_as_torch_holds_it(setup):
     assert memory.peak == pytest.approx(meter.stop(), rel=0.02)
 
 
-def test_the_streamed_form_holds_no_gradient_of_the_matrices(setup, basis):
-    rows = {row.form: row for row in ROWS if row.form in ("streamed", "folded")}
-    streamed, folded = (measure(measure_job(setup, rows[f], basis)).memory for f in ("streamed", "folded"))
-    assert folded.gradients - streamed.gradients == 4 * 2 * 2 * 32 * 64
+def test_in_backward_no_gradient_of_the_matrices_is_held(setup, basis):
+    rows = {row.place: row for row in ROWS if row.place in ("backward", "optimizer")}
+    backward, optimizer = (
+        measure(measure_job(setup, rows[place], basis)).memory for place in ("backward", "optimizer")
+    )
+    assert optimizer.gradients - backward.gradients == 4 * 2 * 2 * 32 * 64
 
 
 def test_a_profile_is_a_trace_and_five_operations(setup, tmp_path):

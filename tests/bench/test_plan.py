@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from sparsegrad_cli.bench.plan import choose_rows, plan
-from sparsegrad_cli.core import FORMS
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.settings import config_id
 
@@ -27,47 +26,51 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
 
 
+DYNAMIC = [
+    f"sparsegrad {place}"
+    for place in ("optimizer", "backward", "backward recompute", "regular", "sparse-by-dense")
+]
+
+
 def names(*given):
     return [row.name for row in choose_rows(*given)]
 
 
-def test_a_row_for_each_method_and_of_sparsegrad_for_each_form_and_confined_support():
-    forms = [f"sparsegrad {form}" for form in FORMS if form != "corner"]
+def test_a_row_for_each_method_and_of_sparsegrad_for_each_place_and_mask():
     confined = ["sparsegrad fixed", "sparsegrad block"]
-    assert names((), (), ()) == ["ft", "lora", "meprop", *forms, *confined]
-    assert names(["sparsegrad", "lora"], (), ()) == ["lora", *forms, *confined]
+    assert names((), (), ()) == ["ft", "lora", "meprop", *DYNAMIC, *confined]
+    assert names(["sparsegrad", "lora"], (), ()) == ["lora", *DYNAMIC, *confined]
 
 
 @pytest.mark.parametrize(
-    ("forms", "supports", "expected"),
+    ("places", "masks", "expected"),
     [
-        (["folded"], [], ["sparsegrad folded"]),
+        (["optimizer"], [], ["sparsegrad optimizer"]),
         ([], ["block"], ["sparsegrad block"]),
-        ([], ["dynamic"], [f"sparsegrad {form}" for form in FORMS if form != "corner"]),
-        (["folded"], ["dynamic"], ["sparsegrad folded"]),
-        (["regular", "folded"], ["fixed"], ["sparsegrad folded", "sparsegrad regular", "sparsegrad fixed"]),
+        ([], ["dynamic"], DYNAMIC),
+        (["optimizer"], ["dynamic"], ["sparsegrad optimizer"]),
+        (["regular", "optimizer"], ["fixed"], [*DYNAMIC[:1], "sparsegrad regular", "sparsegrad fixed"]),
     ],
 )
-def test_forms_and_supports_name_the_rows(forms, supports, expected):
-    assert names(["sparsegrad"], forms, supports) == expected
+def test_places_and_masks_name_the_rows(places, masks, expected):
+    assert names(["sparsegrad"], places, masks) == expected
 
 
-def test_a_truncated_basis_has_the_forms_that_take_it():
-    forms = [f"sparsegrad {form}" for form in ("streamed", "lean", "corner", "folded", "deferred")]
-    assert names(["sparsegrad"], (), ["dynamic"], 4) == forms
-    assert names(["sparsegrad"], ["corner"], (), 4) == ["sparsegrad corner"]
+def test_a_truncated_basis_has_the_places_that_take_it():
+    assert names(["sparsegrad"], (), ["dynamic"], 4) == [*DYNAMIC[:3], "sparsegrad adapter"]
+    assert names(["sparsegrad"], ["adapter"], (), 4) == ["sparsegrad adapter"]
 
 
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"methods": ["sparsegrad"], "forms": ["corner"]}, "--form corner: give --basis-rank"),
-        ({"forms": ["regular"], "basis_rank": 4}, "--form regular: leave --basis-rank out"),
+        ({"methods": ["sparsegrad"], "places": ["adapter"]}, "--place adapter: give --basis-rank"),
+        ({"places": ["regular"], "basis_rank": 4}, "--place regular: leave --basis-rank out"),
         ({"methods": ["ft"], "density": None, "basis_rank": 4}, "--basis-rank is not used"),
         ({"density": 0.5, "basis_rank": 4}, "truncated to 4 x 4"),
         ({"methods": ["lorra"]}, "did you mean lora"),
-        ({"methods": ["sparsegrad"], "forms": ["foldd"]}, "did you mean folded"),
-        ({"methods": ["ft"], "forms": ["folded"]}, "--method sparsegrad"),
+        ({"methods": ["sparsegrad"], "places": ["optimiser"]}, "did you mean optimizer"),
+        ({"methods": ["ft"], "places": ["optimizer"]}, "--method sparsegrad"),
         ({"methods": ["ft"], "density": 0.1}, "--density is not used"),
         ({"methods": ["lora"], "density": None, "rank": 1000}, "--rank 1000"),
         ({"methods": ["meprop"], "density": None, "kept": 10**6}, "have 2048 entries"),

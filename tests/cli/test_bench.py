@@ -17,7 +17,7 @@ from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
 
 SHORT = ["--rounds", "2", "--steps", "2", "--batch-size", "2", "--length", "16", "--calibration-steps", "2"]
-KEYS = {"method", "form", "support", "steps_per_second", "tokens_per_second", "peak_memory_bytes"}
+KEYS = {"method", "basis", "mask", "place", "steps_per_second", "tokens_per_second", "peak_memory_bytes"}
 KEYS |= {"speed_vs_ft", "speed_vs_lora", "memory_vs_ft", "memory_vs_lora"}
 
 
@@ -36,17 +36,17 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_methods_side_by_side_in_json_on_disk_and_in_the_report(call, model, tmp_path):
     command = ["bench", "--model", model, *SHORT, "--method", "ft", "--method", "lora"]
-    command += ["--method", "sparsegrad", "--form", "streamed", "--support", "block"]
+    command += ["--method", "sparsegrad", "--place", "optimizer", "--mask", "block"]
     code, out, err = call(*command, "--json")
     assert code == 0, err
     assert "round 2 of 2: sparsegrad block" in err
     document = json.loads(out)
     rows = document["rows"]
-    assert [(row["method"], row["form"], row["support"]) for row in rows] == [
+    assert [(row["method"], row["place"], row["mask"]) for row in rows] == [
         ("ft", None, None),
         ("lora", None, None),
-        ("sparsegrad", "streamed", "dynamic"),
-        ("sparsegrad", None, "block"),
+        ("sparsegrad", "optimizer", "dynamic"),
+        ("sparsegrad", "adapter", "block"),
     ]
     assert all(set(row) >= KEYS for row in rows)
     assert rows[0]["speed_vs_ft"] == rows[1]["memory_vs_lora"] == 1
@@ -61,7 +61,7 @@ def test_methods_side_by_side_in_json_on_disk_and_in_the_report(call, model, tmp
 
     code, out, err = call("report")
     assert code == 0, err
-    assert "sparsegrad streamed" in out
+    assert "sparsegrad optimizer" in out
     report = (tmp_path / "results" / "report.md").read_text()
     assert f"![steps per second against peak memory](bench/{folder.name}/plot.png)" in report
     assert "No finished run" not in report

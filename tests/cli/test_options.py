@@ -55,8 +55,9 @@ VALUES: dict[str, Any] = {
     "density": 0.125,
     "kept": 11,
     "rank": 14,
-    "support": "fixed",
-    "form": "lean",
+    "mask": "fixed",
+    "place": "backward",
+    "recompute": True,
     "calibration_steps": 12,
     "basis": "basis.safetensors",
     "basis_rank": 13,
@@ -177,7 +178,7 @@ def test_the_id_and_the_report_hang_on_every_setting_that_decides_numbers(name):
 
 
 def test_settings_of_methods_are_those_that_methods_name():
-    named = {name for method in method_names() for name in get_method(method).options}
+    named = {name for method in method_names() for name in get_method(method).settings}
     assert named == set(METHOD_SETTINGS)
 
 

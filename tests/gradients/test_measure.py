@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from sparsegrad_cli.core import Rotation
+from sparsegrad_cli.core import LayerBasis
 from sparsegrad_cli.gradients.record import above, energy_curve, energy_map, numbers, pictures
+
+
+def basis_of(U: torch.Tensor, V: torch.Tensor) -> LayerBasis:
+    return LayerBasis(U, V, torch.ones(len(U)), torch.ones(len(V)))
 
 
 def orthogonal(size: int) -> torch.Tensor:
@@ -45,7 +49,7 @@ def test_in_the_basis_of_its_own_singular_vectors_a_gradient_is_sparse():
     V, U = orthogonal(40), orthogonal(30)
     dY, X = V[:, :2].T.contiguous(), U[:, :2].T.contiguous()  # two tokens: G = V[:, :2] U[:, :2]^T
     dY, X = torch.cat([dY, torch.zeros(3, 40)]), torch.cat([X, torch.randn(3, 30)])
-    found = numbers(dY, X, Rotation(U, V))
+    found = numbers(dY, X, basis_of(U, V))
     assert found["live_rows"] == (2, 2, 2)
     assert found["weight_rotated"].above[1:] == (2, 2)
     assert found["weight"].above[2] > 1000
@@ -57,7 +61,7 @@ def test_in_the_basis_of_its_own_singular_vectors_a_gradient_is_sparse():
 def test_pictures_are_of_the_same_gradient(monkeypatch):
     torch.manual_seed(0)
     dY, x = torch.randn(20, 5, 12), torch.randn(20, 5, 8)
-    rotation = Rotation(orthogonal(8), orthogonal(12))
+    rotation = basis_of(orthogonal(8), orthogonal(12))
     drawn = pictures(dY, x, rotation)
     G = torch.einsum("bto,bti->oi", dY, x)
     assert np.allclose(drawn["original"], G.abs(), rtol=1e-4)

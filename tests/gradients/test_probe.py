@@ -11,17 +11,17 @@ from transformers import AutoModelForSequenceClassification
 from sparsegrad_cli.core import Basis, find_mlp_linears
 from sparsegrad_cli.gradients.record import choose_places, each_output_gradient
 from sparsegrad_cli.methods import get_method
-from sparsegrad_cli.methods.base import Settings
+from sparsegrad_cli.methods.base import MethodConfig
 
 from ..checkpoints import KINDS, tiny_checkpoint
 
 METHODS = {
-    "ft": Settings(),
-    "lora": Settings(rank=2),
-    "meprop": Settings(density=0.1),
-    "sparsegrad": Settings(density=0.1),
-    "sparsegrad lean": Settings(density=0.1, form="lean"),
-    "sparsegrad folded": Settings(density=0.1, form="folded"),
+    "ft": MethodConfig(),
+    "lora": MethodConfig(rank=2),
+    "meprop": MethodConfig(density=0.1),
+    "sparsegrad": MethodConfig(density=0.1),
+    "sparsegrad recompute": MethodConfig(density=0.1, recompute=True),
+    "sparsegrad optimizer": MethodConfig(density=0.1, place="optimizer"),
 }
 
 
@@ -47,7 +47,7 @@ def test_output_gradient_and_input_make_the_weight_gradient(tmp_path, kind, name
     model = load(folder, kind)
     places = find_mlp_linears(model)
     method = get_method(named.split()[0])(model, (), METHODS[named], Basis.identity(model))
-    method.optimizer(1e-3)  # streamed layers take their steps in backward
+    method.optimizer(1e-3)  # some layers take their steps in backward
     found = {}
 
     def use(place, dY, x):

@@ -96,7 +96,7 @@ def test_a_case_goes_before_settings_and_overrides_and_tells_its_cells_apart(wri
     path = write(
         seeds=[0],
         methods=["sparsegrad"],
-        cases=[{}, {"density": 0.2}, {"support": "block", "density": 0.1}],
+        cases=[{}, {"density": 0.2}, {"mask": "block", "density": 0.1}],
         overrides=[{"when": {"method": "sparsegrad"}, "set": {"density": 0.01}}],
     )
     cells = cells_of(path)

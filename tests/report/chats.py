@@ -31,7 +31,7 @@ OWN = {
     "ft": {},
     "lora": {"rank": 32},
     "meprop": {"density": 0.002},
-    "sparsegrad": {"density": 0.002, "support": "dynamic", "form": "deferred", "calibration_steps": 30},
+    "sparsegrad": {"density": 0.002, "mask": "dynamic", "place": "optimizer", "calibration_steps": 30},
 }
 TOKENS = np.random.default_rng(0).integers(40, 512, size=60)  # that count, of each sequence
 HARD = np.random.default_rng(1).normal(0.0, 0.4, size=60)  # of each sequence

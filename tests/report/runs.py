@@ -37,8 +37,8 @@ CONFIG = RunConfig(
     freeze_rest=False,
     kept=None,
     density=None,
-    support=None,
-    form=None,
+    mask=None,
+    place=None,
     calibration_steps=None,
     basis=None,
     rank=None,
@@ -47,7 +47,7 @@ OWN = {
     "ft": {},
     "lora": {"rank": 7},
     "meprop": {"density": 0.01},
-    "sparsegrad": {"density": 0.01, "support": "dynamic", "form": "streamed", "calibration_steps": 30},
+    "sparsegrad": {"density": 0.01, "mask": "dynamic", "place": "backward", "calibration_steps": 30},
 }
 PARAMETERS = {
     "ft": Parameters(total=22_713_986, trainable=22_713_986, adapted=7_077_888, head=770, touched=7_077_888),

@@ -15,7 +15,7 @@ OWN = {
     "ft": {},
     "lora": {"rank": 7},
     "meprop": {"density": 0.01},
-    "sparsegrad": {"density": 0.01, "support": "dynamic", "form": "streamed", "calibration_steps": 30},
+    "sparsegrad": {"density": 0.01, "mask": "dynamic", "place": "backward", "calibration_steps": 30},
 }
 ORIGINS = {
     "complete": "folder: glue",
@@ -23,7 +23,7 @@ ORIGINS = {
     "custom": "files: a.csv",
     "synthetic": "demo",
 }
-UNUSED = ("kept", "density", "support", "form", "calibration_steps", "basis", "rank")
+UNUSED = ("kept", "density", "mask", "place", "calibration_steps", "basis", "rank")
 ENVIRONMENT = Environment(
     started="2026-01-01T00:00:00+00:00",
     command=["sparsegrad"],

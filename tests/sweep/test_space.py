@@ -37,13 +37,13 @@ def test_what_can_be_searched_can_be_given_to_finetune():
 
 def test_a_file_adds_and_replaces(read):
     space = read(
-        "batch_size: [64, 128]\ndensity: {low: 1e-3, high: 0.05, log: true}\nsupport: [dynamic, block]\n"
+        "batch_size: [64, 128]\ndensity: {low: 1e-3, high: 0.05, log: true}\nmask: [dynamic, block]\n"
     )
     assert space.parameters == {
         "learning_rate": Range(low=1e-6, high=1e-1, log=True),
         "batch_size": (64, 128),
         "density": Range(low=1e-3, high=0.05, log=True),
-        "support": ("dynamic", "block"),
+        "mask": ("dynamic", "block"),
     }
     assert Space.model_validate_json(space.model_dump_json()) == space
 
@@ -66,8 +66,8 @@ def test_numbers_that_yaml_reads_as_texts_are_numbers(read):
         ("batch_size: [8, 8]", "different"),
         ("batch_size: []", "one value"),
         ("batch_size: [8.5]", "whole number"),
-        ("support: [dynamik]", "did you mean dynamic?"),
-        ("support: {low: 1, high: 2}", "no number"),
+        ("mask: [dynamik]", "did you mean dynamic?"),
+        ("mask: {low: 1, high: 2}", "no number"),
         ("freeze_rest: [1, 0]", "true or false"),
         ("rank: [four]", "must be a whole number, got 'four'"),
         ("density: [0.01]\nkept: [100]", "density and kept"),

@@ -31,10 +31,11 @@ VARIANTS: dict[str, dict[str, object]] = {
     "lora": {},
     "meprop": {"density": 0.05},
     "sparsegrad": {"density": 0.05, "calibration_steps": 2},
-    "sparsegrad folded": {"density": 0.05, "calibration_steps": 2, "form": "folded"},
-    "sparsegrad regular": {"density": 0.05, "calibration_steps": 2, "form": "regular"},
-    "sparsegrad fixed": {"density": 0.05, "calibration_steps": 2, "support": "fixed"},
-    "sparsegrad block": {"density": 0.05, "calibration_steps": 2, "support": "block"},
+    "sparsegrad optimizer": {"density": 0.05, "calibration_steps": 2, "place": "optimizer"},
+    "sparsegrad fixed": {"density": 0.05, "calibration_steps": 2, "mask": "fixed"},
+    "sparsegrad block": {"density": 0.05, "calibration_steps": 2, "mask": "block"},
+    "sift": {"density": 0.05, "calibration_steps": 2},
+    "random-mask": {"density": 0.05},
 }
 
 
@@ -103,7 +104,10 @@ def train_in(parts: int, cell: Cell) -> tuple[list[dict[str, Tensor]], dict[str,
         cell = dataclasses.replace(cell, basis=basis)
     method = adapt(cell, loaded, parts)
     loaded.model.double()
-    trainer = make_trainer(loaded.model, method.optimizer(cell.config.learning_rate), cell, parts)
+    optimizer = method.optimizer(cell.config.learning_rate)
+    for group in optimizer.param_groups:
+        group.update({name: group[name].double() for name in ("U", "V") if group.get(name) is not None})
+    trainer = make_trainer(loaded.model, optimizer, cell, parts)
     seen = Gradients()
     trainer.add_callback(seen)
     trainer.args.eval_strategy = trainer.args.save_strategy = "no"
@@ -125,7 +129,7 @@ def test_parts_make_the_gradient_of_the_whole_batch(variant, task, parts, choice
     in_parts, weights_in_parts = train_in(parts, cell)
     assert len(gradients) == len(in_parts) == 3
     for whole, summed in zip(gradients, in_parts, strict=True):
-        assert whole.keys() <= summed.keys()  # the streamed form keeps none of its layers
+        assert whole.keys() <= summed.keys()  # what steps in backward keeps none
         for name, gradient in whole.items():
             torch.testing.assert_close(summed[name], gradient, rtol=1e-7, atol=1e-10)
     for name, weight in weights.items():
@@ -194,15 +198,15 @@ def test_with_it_the_run_begins_anew_in_parts_that_fit(room, parts, until, short
     assert in_parts.config.accumulation_steps == parts
 
 
-def test_a_form_that_steps_in_backward_gives_way_to_one_that_can_wait(short, tmp_path, monkeypatch):
-    streamed = of_variant(short, "sparsegrad")
-    in_parts = changed(streamed, accumulation_steps=2)
+def test_a_step_in_backward_gives_way_to_one_that_can_wait(short, tmp_path, monkeypatch):
+    at_once = of_variant(short, "sparsegrad")
+    in_parts = changed(at_once, accumulation_steps=2)
     asked = make_cell(tmp_path, RecordingWatch(), in_parts, keep_model=False)
     expected = outcome(asked, run(asked))
     Memory(monkeypatch, 4)
-    cell = make_cell(tmp_path, RecordingWatch(), streamed, keep_model=False, accumulate_on_oom=True)
+    cell = make_cell(tmp_path, RecordingWatch(), at_once, keep_model=False, accumulate_on_oom=True)
     assert outcome(cell, run(cell)) == expected
-    assert (cell.config.form, asked.config.form) == ("streamed", "deferred")
+    assert (cell.config.place, asked.config.place) == ("backward", "optimizer")
 
 
 def test_what_fits_in_no_parts_ends_out_of_memory(short, tmp_path, monkeypatch):
@@ -264,8 +268,7 @@ def test_parts_that_are_asked_for_are_another_run(choices):
     [
         ("ft", {"accumulation_steps": 3}, "--accumulation-steps 3 does not divide the batch size 16"),
         ("ft", {"accumulation_steps": 32}, "--accumulation-steps 32 does not divide the batch size 16"),
-        ("sparsegrad", {"accumulation_steps": 2, "form": "streamed"}, "--form streamed steps in backward"),
-        ("sparsegrad", {"accumulation_steps": 2, "form": "lean"}, "--form lean steps in backward"),
+        ("sparsegrad", {"accumulation_steps": 2, "place": "backward"}, "--place backward steps before"),
     ],
 )
 def test_parts_that_cannot_be_are_refused(variant, changes, says, choices):

@@ -23,7 +23,7 @@ METHODS = {
     "lora": {"rank": 4},
     "meprop": {"density": 0.05},
     "sparsegrad": {"density": 0.05, "calibration_steps": 2},
-    "sparsegrad block": {"density": 0.05, "calibration_steps": 2, "support": "block"},
+    "sparsegrad block": {"density": 0.05, "calibration_steps": 2, "mask": "block"},
     "sparsegrad of few directions": {"density": 0.02, "calibration_steps": 2, "basis_rank": 16},
 }
 
@@ -243,13 +243,10 @@ def test_the_recipe_is_the_papers_and_every_part_of_it_can_be_changed(model):
         ({"blocks": "4"}, "--blocks 4: there is no block 4"),
         ({"chat_format": "own"}, "--chat-format own: "),
         ({"pad_to_max": True}, "--pad-to-max: "),
-        ({"methods": ["sparsegrad"], "form": "streamed"}, "--form streamed steps in backward"),
-        ({"methods": ["sparsegrad"], "form": "corner"}, "--form corner .* give --basis-rank"),
+        ({"methods": ["sparsegrad"], "place": "backward"}, "--place backward steps before"),
+        ({"methods": ["sparsegrad"], "place": "adapter"}, "--place adapter .* give --basis-rank"),
         ({"methods": ["sparsegrad"], "basis_rank": 4, "kept": 17}, "--basis-rank 4: "),
-        (
-            {"methods": ["sparsegrad"], "basis_rank": 4, "form": "regular", "accumulation_steps": 1},
-            "--form regular holds the matrices in the basis",
-        ),
+        ({"methods": ["sparsegrad"], "basis_rank": 4, "basis": "none"}, "--basis-rank has no effect"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_made(change, message, choices):
@@ -258,34 +255,35 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(change, message, c
 
 
 @pytest.mark.parametrize(
-    ("how", "form"),
+    ("how", "place"),
     [
-        ({}, "deferred"),
-        ({"accumulation_steps": 1}, "streamed"),
-        ({"basis_rank": 16}, "corner"),
-        ({"basis_rank": 16, "accumulation_steps": 1}, "streamed"),
-        ({"basis_rank": 16, "accumulation_steps": 1, "precision": "bf16-weights"}, "corner"),
-        ({"basis_rank": 16, "form": "deferred"}, "deferred"),
+        ({}, "optimizer"),
+        ({"accumulation_steps": 1}, "backward"),
+        ({"basis_rank": 16}, "adapter"),
+        ({"basis_rank": 16, "accumulation_steps": 1}, "backward"),
+        ({"basis_rank": 16, "accumulation_steps": 1, "precision": "bf16-weights"}, "adapter"),
+        ({"basis_rank": 16, "place": "optimizer"}, "optimizer"),
+        ({"mask": "block"}, "adapter"),
     ],
 )
-def test_the_form_is_the_lightest_that_goes_with_parts_and_weights(how, form, choices):
+def test_the_place_is_the_lightest_that_goes_with_parts_and_weights(how, place, choices):
     asked = changed(choices, methods=["sparsegrad"], density=0.02, batch_size=8, **how)
     (config,) = configs_of(asked)
-    assert config.form == form
+    assert config.place == place
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16-weights"])
 def test_few_directions_train_the_same_beside_the_weights_as_in_them(precision, choices, tmp_path):
     scores = []
-    for form in ("corner", "deferred"):
-        asked = of_method(choices, "sparsegrad of few directions", form=form, precision=precision)
-        result = run(make_cell(tmp_path / form, RecordingWatch(), asked, keep_model=False))
+    for place in ("adapter", "optimizer"):
+        asked = of_method(choices, "sparsegrad of few directions", place=place, precision=precision)
+        result = run(make_cell(tmp_path / place, RecordingWatch(), asked, keep_model=False))
         assert result.status == "done", result.error
         scores.append(result)
-    corner, deferred = scores
-    assert corner.score == pytest.approx(deferred.score, rel=1e-4 if precision == "fp32" else 5e-3)
-    assert corner.parameters.trainable == deferred.parameters.trainable
-    assert corner.parameters.total == deferred.parameters.total
+    beside, inside = scores
+    assert beside.score == pytest.approx(inside.score, rel=1e-4 if precision == "fp32" else 5e-3)
+    assert beside.parameters.trainable == inside.parameters.trainable
+    assert beside.parameters.total == inside.parameters.total
 
 
 @pytest.mark.parametrize(

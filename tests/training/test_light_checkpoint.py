@@ -29,10 +29,10 @@ VARIANTS: dict[str, dict[str, object]] = {
     "ft": {},
     "lora": {"methods": ["lora"], "rank": 2},
     "meprop": {"methods": ["meprop"], "density": 0.05, "accumulation_steps": 1},
-    **{form: {**SPARSE, "form": form} for form in ("streamed", "deferred", "regular")},
-    "fixed": {**SPARSE, "support": "fixed"},
-    "block": {**SPARSE, "support": "block"},
-    "corner": {**SPARSE, "form": "corner", "basis_rank": 16},
+    **{place: {**SPARSE, "place": place} for place in ("backward", "optimizer")},
+    "fixed": {**SPARSE, "mask": "fixed"},
+    "block": {**SPARSE, "mask": "block"},
+    "adapter": {**SPARSE, "place": "adapter", "basis_rank": 16},
 }
 EVERYTHING = {"freeze_rest": False, "blocks": "all"}
 
@@ -120,7 +120,7 @@ def test_a_tied_weight_is_held_once_and_stays_tied(choices, tmp_path):
     assert again.lm_head.weight is again.model.embed_tokens.weight
 
 
-@pytest.mark.parametrize("variant", ["ft", "lora", "streamed", "block"])
+@pytest.mark.parametrize("variant", ["ft", "lora", "backward", "block"])
 def test_a_checkpoint_of_the_whole_model_is_read_too(variant, choices, tmp_path):
     changes = VARIANTS[variant] | ({} if variant == "lora" else EVERYTHING)
     cell = make_cell(tmp_path, RecordingWatch(), changed(choices, **changes))

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from sparsegrad_cli.config import RunConfig
-from sparsegrad_cli.core import FORMS, Basis
+from sparsegrad_cli.core import Basis
 from sparsegrad_cli.errors import DeviceError, InputError, WorkError
 from sparsegrad_cli.models.checkpoint import find_checkpoint
 from sparsegrad_cli.models.load import load_classifier
@@ -57,12 +57,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 def with_method(choices: Asked, variant: str) -> Asked:
-    name, _, support = variant.partition(" ")
+    name, _, mask = variant.partition(" ")
     sparse = name in ("meprop", "sparsegrad")
     return changed(
         choices,
         methods=[name],
-        support=support or None,
+        mask=mask or None,
         density=choices["density"] if sparse else None,
         calibration_steps=choices["calibration_steps"] if name == "sparsegrad" else None,
     )
@@ -248,11 +248,12 @@ def test_heldout_selects_on_one_half_of_dev_and_reports_the_other(choices, tmp_p
     assert cell.config.run_id() != make_cell(tmp_path, RecordingWatch(), choices).config.run_id()
 
 
-def test_the_forms_of_sparsegrad_come_to_the_same_score(choices, tmp_path):
+def test_the_places_of_sparsegrad_come_to_the_same_score(choices, tmp_path):
     results = []
-    for form in FORMS:
-        rank = 1000 if form == "corner" else None  # it wants one; this leaves nothing out
-        chosen = changed(choices, form=form, basis_rank=rank)
+    for place in ("backward", "recompute", "optimizer", "adapter"):
+        rank = 1000 if place == "adapter" else None  # it wants one; this leaves nothing out
+        where = {"place": "backward", "recompute": True} if place == "recompute" else {"place": place}
+        chosen = changed(choices, **where, basis_rank=rank)
         result = run(make_cell(tmp_path, RecordingWatch(), chosen, keep_model=False))
         results.append(outcome(tmp_path, result))
     for identity, logits in results[1:]:
@@ -260,17 +261,17 @@ def test_the_forms_of_sparsegrad_come_to_the_same_score(choices, tmp_path):
         np.testing.assert_allclose(logits, results[0][1], rtol=0, atol=2e-2)
 
 
-@pytest.mark.parametrize("support", ["fixed", "block"])
-def test_confined_supports_touch_what_they_train_and_no_more(support, choices, tmp_path):
-    chosen = changed(choices, support=support)
+@pytest.mark.parametrize("mask", ["fixed", "block", "random"])
+def test_masks_chosen_once_touch_what_they_train_and_no_more(mask, choices, tmp_path):
+    chosen = changed(choices, mask=mask)
     cell = make_cell(tmp_path, RecordingWatch(), chosen, keep_model=False)
     result = run(cell)
     assert result.status == "done"
-    assert (cell.config.support, cell.config.form) == (support, None)
+    assert (cell.config.mask, cell.config.place) == (mask, "adapter")
     assert result.parameters.touched == result.parameters.adapted > 0
 
 
-def test_a_basis_without_energies_serves_no_confined_support(choices, tmp_path):
+def test_a_basis_without_energies_serves_no_mask_chosen_by_them(choices, tmp_path):
     folder = Path(choices["model"])
     model = load_classifier(find_checkpoint(str(folder)), 2, regression=False).model
     path = tmp_path / "identity.safetensors"
@@ -278,7 +279,7 @@ def test_a_basis_without_energies_serves_no_confined_support(choices, tmp_path):
     chosen = changed(choices, basis=str(path), calibration_steps=None)
     configs_of(chosen)
     with pytest.raises(InputError, match="holds no energies"):
-        configs_of(changed(chosen, support="fixed"))
+        configs_of(changed(chosen, mask="fixed"))
 
 
 def test_tokens_are_made_once_and_kept_apart_by_tokenizer_and_length(choices, tmp_path, monkeypatch):
@@ -319,9 +320,13 @@ def test_pad_to_max_pads_every_batch(choices, tmp_path):
         ({"precision": "tf32", "device": "cpu"}, "tf32 needs a CUDA device"),
         ({"basis": "nowhere.safetensors", "calibration_steps": None}, "no such basis: nowhere"),
         ({"basis": __file__, "calibration_steps": None}, "is not a basis"),
-        ({"support": "block", "form": "lean"}, "--form goes with --support dynamic"),
-        ({"methods": ["meprop"], "calibration_steps": None, "support": "block"}, "--support is not used"),
-        ({"methods": ["adalora"]}, "no method 'adalora', there are ft, lora, meprop, sparsegrad"),
+        ({"place": "optimizer", "recompute": True}, "--recompute goes with --place backward"),
+        ({"basis": "none", "mask": "block", "calibration_steps": None}, "--mask block needs a basis"),
+        ({"basis": "random", "mask": "fixed", "calibration_steps": None}, "--mask fixed needs energies"),
+        ({"basis": "random"}, "--calibration-steps has no effect on --basis random"),
+        ({"place": "adapter"}, "--place adapter .* give --basis-rank"),
+        ({"methods": ["meprop"], "calibration_steps": None, "mask": "block"}, "--mask is not used"),
+        ({"methods": ["adalora"]}, "no method 'adalora', there are ft, lora, meprop, random-basis"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_before_anything_is_made(change, message, choices):
