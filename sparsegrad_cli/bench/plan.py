@@ -170,8 +170,8 @@ class Choices(SubjectChoices):
     """What is measured of it."""
 
     methods: Sequence[str] = ()
-    forms: Sequence[str] = ()
-    supports: Sequence[str] = ()
+    places: Sequence[str] = ()
+    masks: Sequence[str] = ()
     freeze_rest: bool | None = None
     density: float | None = None
     kept: PositiveInt | None = None
