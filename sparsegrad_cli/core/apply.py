@@ -205,6 +205,13 @@ def _chosen_once(
     return (r, c), top_k(basis.energy[:, :c], k).sort().values.expand(count, -1)
 
 
+def _identity_with(linear: nn.Linear) -> nn.Module:
+    """Returns a module that does nothing and has the parameters of `linear`."""
+    module = nn.Identity()
+    module.weight, module.bias = linear.weight, linear.bias
+    return module
+
+
 def _fuse(model: nn.Module, places: list[MLPLinear], recompute: bool) -> list[nn.Module]:
     """Put a `FusedMLP` in place of each linear, or of two linears with only an activation between them."""
     layers: list[nn.Module] = []
@@ -217,8 +224,8 @@ def _fuse(model: nn.Module, places: list[MLPLinear], recompute: bool) -> list[nn
         if names is not None and names[1] in by_name:
             activation, second = model.get_submodule(names[0]), by_name.pop(names[1])
             layer = FusedMLP(by_name[name], activation, second, recompute)
-            for follower in names:
-                replace_module(model, follower, nn.Identity())
+            replace_module(model, names[0], nn.Identity())
+            replace_module(model, names[1], _identity_with(second))
         replace_module(model, name, layer)
         layers.append(layer)
     return layers

@@ -37,7 +37,7 @@ class FusedMLP(nn.Module):
     Args:
         first: weight `F x I`.
         activation, second: what follows, weight `O x F`; None: nothing. Whoever puts this layer in takes them
-            out of the model.
+            out of the model; the parameters of `second` are to stay there, so that they keep their names.
         recompute: make `first`'s output again in backward, from its input, rather than keep it.
     """
 
@@ -49,14 +49,16 @@ class FusedMLP(nn.Module):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.first, self.activation, self.second = first, activation, second
+        self.weight, self.bias = first.weight, first.bias
+        self.activation = activation
+        self.linears = (first,) if second is None else (first, second)  # a tuple: no part of this module
         self.recompute = recompute
         self.hooks = _Hooks()
 
     @property
-    def linears(self) -> list[nn.Linear]:
-        """The linears that it holds."""
-        return [self.first] if self.second is None else [self.first, self.second]
+    def second(self) -> nn.Linear | None:
+        """The linear after the activation."""
+        return self.linears[1] if len(self.linears) > 1 else None
 
     def register_gradient_hooks(self, hook_of: Callable[[Tensor], GradientHook]) -> None:
         """Set what is called in backward with `dY` and `x` of each weight, in place of a `weight.grad`."""
@@ -68,13 +70,13 @@ class FusedMLP(nn.Module):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         if torch.is_grad_enabled():
             second = (None, None) if self.second is None else (self.second.weight, self.second.bias)
-            return _Fused.apply(x, self.first.weight, self.first.bias, *second, self)
-        y = self.first(x)
+            return _Fused.apply(x, self.weight, self.bias, *second, self)
+        y = F.linear(x, self.weight, self.bias)
         return y if self.second is None or self.activation is None else self.second(self.activation(y))
 
     def restore(self, model: nn.Module, name: str) -> None:
         """Put the plain modules back into `model`, where this one stands at `name`."""
-        replace_module(model, name, self.first)
+        replace_module(model, name, self.linears[0])
         names = partners(name)
         if self.second is not None and self.activation is not None and names is not None:
             replace_module(model, names[0], self.activation)

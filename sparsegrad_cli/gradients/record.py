@@ -311,7 +311,7 @@ def _hook_fused(
         dy = dz
         if layer.second is not None and layer.activation is not None:
             with torch.enable_grad():
-                y = layer.first(x).detach().requires_grad_()
+                y = layer.linears[0](x).detach().requires_grad_()
                 a = layer.activation(y)
             if places[1] is not None:
                 use(places[1], dz, a.detach())

@@ -62,7 +62,7 @@ def test_frozen_weights_stay_and_need_no_optimizer():
         m(x, y).backward()
     pairs = [(found.model.head.weight, plain.head.weight)]
     for layer, block in zip(found.layers, plain.layer, strict=True):
-        pairs.append((layer.first.bias, block.intermediate.dense.bias))
+        pairs.append((layer.bias, block.intermediate.dense.bias))
     for ours, theirs in pairs:
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-12)
 
@@ -77,11 +77,11 @@ def test_a_linear_alone_gives_its_gradient_and_input():
     x, gate = torch.randn(5, 4, dtype=torch.float64), torch.rand(5, 6, dtype=torch.float64)
     outer(inner(x) * gate).square().sum().backward()
 
-    h = (inner.first(x) * gate).detach()
-    out = outer.first(h).detach()
-    torch.testing.assert_close(taken[outer.first.weight], 2 * out.T @ h, rtol=0, atol=1e-12)
-    dh = 2 * out @ outer.first.weight.detach() * gate
-    torch.testing.assert_close(taken[inner.first.weight], dh.T @ x, rtol=0, atol=1e-12)
+    h = (inner.linears[0](x) * gate).detach()
+    out = outer.linears[0](h).detach()
+    torch.testing.assert_close(taken[outer.weight], 2 * out.T @ h, rtol=0, atol=1e-12)
+    dh = 2 * out @ outer.weight.detach() * gate
+    torch.testing.assert_close(taken[inner.weight], dh.T @ x, rtol=0, atol=1e-12)
 
 
 def test_evaluation_keeps_nothing():
@@ -108,6 +108,7 @@ def test_under_autocast_it_trains_float32_weights():
 def test_the_model_is_put_together_again():
     found, plain = fused(), tiny_model()
     assert not find_mlp_names(found.model)
+    assert list(found.model.state_dict()) == list(plain.state_dict())
     (x, y), *_ = batches(1)
     torch.testing.assert_close(found.model(x, y), plain(x, y), rtol=0, atol=1e-12)
     merged = found.merge()
