@@ -104,7 +104,7 @@ class Trained:
     masked: int  # scalars of masked matrices
     kept: int  # entries of them that a step moves, over all matrices
     rank: int
-    corners: Ranks  # of a confined support, or of the whole basis
+    corners: Ranks  # of an adapter, or of the whole basis
     basis_bytes: int
     saved_bytes: int  # for backward, as measured
 

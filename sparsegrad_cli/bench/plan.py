@@ -162,7 +162,7 @@ def find(choices: SubjectChoices, from_shapes: bool = False) -> Found:
 OF_THE_PAPER = ("ft", "lora", "meprop", "sparsegrad")  # methods that are measured where none is named
 CALIBRATED_MASKS = ("dynamic", "fixed", "block")
 BURN_IN = {"cpu": 2, "cuda": 10}
-PROBE_STEPS = 2  # batches beyond the calibration's, that give a confined support its energies
+PROBE_STEPS = 2  # batches beyond the calibration's, that give a mask its energies
 
 
 @dataclass(frozen=True)

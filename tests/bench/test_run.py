@@ -118,7 +118,7 @@ def test_a_row_that_fails_stops_and_the_others_go_on(model, monkeypatch, tmp_pat
 
 def test_without_a_basis_only_the_rows_that_need_one_fail(model, monkeypatch, tmp_path):
     answers(monkeypatch, calibration=Failure(status="failed", error="not finite"))
-    config, found = plan(small(model, methods=["ft", "sparsegrad"], supports=["block"]))
+    config, found = plan(small(model, methods=["ft", "sparsegrad"], masks=["block"]))
     ft, block = run_bench(config, found, tmp_path, profile=False, tell=lambda line: None).rows
     assert (ft.status, block.status, block.error) == ("done", "failed", "not finite")
 

@@ -101,7 +101,7 @@ def test_a_case_goes_before_settings_and_overrides_and_tells_its_cells_apart(wri
     )
     cells = cells_of(path)
     assert [cell.config["density"] for cell in cells] == [0.01, 0.2, 0.1]
-    assert [cell.variant for cell in cells] == ["", "density 0.2", "support block, density 0.1"]
+    assert [cell.variant for cell in cells] == ["", "density 0.2", "mask block, density 0.1"]
     assert len(ids(cells)) == 3
 
 
