@@ -32,12 +32,13 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ..config import RunConfig
-from ..core import Basis, KindBasis, find_mlp_linears
+from ..core import Basis, LayerBasis, find_mlp_linears
+from ..core.optim import PAGE
 from ..methods import get_method
-from ..methods.base import Settings, chosen_blocks
+from ..methods.base import MethodConfig, chosen_blocks
 from ..models.load import enable_gradient_checkpointing
 from ..settings import Record
-from ..training.memory import optimizer_tensors, storage_bytes
+from ..training.memory import group_tensors, optimizer_tensors, storage_bytes
 from ..training.objectives import Objective
 from ..training.trainer import changing
 
@@ -84,12 +85,14 @@ def simulate_step(
         model.tie_weights()
         inputs = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in batch.items()}
     # outside of the mode: what a method reads off the numbers of the basis, such as a block, is computed
-    method_class = get_method(config.method)
-    basis = _basis_of_shapes(model, config, mode) if method_class.needs_basis else None
-    method = method_class(model, head, Settings.of(config, parts), basis)
+    method_class, method_config = get_method(config.method), MethodConfig.of(config, parts)
+    needs_basis = method_class.calibration(method_config) is not None
+    basis = _basis_of_shapes(model, config, mode) if needs_basis else None
+    method = method_class(model, head, method_config, basis)
     with mode, _kernels_of(config.device), MemoryTracker() as tracker:
         optimizer = method.optimizer(config.learning_rate)
-        tracker.track([*model.parameters(), *model.buffers(), *inputs.values()])
+        weights = [*model.parameters(), *model.buffers(), *group_tensors(optimizer)]
+        tracker.track([*weights, *inputs.values()])
         activations = gradients = 0
         # the first step makes the moments; of more than two micro batches, all are like the second
         for is_first, micro_batches in ((True, 1), (False, min(parts, 2))):
@@ -106,7 +109,7 @@ def simulate_step(
     simulated = storage_bytes(optimizer_tensors(optimizer))
     moments = _moments(optimizer, config.method, method.moved_at_a_step(), steps)
     return MemoryEstimate(
-        weights=storage_bytes([*model.parameters(), *model.buffers()]),
+        weights=storage_bytes([*model.parameters(), *model.buffers(), *group_tensors(optimizer)]),
         gradients=gradients,
         moments=moments,
         activations=activations,
@@ -131,15 +134,16 @@ def _as_loaded(skeleton: PreTrainedModel, config: RunConfig, has_padding: bool) 
 
 def _basis_of_shapes(model: nn.Module, config: RunConfig, mode: FakeTensorMode) -> Basis:
     """Returns a basis of fake tensors; its energy is real, and falls along the columns as a basis' does."""
-    kinds = {}
+    kinds, squares = {}, {}
     for place in find_mlp_linears(model, chosen_blocks(model, config.blocks)):
         O, I = place.linear.weight.shape
         r, c = (min(size, config.basis_rank or size) for size in (O, I))
         energy = (1 / torch.arange(1, c + 1)).expand(r, c)
         with mode:
             U, V, U_energy, V_energy = (torch.empty(shape) for shape in ((I, c), (O, r), (c,), (r,)))
-        kinds[place.kind] = KindBasis(U, V, U_energy, V_energy, energy)
-    return Basis(kinds)
+        kinds[place.kind] = LayerBasis(U, V, U_energy, V_energy, energy)
+        squares[place.name] = torch.rand(O, I)
+    return Basis(kinds, {}, squares)
 
 
 def _loss(model: nn.Module, inputs: dict[str, Tensor], config: RunConfig) -> Tensor:
@@ -159,7 +163,7 @@ def _moments(optimizer: Optimizer, method: str, moved: int, steps: int | None) -
     paged = [state for state in optimizer.state.values() if "page_of" in state]
     stores = [state[name] for state in paged for name in ("exp_avg", "exp_avg_sq")]
     rest = storage_bytes(optimizer_tensors(optimizer)) - storage_bytes(stores)
-    entries = sum(len(state["page_of"]) * state["exp_avg"].shape[1] for state in paged)
+    entries = sum(state["page_of"].numel() * PAGE for state in paged)
     share = 1.0
     if paged and steps is not None and method in PAGE_GROWTH:
         a, b = PAGE_GROWTH[method]

@@ -39,7 +39,7 @@ Values = tuple[tuple[str, object], ...]
 
 def step_settings(config: RunConfig) -> dict[str, object]:
     """Returns the settings that decide what a step holds and computes, besides those of its batch."""
-    used = sorted(get_method(config.method).options - NOT_OF_A_STEP)
+    used = sorted(get_method(config.method).settings - NOT_OF_A_STEP)
     return {name: getattr(config, name) for name in (*OF_A_STEP, *used)}
 
 

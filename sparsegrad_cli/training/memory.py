@@ -38,15 +38,20 @@ class CPUPeak:
 
 
 def live_bytes(model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Iterable[Tensor] = ()) -> int:
-    """Returns the bytes of the parameters, buffers, gradients, moments and inputs."""
+    """Returns the bytes of the parameters, buffers, gradients, moments, bases and inputs."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     held = [*model.parameters(), *model.buffers(), *gradients, *optimizer_tensors(optimizer), *inputs]
-    return storage_bytes(held)
+    return storage_bytes([*held, *group_tensors(optimizer)])
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     """Returns the tensors of the optimizer's state: for Adam, the moments."""
     return [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
+
+
+def group_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Returns the tensors of the optimizer's groups besides the parameters: for a masked Adam, the basis."""
+    return [t for group in optimizer.param_groups for t in group.values() if isinstance(t, Tensor)]
 
 
 def storage_bytes(tensors: Iterable[Tensor]) -> int:

@@ -38,15 +38,12 @@ ARCHITECTURES: dict[str, PreTrainedConfig] = {
 METHODS: dict[str, dict[str, object]] = {
     "ft": {"method": "ft"},
     "lora": {"method": "lora", "rank": 4},
-    "meprop": {"method": "meprop", "density": 0.02},
-    "sparsegrad": {"method": "sparsegrad", "density": 0.02, "support": "dynamic", "form": "streamed"},
-    "deferred": {"method": "sparsegrad", "density": 0.02, "support": "dynamic", "form": "deferred"},
-    "corner": {
-        **{"method": "sparsegrad", "density": 0.02, "support": "dynamic"},
-        **{"form": "corner", "basis_rank": 24},
-    },
-    "fixed": {"method": "sparsegrad", "density": 0.02, "support": "fixed"},
-    "block": {"method": "sparsegrad", "density": 0.02, "support": "block"},
+    "meprop": {"method": "meprop", "density": 0.02, "place": "backward"},
+    "sparsegrad": {"method": "sparsegrad", "density": 0.02, "place": "backward"},
+    "optimizer": {"method": "sparsegrad", "density": 0.02, "place": "optimizer"},
+    "adapter": {"method": "sparsegrad", "density": 0.02, "place": "adapter", "basis_rank": 24},
+    "fixed": {"method": "sparsegrad", "density": 0.02, "mask": "fixed"},
+    "block": {"method": "sparsegrad", "density": 0.02, "mask": "block"},
 }
 CHAT = {"task": "oasst1", "accumulation_steps": 2, "blocks": "every:2", "freeze_rest": True}
 CHAT |= {"loss_on": "assistant"}
@@ -83,7 +80,8 @@ def check(config: RunConfig, architecture: PreTrainedConfig = ARCHITECTURES["ber
     objective = objective_of(get_task(config.task))
     peak, moments = third_step(make_model(config, architecture), objective, config, batch_of(config))
     found = simulated(config, architecture)
-    assert (found.peak - found.moments) / (peak - moments) == pytest.approx(1, abs=0.1)
+    off_by = 1 / 7 if config.place == "backward" else 0.1  # tokens without a gradient are dropped there
+    assert (found.peak - found.moments) / (peak - moments) == pytest.approx(1, abs=off_by)
     assert found.peak >= found.weights + found.gradients
 
 
@@ -97,7 +95,7 @@ def test_the_peak_of_other_families(family):
     check(config_of("lora"), ARCHITECTURES[family])
 
 
-@pytest.mark.parametrize("method", ["ft", "lora", "deferred", "corner"])
+@pytest.mark.parametrize("method", ["ft", "lora", "optimizer", "adapter"])
 def test_the_peak_of_a_language_model_of_which_a_part_is_trained(method):
     check(config_of(method, **CHAT), LLAMA)
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.core import calibrate
 from sparsegrad_cli.methods import get_method
-from sparsegrad_cli.methods.base import Settings, chosen_blocks
+from sparsegrad_cli.methods.base import MethodConfig, chosen_blocks
 from sparsegrad_cli.models.load import enable_gradient_checkpointing
 from sparsegrad_cli.training.memory import CPUPeak, live_bytes, optimizer_tensors, storage_bytes
 from sparsegrad_cli.training.objectives import Objective
@@ -29,10 +29,11 @@ def third_step(
     if config.gradient_checkpointing:
         enable_gradient_checkpointing(model)
     method_class, basis = get_method(config.method), None
-    if method_class.needs_basis:
+    method_config = MethodConfig.of(config, parts)
+    if method_class.calibration(method_config) is not None:
         blocks = chosen_blocks(model, config.blocks)
         basis = calibrate(model, [batch] * 3, 2, 1, blocks=blocks, basis_rank=config.basis_rank).basis
-    method = method_class(model, objective.head(model), Settings.of(config, parts), basis)
+    method = method_class(model, objective.head(model), method_config, basis)
     optimizer = method.optimizer(1e-4)
     del basis
 
