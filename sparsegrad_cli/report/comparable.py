@@ -28,7 +28,7 @@ from .table import Scale, counted, listed, metric_words, scale_of, short_model
 
 Run = Mapping[Hashable, Any]  # a row of the frame of runs
 KINDS = {"complete": "GLUE", "partial": "GLUE", "custom": "own", "synthetic": "synthetic"}
-PAPERS = {"density": 0.01, "support": "dynamic", "mask": "dynamic", "calibration_steps": 30}
+PAPERS = {"density": 0.01, "mask": "dynamic", "calibration_steps": 30}
 LINES = 6  # rows that a table or a panel of a figure holds at most before settings get a table of their own
 
 

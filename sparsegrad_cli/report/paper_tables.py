@@ -562,7 +562,7 @@ def method_reason(run: Run, family: str, any_share: bool = False) -> str:
         any_share: however many entries of the MLP matrices are kept.
     """
     method = str(run["method"])
-    mask = run.get("mask", run.get("support"))
+    mask = run.get("mask")
     if method not in METHODS:
         return method
     if run["freeze_rest"] and family != "llama-2-7b":
@@ -570,7 +570,7 @@ def method_reason(run: Run, family: str, any_share: bool = False) -> str:
     if method == "lora" and run["rank"] != RANKS.get(family):
         return f"lora rank {run['rank']}"
     if method == "sparsegrad" and mask != "dynamic":
-        return f"sparsegrad {'mask' if 'mask' in run else 'support'} {mask}"
+        return f"sparsegrad mask {mask}"
     if run.get("sparse_learning_rate") is not None:
         return f"{method} with a sparse-learning-rate"
     if run.get("basis_rank") is not None:

@@ -14,8 +14,8 @@ from sparsegrad_cli.store.records import Environment
 ROWS = (
     RowSpec(method="ft"),
     RowSpec(method="lora"),
-    RowSpec(method="sparsegrad", form="streamed", support="dynamic"),
-    RowSpec(method="sparsegrad", form="sparse-by-dense", support="dynamic"),
+    RowSpec(method="sparsegrad", mask="dynamic", place="backward"),
+    RowSpec(method="sparsegrad", mask="dynamic", place="sparse-by-dense"),
 )
 ENVIRONMENT = Environment(
     started="2026-01-01T00:00:00+00:00",

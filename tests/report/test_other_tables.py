@@ -31,7 +31,7 @@ def test_the_papers_ratios_stand_beside_ours(tmp_path):
         ["1.00", "0.70", "–", "0.76"],
         ["1.42", "1.00", "–", "1.08"],
     ]
-    assert "sparsegrad streamed" in section.sentence
+    assert "sparsegrad backward" in section.sentence
 
 
 def test_what_a_damaged_copy_has_is_marked_and_other_models_have_no_paper(tmp_path):
@@ -44,7 +44,7 @@ def test_what_a_damaged_copy_has_is_marked_and_other_models_have_no_paper(tmp_pa
 def test_several_benchmarks_have_a_table_of_the_best_of_each(tmp_path):
     benches = [make_bench(tmp_path), make_bench(tmp_path, layers=2)]
     first, *others = bench_sections(benches)
-    assert column(first, "its fastest form") == [["streamed", "streamed"]]
+    assert column(first, "its fastest form") == [["backward", "backward"]]
     assert all(section.is_listing for section in others)
     (alone,) = bench_sections(benches[:1])
     assert not alone.is_listing

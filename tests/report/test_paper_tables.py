@@ -138,7 +138,7 @@ def test_speeds_of_another_machine_are_compared_over_fts(tmp_path):
     assert texts(table, "lora", "steps/s") == ["0.50", "4.70"]
     assert texts(table, "lora", "steps per second vs ft", 1) == ["0.50", "1.14", "-0.64"]
     assert texts(table, "lora", "peak memory vs ft", 1) == ["1.05", "0.70", "+0.35"]
-    assert texts(table, "sparsegrad streamed", "steps/s") == ["0.33"]
+    assert texts(table, "sparsegrad backward", "steps/s") == ["0.33"]
     assert sections(tmp_path, 7) == []
 
 
