@@ -244,10 +244,19 @@ def test_debug_shows_no_password(call, tmp_path):
 def test_an_unreadable_run_is_named_and_the_report_goes_on(call, tmp_path):
     good, bad = write_run(tmp_path), write_run(tmp_path, seed=1)
     (bad / "result.json").write_text("{")
-    code, _, err = call("report", str(tmp_path))
-    assert code == 0
-    assert f"left out: {bad / 'result.json'}" in err
-    assert good.is_dir()
+    code, out, err = call("report", str(tmp_path), "--json")
+    assert code == 0, err
+    assert str(bad / "result.json") in out
+    assert str(good / "result.json") not in out
+
+
+def test_an_unreadable_sweep_is_one_line_on_stderr(call, tmp_path):
+    folder = tmp_path / "results" / "sweeps" / "0123456789abcdef"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"sweep": 1}')
+    (folder / "result.json").write_text("{")
+    err = call("sweep", "show")[2]
+    assert f"sparsegrad: left out: {Path('results/sweeps') / folder.name}" in err
     assert "Warning" not in err
 
 
