@@ -121,6 +121,12 @@ class RunConfig(Record):
     gradient_checkpointing: bool = setting(
         "Compute activations again in backward: less memory, a third slower.", off=False
     )
+    weight_decay: float = setting(
+        "Decoupled weight decay of all that is trained but masked entries.",
+        off=0.0,
+        at_least=0,
+        is_searchable=True,
+    )
     freeze_rest: bool = setting(
         "Train only the adapted MLP matrices and the head, not the rest of the model.",
         default=False,

@@ -47,6 +47,7 @@ VALUES: dict[str, Any] = {
     "schedule": "cosine",
     "warmup_steps": 2,
     "gradient_checkpointing": True,
+    "weight_decay": 0.01,
     "freeze_rest": True,
     "languages": ("de", "fr"),
     "loss_on": "all",
