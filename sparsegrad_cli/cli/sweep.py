@@ -1,36 +1,126 @@
-"""`sparsegrad sweep`: Optuna over a run's hyperparameters; `sweep show`: what came of it."""
+"""`sparsegrad sweep`: Optuna over a run's hyperparameters; `sweep show`: the studies so far."""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..config import RUN_SETTINGS, Given
+from ..config import RUN_SETTINGS, SETTINGS, ExecutionOptions, Given, Pruner, SelectOn
+from ..errors import InputError, WorkError
+from ..progress import ProgressState
+from ..settings import WHAT
+from ..store.io import redact
+from ..store.records import Result, format_score
 from . import options as opt
-from . import sweep_options as own
+from .progress import Display, Line
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+    from ..sweep.records import ReadSweep, Sweep, SweepConfig, TrialRecord
+
+SEARCH, MACHINE = "The search", "Machines"
+TRIALS = 20  # of each study by default
+HELPS = {  # of settings that are searched if they are not given
+    "learning_rate": "A fixed learning rate. Default: searched.",
+    "batch_size": "A fixed number of examples per optimizer step. Default: searched.",
+}
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        help="A database's URL (postgresql://...) or a journal file, for several machines. "
+        "Default: sweeps/journal.log in the results folder.",
+        show_default=False,
+        rich_help_panel=MACHINE,
+    ),
+]
+
+
+def _option(*flags: str, help: str, panel: str, **how: Any) -> Any:
+    return typer.Option(*flags, help=help, show_default=False, rich_help_panel=panel, **how)
+
 
 sweep = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 
 
 @sweep.callback()
-@opt.takes_settings(RUN_SETTINGS, helps=own.SEARCHED)
+@opt.takes_settings(RUN_SETTINGS, helps=HELPS)
 def search(
     *,
     context: typer.Context,
-    task: own.Tasks = None,
-    all_tasks: own.AllTasks = False,
-    method: own.Methods = None,
-    all_methods: own.AllMethods = False,
-    seed: own.Seed = 0,
-    trials: own.Trials = None,
-    space: own.SpaceFile = None,
-    select_on: own.SelectOnOption = "dev",
-    pruner: own.PrunerOption = "median",
-    then_finetune: own.ThenFinetune = False,
-    storage: own.Storage = None,
-    workers: own.Workers = 1,
-    resume: own.Resume = False,
+    task: Annotated[
+        list[str] | None, _option("--task", help=f"{SETTINGS['task'].help} Repeatable.", panel=WHAT)
+    ] = None,
+    all_tasks: Annotated[
+        bool, _option("--all-tasks", help="GLUE without wnli, as in the paper.", panel=WHAT)
+    ] = False,
+    method: Annotated[
+        list[str] | None, _option("--method", help=f"{SETTINGS['method'].help} Repeatable.", panel=WHAT)
+    ] = None,
+    all_methods: Annotated[bool, _option("--all-methods", help="Every method.", panel=WHAT)] = False,
+    seed: Annotated[
+        int | None,
+        _option(min=0, help="Seed of the sampler and of every trial's run. Default: 0.", panel=WHAT),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        _option(
+            min=1,
+            help="Trials of each study in all, those done before included; W workers may do up to W - 1 "
+            f"more. Default: {TRIALS}.",
+            panel=SEARCH,
+        ),
+    ] = None,
+    space: Annotated[
+        Path | None,
+        _option(
+            help="A YAML of what else to search, or of other ranges: `density: {low: 0.002, high: 0.05, "
+            "log: true}`, `batch_size: [16, 32]`. Default: the paper's learning rates and batch sizes.",
+            panel=SEARCH,
+        ),
+    ] = None,
+    select_on: Annotated[
+        SelectOn | None,
+        _option(
+            help="dev, as in the paper; holdout: a part of train that no trial trains on, so that dev stays "
+            "unseen. Default: dev.",
+            panel=SEARCH,
+        ),
+    ] = None,
+    pruner: Annotated[
+        Pruner | None,
+        _option(
+            help="Ends a trial early at an evaluation: median ends it if it is worse than half of the "
+            "complete ones. Default: median.",
+            panel=SEARCH,
+        ),
+    ] = None,
+    then_finetune: Annotated[
+        bool,
+        _option("--then-finetune", help="Train with the best of each study on three seeds.", panel=SEARCH),
+    ] = False,
+    storage: Storage = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes here, each with a GPU or a share of the cores. Elsewhere, give the same command.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = 1,
+    resume: Annotated[
+        bool,
+        _option(
+            "--resume",
+            help="Go on with every study of the storage, or with those of --task and --method.",
+            panel=MACHINE,
+        ),
+    ] = False,
     given: Given,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
@@ -39,52 +129,300 @@ def search(
 ) -> int:
     """Search the learning rate and batch size of each method on each task: one study of trials each.
 
-    The same command goes on with a study that was stopped, and on other machines it joins the study where
-    --storage is the same: --trials is what all of them do together.
+    The same command goes on with a study that was stopped, and on other machines it joins the study if
+    --storage is the same: --trials counts what all of them do together.
     """
     if context.invoked_subcommand is not None:
         return 0
-    from rich.console import Console
-
-    from ..sweep.plan import plan_studies
+    from ..methods import method_names
+    from ..models.checkpoint import fetch_weights, find_checkpoint
+    from ..sweep.plan import check_resumed, plan_studies
     from ..sweep.run import run_sweep
     from ..sweep.storage import open_storage, storage_errors
     from ..sweep.study import open_study
+    from ..tasks import get_task, task_names
     from ..training.inputs import quiet_libraries
-    from . import sweep_common as common
-    from .sweep_progress import SweepWatch
 
     quiet_libraries(downloads=not (quiet or as_json))
-    tasks, methods = common.tasks(task, all_tasks), common.methods(method, all_methods)
-    common.check_workers(storage, workers)
-    if resume and not tasks and not methods:
-        configs = common.stored(storage, output)
+    for everything, option, named in ((all_tasks, "task", task), (all_methods, "method", method)):
+        if everything and named:
+            raise InputError(f"--all-{option}s and --{option}: give one of them")
+    in_average = [name for name in task_names() if get_task(name).in_average]
+    tasks = in_average if all_tasks else task or []
+    methods = list(method_names()) if all_methods else method or []
+    if workers > 1 and storage is not None and storage.startswith("sqlite"):
+        raise InputError(
+            f"--storage: SQLite locks its file while one process writes, and --workers {workers} would fail; "
+            "leave --storage out (a journal file, which they can share) or name a database server"
+        )
+    if resume:
+        asked = {"seed": seed, "select_on": select_on, "pruner": pruner}
+        asked = {name: value for name, value in asked.items() if value is not None}
+        configs = check_resumed(_stored(storage, output), given, tasks, methods, space, **asked)
     else:
-        common.check_named(tasks, methods)
-        trials = trials or own.DEFAULT_TRIALS
-        configs = plan_studies(given, tasks, methods, seed, select_on, pruner, space, shapes_only=dry_run)
+        if not tasks:
+            raise InputError("which task? Give --task (see sparsegrad ls tasks) or --all-tasks")
+        if not methods:
+            raise InputError(f"which method? Give --method ({', '.join(method_names())}) or --all-methods")
+        trials = trials or TRIALS
+        configs = plan_studies(
+            given, tasks, methods, seed or 0, select_on or "dev", pruner or "median", space, dry_run
+        )
     if dry_run:
-        common.show_plan(configs, common.open_known(storage, output), trials, as_json)
+        _show_plan(configs, _open_known(storage, output), trials, as_json)
         return 0
-    common.fetch_models(configs)
+    for model in dict.fromkeys(config.model for config in configs):
+        fetch_weights(find_checkpoint(model))  # once, before several workers want them
     opened = open_storage(storage, output)
-    with SweepWatch(Console(stderr=True), quiet) as watch, storage_errors():
+    with Display(quiet) as display, storage_errors():
         studies = [open_study(opened, config) for config in configs]
-        sweeps = run_sweep(studies, trials, workers, storage, output, watch.show, watch.tell)
-    results = common.finetune_best(sweeps, output, quiet) if then_finetune else []
-    common.show(sweeps, results, output, as_json, quiet)
-    common.check_done(sweeps, results)
+        watch = SweepDisplay(display)
+        sweeps = run_sweep(studies, trials, workers, storage, output, watch.show, display.say)
+    results = _finetune_best(sweeps, output, quiet) if then_finetune else []
+    _show_search(sweeps, results, output, as_json, quiet)
+    _check_done(sweeps, results)
     return 0
 
 
 @sweep.command("show")
-def show(
-    storage: own.Storage = None,
-    output: opt.Output = Path("results"),
-    as_json: opt.Json = False,
-) -> int:
+def show(storage: Storage = None, output: opt.Output = Path("results"), as_json: opt.Json = False) -> int:
     """Show every study: its trials, its best values, and the best parameters beside the paper's."""
-    from . import sweep_common as common
+    from ..sweep.records import ReadSweep, read_sweeps
+    from ..sweep.study import load_studies, snapshot
 
-    common.show_stored(storage, output, as_json)
+    known = {read.sweep.result.id: read for read in (read_sweeps([output]) if output.is_dir() else ())}
+    opened = _open_known(storage, output)
+    reads: list[ReadSweep] = []
+    for study in [] if opened is None else load_studies(opened):
+        current = snapshot(study)
+        stored = known.pop(current.result.id, ReadSweep(current))
+        reads.append(ReadSweep(current, stored.folder, stored.environment))
+    reads += known.values() if storage is None else []
+    if not reads:
+        raise _no_study(storage, output)
+    if as_json:
+        print(json.dumps(_document([read.sweep for read in reads], trials=True), indent=2))
+    else:
+        _print_sweeps(reads, trials=True)
     return 0
+
+
+def _print_sweeps(reads: Sequence[ReadSweep], trials: bool) -> None:
+    from rich.console import Console
+
+    from ..report.other_tables import sweep_sections
+    from ..report.render.terminal import print_section
+
+    console = Console()
+    for section in sweep_sections(reads, trials):
+        print_section(console, section, caption=False)
+        console.print()
+
+
+class SweepDisplay:
+    """Draws a live line for each study with running trials, and prints a line for each trial that ended."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._lines: dict[str, Line] = {}
+        self._seen: set[tuple[str, int]] | None = None
+
+    def show(self, sweeps: Sequence[Sweep], workers: int) -> None:
+        """Draw the studies; the trials that had ended at the first call are no news."""
+        from ..sweep.records import FINISHED
+
+        ended = {
+            (s.result.id, t.index): (s, t) for s in sweeps for t in s.result.trials if t.state in FINISHED
+        }
+        news = [] if self._seen is None else [ended[key] for key in ended.keys() - self._seen]
+        self._seen = set(ended)
+        for shown, trial in sorted(news, key=lambda pair: pair[1].ended or ""):
+            self._display.say(f"{_title(shown)}: {trial_line(shown, trial)}")
+        for shown in sweeps:
+            result, line = shown.result, self._lines.get(shown.result.id)
+            running = result.count("running")
+            if running and workers:
+                line = self._lines.setdefault(result.id, line or self._display.line(_title(shown)))
+                state = ProgressState(phase="search", done=result.finished, total=result.asked)
+                line.show(state, f"{running} running{_best_so_far(shown)}")
+            elif line is not None:
+                line.remove()
+
+
+def trial_line(sweep: Sweep, trial: TrialRecord) -> str:
+    """Returns a line of text about how a trial ended, with its values and the best score so far."""
+    result, metric = sweep.result, sweep.config.score_name
+    how = f"{trial.state} ({trial.reason})" if trial.score is None else format_score(metric, trial.score)
+    again = f", as trial {trial.same_as}" if trial.same_as is not None and trial.score is not None else ""
+    values = [
+        f"{n.replace('_', ' ')} {v:.3g}" if isinstance(v, float) else f"{n.replace('_', ' ')} {v}"
+        for n, v in trial.params.items()
+    ]
+    took = [] if trial.seconds is None else [f"{trial.seconds:.0f} s"]
+    return (
+        f"trial {trial.number}, {result.finished} of {result.asked} done: {how}{again} "
+        f"({', '.join([*values, *took])}){_best_so_far(sweep)}"
+    )
+
+
+def _title(sweep: Sweep) -> str:
+    return f"{sweep.config.task} {sweep.config.method}"
+
+
+def _best_so_far(sweep: Sweep) -> str:
+    best = sweep.result.best
+    if best is None or best.score is None:
+        return ""
+    return f"; best {format_score(sweep.config.score_name, best.score)}"
+
+
+def _open_known(storage: str | None, output: Path) -> BaseStorage | None:
+    """Returns the storage, a journal for reading only; None for a journal file that does not exist."""
+    from ..sweep.storage import JOURNAL, is_journal, open_storage
+
+    path = output / JOURNAL if storage is None else Path(storage)
+    if is_journal(storage) and not path.exists():
+        return None
+    return open_storage(storage, output, read_only=True)
+
+
+def _no_study(storage: str | None, output: Path) -> InputError:
+    from ..sweep.storage import JOURNAL
+
+    where = redact(storage or str(output / JOURNAL))
+    return InputError(f"no study in {where}; sparsegrad sweep --task ... --method ... makes one")
+
+
+def _stored(storage: str | None, output: Path) -> list[SweepConfig]:
+    """Returns the configuration of every study in a storage, of which there is at least one."""
+    from ..sweep.study import config_of, load_studies
+
+    opened = _open_known(storage, output)
+    found = [] if opened is None else [config_of(study) for study in load_studies(opened)]
+    if not found:
+        raise _no_study(storage, output)
+    return found
+
+
+def _show_plan(
+    configs: Sequence[SweepConfig], opened: BaseStorage | None, trials: int | None, as_json: bool
+) -> None:
+    from ..report.caption import space_words
+    from ..sweep.study import load_studies, snapshot
+
+    results = {} if opened is None else {s.study_name: snapshot(s).result for s in load_studies(opened)}
+    planned = []
+    for config in configs:
+        name, result = config.study_name(), results.get(config.study_name())
+        asked = max(trials or 0, result.asked if result else 0)
+        done = result.finished if result else 0
+        planned.append({"study": name, "trials": asked, "done": done, "to_do": max(0, asked - done)})
+    if as_json:
+        documents = [config.model_dump(mode="json") for config in configs]
+        print(json.dumps({"studies": planned, "config": documents}, indent=2))
+        return
+    for config, plan in zip(configs, planned, strict=True):
+        print(
+            f"{plan['study']}: {plan['trials']} trials, {plan['done']} done, selected on {config.select_on}"
+        )
+        print(f"    {space_words(config)}; {config.pruner} pruner")
+
+
+def _finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[Result]:
+    """Train with the best parameters of each study, on as many seeds as the paper."""
+    from ..sweep.plan import SEEDS
+    from ..sweep.run import best_path
+    from ..training.params import read_params
+    from ..training.resolve import resolve
+    from .finetune import train_all
+
+    todo = []
+    for each in sweeps:
+        if each.result.best is not None:
+            searched = each.config.space.parameters  # best.yaml holds their values
+            given = {name: value for name, value in each.config.given.items() if name not in searched}
+            params = read_params(best_path(output, each))
+            configs, sources = resolve(given, [each.config.method], SEEDS, params=params)
+            todo += [(config, sources) for config in configs]
+    return train_all(todo, output, quiet, ExecutionOptions())
+
+
+def _show_search(
+    sweeps: Sequence[Sweep], results: Sequence[Result], output: Path, as_json: bool, quiet: bool
+) -> None:
+    """Print the studies, draw their plots, and print the commands that use the best parameters."""
+    from rich.console import Console
+
+    from ..report.figures.others import save_sweep_plot
+    from ..sweep.plan import finetune_command
+    from ..sweep.records import read_sweeps
+    from ..sweep.run import best_path
+    from .finetune import as_document, report_on
+
+    ids = {each.result.id for each in sweeps}
+    reads = [read for read in read_sweeps([output]) if read.sweep.result.id in ids]
+    for read in reads:
+        if read.folder is not None:
+            save_sweep_plot(read, read.folder / "plot.png")
+    if as_json:
+        done = as_document(results, report_on(results, output)) if results else {}
+        print(json.dumps({**_document(sweeps), **done}, indent=2))
+        return
+    _print_sweeps(reads, trials=False)
+    if results:
+        report_on(results, output).print_brief(Console(), output)
+    elif not quiet:
+        for each in sweeps:
+            if each.result.best is not None:
+                print(finetune_command(each.config, best_path(output, each), output))
+    if not quiet:
+        print(f"written: {output / 'sweeps'}", file=sys.stderr)
+
+
+def _document(sweeps: Sequence[Sweep], trials: bool = False) -> dict[str, Any]:
+    """Returns what `--json` prints: `studies`, and beside it the keys of a single one."""
+    studies = [_study_document(each, trials) for each in sweeps]
+    return {**(studies[0] if len(studies) == 1 else {}), "studies": studies}
+
+
+def _study_document(sweep: Sweep, trials: bool) -> dict[str, Any]:
+    from ..sweep.records import FAILED
+
+    result, best = sweep.result, sweep.result.best
+    found = {
+        "study": result.study,
+        "id": result.id,
+        "task": sweep.config.task,
+        "method": sweep.config.method,
+        "select_on": sweep.config.select_on,
+        "score_name": sweep.config.score_name,
+        "trials": {
+            "asked": result.asked,
+            "complete": result.count("complete"),
+            "pruned": result.count("pruned"),
+            "failed": result.count(*FAILED),
+            **{state.replace("-", "_"): result.count(state) for state in FAILED[:2]},
+            "running": result.count("running"),
+            "waiting": result.count("waiting"),
+        },
+        "best": None if best is None else best.model_dump(mode="json"),
+    }
+    return {**found, "records": [t.model_dump(mode="json") for t in result.trials]} if trials else found
+
+
+def _check_done(sweeps: Sequence[Sweep], results: Sequence[Result]) -> None:
+    """Refuse to end well without a best trial.
+
+    Raises:
+        WorkError: a study has none, or a run with the best parameters failed.
+    """
+    from .finetune import check_all_done
+
+    without = [each for each in sweeps if each.result.best is None]
+    if without:
+        reasons = [trial.reason for trial in without[0].result.trials if trial.reason]
+        raise WorkError(
+            f"no trial came to its end in {', '.join(each.result.study for each in without)}"
+            + (f"; the last one: {reasons[-1]}" if reasons else "")
+        )
+    check_all_done(results)

@@ -287,8 +287,8 @@ class Search(Kind):
 
     def do(self, cell: GridCell, results: Path, progress: Progress, options: ExecutionOptions) -> Outcome:
         from ..models.checkpoint import fetch_weights, find_checkpoint
+        from ..sweep.records import Sweep, SweepConfig
         from ..sweep.run import run_sweep
-        from ..sweep.schema import Sweep, SweepConfig
         from ..sweep.storage import open_storage, storage_errors
         from ..sweep.study import open_study
 

@@ -16,8 +16,7 @@ from ..bench.folder import Bench
 from ..bench.schema import BenchConfig, BenchResult
 from ..gradients.schema import THRESHOLDS, Gradients
 from ..store.records import Environment
-from ..sweep.folder import ReadSweep
-from ..sweep.schema import SweepConfig
+from ..sweep.records import ReadSweep, SweepConfig
 from ..sweep.space import Range, Space
 from .comparable import SCHEDULE, Group, Row, TaskColumn, schedule_of, setting_words
 from .load import ROW_SETTINGS, hardware_words

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ..sweep.folder import ReadSweep
+from ..sweep.records import ReadSweep
 from .caption import (
     choice_words,
     code_words,

@@ -27,7 +27,7 @@ from ..settings import names_in_id
 from ..store.find import find_results, read_all
 from ..store.folder import COUNTS, RUNS, ResultFolder
 from ..store.records import CountConfig, CountResult, Environment, Result, StoredResult
-from ..sweep.folder import ReadSweep, read_sweeps
+from ..sweep.records import ReadSweep, read_sweeps
 
 PREDICTIONS = "predictions.parquet"
 UNFINISHED = "unfinished"  # the status of a run without a result: it is going on, or was killed

@@ -12,8 +12,7 @@ from ..bench.folder import Bench
 from ..bench.schema import BenchConfig, BenchResult, CalibrationConfig, CalibrationResult, Row, RunnerResult
 from ..gradients.schema import Gradients, Place
 from ..paper import GLUE, PaperCell, paper_calibration_seconds, paper_cells, paper_hyperparameters, same_model
-from ..sweep.folder import ReadSweep
-from ..sweep.schema import SweepConfig, SweepResult, TrialRecord
+from ..sweep.records import ReadSweep, SweepConfig, SweepResult, TrialRecord
 from .caption import (
     bench_caption,
     bench_machine,

@@ -1,32 +1,26 @@
-"""From what a user asked for to studies, checked before anything is trained."""
+"""Resolve what the user gave to studies and trials, checked before anything is trained."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from ..config import SETTINGS, Given, Pruner, RunConfig, SelectOn
 from ..errors import InputError
 from ..methods import get_method
 from ..settings import Setting
-from ..store.io import write_error, write_text
-from ..store.lock import lock
 from ..tasks.splits import hold_out
 from ..training.checks import check_settings
-from ..training.params import Best
 from ..training.resolve import Sources, find_sources, of_method, resolve
-from .folder import WRITE_SECONDS, read_sweeps, sweep_folder
-from .schema import Sweep, SweepConfig
+from .records import SweepConfig
 from .space import PAPER, Space, Value, read_space
 
 
 def sources_of(given: Given, select_on: SelectOn, shapes_only: bool = False) -> Sources:
-    """What the trials start from; with a part of train in place of dev where that selects."""
+    """Returns model, data and basis of the trials; with a part of train in place of dev if that selects."""
     sources = find_sources(given, shapes_only)
     return replace(sources, data=hold_out(sources.data)) if select_on == "holdout" else sources
 
@@ -40,18 +34,18 @@ def plan_study(
     pruner: Pruner,
     space: Space,
 ) -> SweepConfig:
-    """The study of one method: what it has no use for, of settings and of the space, is left out.
+    """Returns the study of one method, without settings and ranges that only other methods use.
 
     Raises:
         InputError: a value in the space does not fit the model or the other settings.
     """
     given = of_method(given, method)
     space = space.used_by(get_method(method).settings)
-    for values in space.corners():
+    for values in space.extremes():
         try:
             template = _resolve(sources, given, method, seed, select_on, values)
         except InputError as error:
-            raise InputError(f"the space, {_words(values)}: {error}") from None
+            raise InputError(f"the space, {_written(values)}: {error}") from None
     return SweepConfig(
         given=given,
         select_on=select_on,
@@ -65,10 +59,10 @@ def plan_study(
 
 
 def plan_trial(sources: Sources, config: SweepConfig, values: Mapping[str, Value]) -> RunConfig:
-    """The run of a trial.
+    """Returns the run of a trial.
 
     Raises:
-        InputError: model, data or device are no longer what the study was made for.
+        InputError: the model, data or device differ from those that the study was made for.
     """
     template = config.template
     run = _resolve(sources, config.given, config.method, template.seed, config.select_on, values)
@@ -90,7 +84,7 @@ def plan_studies(
     space: Path | None,
     shapes_only: bool = False,
 ) -> list[SweepConfig]:
-    """A study of each method on each task.
+    """Returns a study of each method on each task.
 
     Args:
         given: settings of every study; what is given there is not searched.
@@ -98,7 +92,7 @@ def plan_studies(
         shapes_only: see `find_sources`.
 
     Raises:
-        InputError: anything that is wrong with what was asked for.
+        InputError: what the user gave is wrong or does not fit.
     """
     given = check_settings(given, methods)
     searched = _searched(given, methods, read_space(space), space)
@@ -111,11 +105,69 @@ def plan_studies(
     return configs
 
 
-def _searched(given: Given, methods: Sequence[str], space: Space, path: Path | None) -> Space:
-    """The space without what an option fixes.
+def check_resumed(
+    configs: Sequence[SweepConfig],
+    given: Given,
+    tasks: Collection[str] = (),
+    methods: Collection[str] = (),
+    space: Path | None = None,
+    **search: object,
+) -> list[SweepConfig]:
+    """Returns the stored studies that `--resume` goes on with: those of the tasks and methods, or all.
+
+    Args:
+        given: settings that the user gave beside `--resume`.
+        search: the same of the search: `seed`, `select_on`, `pruner`.
 
     Raises:
-        InputError: the user gave both a value and a range, or a range that no method has a use for.
+        InputError: there is no such study, or an option contradicts what a study was made with.
+    """
+    for option, wanted, stored in (
+        ("--task", tasks, {config.task for config in configs}),
+        ("--method", methods, {config.method for config in configs}),
+    ):
+        for name in wanted:
+            if name not in stored:
+                there = ", ".join(sorted(stored))
+                raise InputError(f"--resume: no stored study has {option} {name}, there are {there}")
+    chosen = [c for c in configs if c.task in (tasks or [c.task]) and c.method in (methods or [c.method])]
+    if not chosen:
+        raise InputError("--resume: no stored study is of one of these tasks with one of these methods")
+    given = check_settings(given, [config.method for config in chosen])
+    asked_space = None if space is None else read_space(space)
+    for config in chosen:
+        used = of_method(given, config.method)
+        for name, value in used.items():
+            option = SETTINGS[name].option
+            if name in config.space.parameters:
+                raise InputError(f"--resume: {option} contradicts {config.study_name()}, which searches it")
+            _check_same(config, option, value, config.given.get(name, getattr(config.template, name)))
+        stored_search = {
+            "seed": config.template.seed,
+            "select_on": config.select_on,
+            "pruner": config.pruner,
+        }
+        for name, value in search.items():
+            _check_same(config, f"--{name.replace('_', '-')}", value, stored_search[name])
+        if asked_space and asked_space.used_by(get_method(config.method).settings) != config.space:
+            raise InputError(f"--resume: --space {space} contradicts {config.study_name()}")
+    return chosen
+
+
+def _check_same(config: SweepConfig, option: str, value: object, stored: object) -> None:
+    plain = list(value) if isinstance(value, tuple) else value
+    if plain != (list(stored) if isinstance(stored, tuple) else stored):
+        raise InputError(
+            f"--resume: {option} {value} contradicts {config.study_name()}, which was made with {stored}; "
+            "leave it out, or leave out --resume to make another study"
+        )
+
+
+def _searched(given: Given, methods: Sequence[str], space: Space, path: Path | None) -> Space:
+    """Returns the space without what an option fixes.
+
+    Raises:
+        InputError: the user gave both a value and a range, or a range that no method uses.
     """
     parameters = dict(space.parameters)
     for name in space.parameters:
@@ -148,15 +200,15 @@ def _resolve(
     return config
 
 
-def _words(values: Mapping[str, Value]) -> str:
+def _written(values: Mapping[str, Value]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-SEEDS = (0, 1, 2)  # the paper's number of them
+SEEDS = (0, 1, 2)  # as many as the paper's
 
 
 def finetune_command(config: SweepConfig, best: Path, results: Path) -> str:
-    """`sparsegrad finetune` with the study's options, its best parameters and three seeds."""
+    """Returns a `sparsegrad finetune` command with a study's options, its best parameters and three seeds."""
     given = {"model": config.model, **config.given}
     words = ["--task", given.pop("task"), "--method", config.method]
     for name, value in given.items():
@@ -176,53 +228,3 @@ def _option(setting: Setting, value: Any) -> list[str]:
         return [flag for flag in (yes if value else no,) if flag]
     values = value if isinstance(value, list | tuple) else [value]
     return [word for each in values for word in (yes, f"{each:g}" if isinstance(each, float) else str(each))]
-
-
-NAME = "best.yaml"
-HEADER = "# The best that `sparsegrad sweep` found; `sparsegrad finetune --params` and `run` read it.\n"
-
-
-def best_path(results: Path, sweep: Sweep) -> Path:
-    """Where the best parameters of a study are."""
-    return sweep_folder(results, sweep.config) / NAME
-
-
-def write_best(results: Path, sweeps: Iterable[Sweep]) -> None:
-    """Writes `best.yaml` into the folder of each study that has a best trial, and one of all into `sweeps/`.
-
-    Raises:
-        WorkError: one cannot be written.
-    """
-    for sweep in sweeps:
-        if sweep.result.best is not None:
-            _write(best_path(results, sweep), [best_of(sweep)])
-    with lock(results / "sweeps", WRITE_SECONDS):  # or another process's file, of fewer studies, might stay
-        every = [read.sweep for read in read_sweeps([results])]
-        if entries := [best_of(sweep) for sweep in every if sweep.result.best is not None]:
-            _write(results / "sweeps" / NAME, entries)
-
-
-def best_of(sweep: Sweep) -> Best:
-    """The entry of a study that has a best trial."""
-    config, best = sweep.config, sweep.result.best
-    assert best is not None
-    return Best(
-        model=config.model,
-        task=config.task,
-        method=config.method,
-        params=dict(best.params),
-        score_name=config.score_name,
-        score=best.score,
-        select_on=config.select_on,
-        protocol=config.template.protocol,
-        trials=sweep.result.finished,
-        study=sweep.result.id,
-    )
-
-
-def _write(path: Path, entries: Iterable[Best]) -> None:
-    plain = [entry.model_dump(exclude_none=True) for entry in entries]
-    try:
-        write_text(path, HEADER + yaml.safe_dump(plain, sort_keys=False))
-    except OSError as error:
-        raise write_error(path, error) from None

@@ -1,25 +1,29 @@
-"""A sweep on this machine: queues the trials, keeps the workers going, and writes what comes of it."""
+"""A sweep on this machine: run workers until every study has its trials, and write what they found."""
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import yaml
 from optuna import Study
 
-from ..errors import WorkError
+from ..errors import InputError, WorkError
 from ..store.environment import describe_environment
+from ..store.io import write_error, write_text
+from ..store.lock import lock
 from ..training.basis import BASES
-from .crew import Crew
-from .folder import sweep_folder, write_sweep, written_result
-from .jobs import Job
-from .plan import write_best
-from .schema import Sweep
-from .study import asked, release, snapshot, top_up
+from ..training.params import Best
+from ..workers import Died, Failed, WorkerPool
+from .records import SWEEPS, Sweep, SweepResult, read_sweeps
+from .study import budget, release, snapshot, top_up
+from .trial import SweepJob, work, worker_name
 
 LOOK_SECONDS = 1.0  # between two looks at the studies
+LOCK_SECONDS = 60.0  # that another process may take to write a study's files
 Watch = Callable[[Sequence[Sweep], int], None]
 
 
@@ -30,89 +34,176 @@ def run_sweep(
     where: str | None,
     results: Path,
     watch: Watch,
-    tell: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> list[Sweep]:
-    """Brings every study to its budget, together with whoever else works on the same storage.
+    """Bring every study to its budget, together with all other processes that work on the same storage.
 
     Args:
         studies: of one storage.
-        trials: the budget of each; None: what was asked of it before.
+        trials: the budget of each; None: as before.
         workers: processes on this machine.
         where: the storage, as the user named it.
-        results: the results folder; a study's folder is brought up to date whenever one of its trials ends.
-        watch: is shown the studies as they stand, and the number of workers, again and again.
-        tell: is told a line when something happens to a worker.
+        results: the results folder; a study's folder is written whenever one of its trials ends.
+        watch: called about every second with the studies as they are, and the number of workers at work.
+        say: called with a line when something happens to a worker.
 
     Returns:
-        The studies as they ended.
+        The studies in the end.
 
     Raises:
         WorkError: the workers failed before the trials were done.
     """
     for study in studies:
-        top_up(study, asked(study) if trials is None else trials)
-    board = Board(studies, results)
-    left = board.unsettled
-    if left:
-        names = [study.study_name for study in left]
-        starts = [place * len(names) // workers for place in range(workers)]
-        jobs = [
-            Job(storage=where, results=str(results), studies=(*names[start:], *names[:start]))
-            for start in starts  # apart, so that the trials of one study follow one another where they can
-        ]
-        device = board.sweeps[0].config.template.device
+        top_up(study, budget(study) if trials is None else trials)
+    monitor = StudyMonitor(studies, results)
+    if monitor.unsettled:
         try:
-            with Crew(jobs, device, tell) as crew:
-                while board.unsettled:
-                    watch(board.sweeps, crew.at_work)
-                    for worker in crew.look_after():
-                        for study in board.unsettled:
-                            release(study, worker)
-                    if not crew.at_work and board.look():
-                        raise WorkError(f"no worker is left; the last one {crew.error or 'ended'}")
-                    time.sleep(LOOK_SECONDS)
-                    board.look()
+            _run_workers(monitor, workers, where, results, watch, say)
         finally:
-            board.look()
-    watch(board.sweeps, 0)
-    for sweep in board.sweeps:  # the largest files by far, and no trial is left to need them
-        shutil.rmtree(sweep_folder(results, sweep.config) / BASES, ignore_errors=True)
-    write_best(results, board.sweeps)
-    return board.sweeps
+            monitor.look()
+    watch(monitor.sweeps, 0)
+    for sweep in monitor.sweeps:  # the largest files by far, and no trial is left to need them
+        shutil.rmtree(SWEEPS.folder(results, sweep.config).path / BASES, ignore_errors=True)
+    write_best(results, monitor.sweeps)
+    return monitor.sweeps
 
 
-class Board:
-    """The studies as they stand, on disk too."""
+def _run_workers(
+    monitor: StudyMonitor,
+    workers: int,
+    where: str | None,
+    results: Path,
+    watch: Watch,
+    say: Callable[[str], None],
+) -> None:
+    names = [study.study_name for study in monitor.unsettled]
+    to_do = sum(max(1, sweep.result.asked - sweep.result.finished) for sweep in monitor.sweeps)
+    token, error = secrets.token_hex(4), "ended without an error"
+    with WorkerPool(min(workers, to_do), monitor.sweeps[0].config.template.device) as pool:
+        for worker in range(pool.workers):
+            start = worker * len(names) // pool.workers  # so that one worker does a study's trials if it can
+            order = (*names[start:], *names[:start])
+            job = SweepJob(storage=where, results=str(results), studies=order, token=token)
+            pool.submit(worker, work, job)
+        while monitor.unsettled:
+            watch(monitor.sweeps, pool.workers - len(pool.idle()))
+            deadline = time.monotonic() + LOOK_SECONDS
+            for event in pool.events(LOOK_SECONDS):
+                match event.message:
+                    case Died(how, pid, again=again):
+                        say(f"worker {event.worker + 1} {how}" + ("; started again" if again else ""))
+                        error = how
+                        for study in monitor.unsettled:
+                            release(study, worker_name(token, pid))
+                    case Failed(error=reason):
+                        say(f"worker {event.worker + 1} failed: {reason}")
+                        error = f"failed: {reason}"
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            if monitor.look() and len(pool.idle()) == pool.workers:
+                raise WorkError(f"no worker is left; the last one {error}")
+
+
+class StudyMonitor:
+    """The state of studies, in memory and in their folders."""
 
     def __init__(self, studies: Sequence[Study], results: Path) -> None:
         self._studies, self._results = studies, results
         self.sweeps = [snapshot(study) for study in studies]
-        self._written = {s.result.id: written_result(results, s.config) for s in self.sweeps}
+        self._written = {sweep.result.id: self._stored(sweep) for sweep in self.sweeps}
         self._write()
 
     @property
     def unsettled(self) -> list[Study]:
-        """Those with trials that are waiting or running."""
+        """Studies with trials that are to do, waiting or running."""
         pairs = zip(self._studies, self.sweeps, strict=True)
         return [study for study, sweep in pairs if _is_unsettled(sweep)]
 
     def look(self) -> list[Study]:
-        """Sees how those that were unsettled stand now; returns those that still are."""
+        """Update the studies that were unsettled; returns those that still are."""
         pairs = zip(self._studies, self.sweeps, strict=True)
         self.sweeps = [snapshot(study) if _is_unsettled(sweep) else sweep for study, sweep in pairs]
         self._write()
         return self.unsettled
 
+    def _stored(self, sweep: Sweep) -> SweepResult | None:
+        try:
+            return SWEEPS.folder(self._results, sweep.config).result()
+        except InputError:
+            return None  # unreadable: it is written anew
+
     def _write(self) -> None:
         for sweep in self.sweeps:
-            result = sweep.result
-            before = self._written[result.id]
-            if before is None or before.finished != result.finished:
-                data = f"sha256:{sweep.config.template.data_revision}"
-                environment = describe_environment(sweep.config.checkpoint, data, restarts=0)
-                write_sweep(self._results, sweep, environment)
-                self._written[result.id] = result
+            before = self._written[sweep.result.id]
+            if before is None or before.finished != sweep.result.finished:
+                write_sweep(self._results, sweep)
+                self._written[sweep.result.id] = sweep.result
 
 
 def _is_unsettled(sweep: Sweep) -> bool:
-    return sweep.result.count("waiting", "running") > 0
+    result = sweep.result
+    return not result.is_done or result.count("waiting", "running") > 0
+
+
+def write_sweep(results: Path, sweep: Sweep) -> Path:
+    """Write a study's three files, the result last; returns the folder.
+
+    Raises:
+        WorkError: they cannot be written.
+    """
+    data = f"sha256:{sweep.config.template.data_revision}"
+    folder = SWEEPS.folder(results, sweep.config)
+    with folder.lock(LOCK_SECONDS):
+        folder.write("config.json", sweep.config)
+        folder.write("environment.json", describe_environment(sweep.config.checkpoint, data, restarts=0))
+        folder.write("result.json", sweep.result)
+    return folder.path
+
+
+BEST = "best.yaml"
+HEADER = "# The best that `sparsegrad sweep` found; `sparsegrad finetune --params` and `run` read it.\n"
+
+
+def best_path(results: Path, sweep: Sweep) -> Path:
+    """Returns the file with the best hyperparameters of a study."""
+    return SWEEPS.folder(results, sweep.config).path / BEST
+
+
+def write_best(results: Path, sweeps: Iterable[Sweep]) -> None:
+    """Write `best.yaml` into the folder of each study that has a best trial, and one of all into `sweeps/`.
+
+    Raises:
+        WorkError: one cannot be written.
+    """
+    for sweep in sweeps:
+        if sweep.result.best is not None:
+            _write_entries(best_path(results, sweep), [best_of(sweep)])
+    with lock(results / SWEEPS.place, LOCK_SECONDS):  # sweeps that share the folder write it too
+        every = [read.sweep for read in read_sweeps([results])]
+        if entries := [best_of(sweep) for sweep in every if sweep.result.best is not None]:
+            _write_entries(results / SWEEPS.place / BEST, entries)
+
+
+def best_of(sweep: Sweep) -> Best:
+    """Returns the entry of a study that has a best trial."""
+    config, best = sweep.config, sweep.result.best
+    assert best is not None
+    return Best(
+        model=config.model,
+        task=config.task,
+        method=config.method,
+        params=dict(best.params),
+        score_name=config.score_name,
+        score=best.score,
+        select_on=config.select_on,
+        protocol=config.template.protocol,
+        trials=sweep.result.finished,
+        study=sweep.result.id,
+    )
+
+
+def _write_entries(path: Path, entries: Iterable[Best]) -> None:
+    plain = [entry.model_dump(exclude_none=True) for entry in entries]
+    try:
+        write_text(path, HEADER + yaml.safe_dump(plain, sort_keys=False))
+    except OSError as error:
+        raise write_error(path, error) from None

@@ -1,23 +1,26 @@
-"""What is searched: hyperparameters of a run, each with a range or a list of values."""
+"""The search space: hyperparameters of a run, each with a range or a list of values."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 import yaml
-from optuna.trial import Trial
 
 from ..config import SETTINGS
 from ..errors import InputError, unknown
 from ..settings import Record, Setting
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
 
 Value = bool | int | float | str
 SEARCHABLE = {name: setting for name, setting in SETTINGS.items() if setting.is_searchable}
 
 
 class Range(Record):
-    """Numbers from `low` to `high`, both included; `log`: uniform in the logarithm."""
+    """The numbers from `low` to `high`, both included; `log`: searched on a logarithmic scale."""
 
     low: int | float
     high: int | float
@@ -31,25 +34,25 @@ PAPER: dict[str, Range | tuple[Value, ...]] = {
 
 
 class Space(Record):
-    """Hyperparameters by their option's name with underscores; the paper's space is the default.
+    """Names of hyperparameters, as in a run's configuration, to what is searched of each.
 
-    The paper (section 5.1) searches a learning rate of 1e-6 to 1e-1, uniform in the logarithm, and a batch
-    size of 8, 16 or 32.
+    The default is the paper's (section 5.1): a learning rate of 1e-6 to 1e-1 on a logarithmic scale, and a
+    batch size of 8, 16 or 32.
     """
 
     parameters: dict[str, Range | tuple[Value, ...]] = pydantic.Field(default_factory=lambda: dict(PAPER))
 
-    def used_by(self, options: frozenset[str]) -> Space:
-        """Without what a method with `options` has no use for."""
+    def used_by(self, settings: frozenset[str]) -> Space:
+        """Returns the space of a method with these `settings`, without those of other methods."""
         used = {
             name: what
             for name, what in self.parameters.items()
-            if name in options or not SETTINGS[name].of_method
+            if name in settings or not SETTINGS[name].of_method
         }
         return Space(parameters=used)
 
-    def corners(self) -> list[dict[str, Value]]:
-        """Each parameter's extreme values, one at a time beside the lowest of the others."""
+    def extremes(self) -> list[dict[str, Value]]:
+        """Returns each parameter's extreme values, one at a time beside the lowest of the others."""
         ends = {
             name: [what.low, what.high] if isinstance(what, Range) else list(what)
             for name, what in self.parameters.items()
@@ -59,7 +62,7 @@ class Space(Record):
 
 
 def read_space(path: Path | None) -> Space:
-    """The paper's space with what a YAML puts in its place or adds.
+    """Returns the paper's space with what a YAML file changes or adds; None: no file.
 
     The file maps names to a list of values, to one value, or to `{low, high, log}`:
 
@@ -67,7 +70,7 @@ def read_space(path: Path | None) -> Space:
         density: {low: 0.002, high: 0.05, log: true}
 
     Raises:
-        InputError: the file is missing or no such mapping, or a range cannot be searched.
+        InputError: the file is missing or not such a mapping, or a range cannot be searched.
     """
     if path is None:
         return Space()
@@ -77,7 +80,7 @@ def read_space(path: Path | None) -> Space:
     except OSError as error:
         raise InputError(f"--space {path}: {error.strerror}") from None
     except yaml.YAMLError as error:
-        raise InputError(f"--space {path}: no YAML: {' '.join(str(error).split())}") from None
+        raise InputError(f"--space {path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(read, dict) or not read:
         raise InputError(f"--space {path}: not a mapping of names to values, such as batch_size: [16, 32]")
     for name, what in read.items():
@@ -88,7 +91,7 @@ def read_space(path: Path | None) -> Space:
         except ValueError as error:
             raise InputError(f"--space {path}: {name}: {error}") from None
     if "density" in read and "kept" in read:
-        raise InputError(f"--space {path}: density and kept say the same thing: search one of them")
+        raise InputError(f"--space {path}: density and kept set the same number: search one of them")
     return Space(parameters=parameters)
 
 
@@ -99,7 +102,7 @@ def _parameter(setting: Setting, what: object) -> Range | tuple[Value, ...]:
             raise ValueError("give one value or several different ones")
         return tuple(setting.check(value) for value in values)
     if not setting.is_number():
-        raise ValueError("is no number: give a list of values")
+        raise ValueError("is not a number: give a list of values")
     try:
         found = Range.model_validate(what)
     except pydantic.ValidationError as error:
@@ -116,8 +119,8 @@ def _parameter(setting: Setting, what: object) -> Range | tuple[Value, ...]:
 
 
 def suggest(trial: Trial, space: Space) -> dict[str, Value]:
-    """A value of each hyperparameter, by the study's sampler."""
-    values: dict[str, Value] = {}
+    """Returns a value of each hyperparameter, drawn by the study's sampler."""
+    values: dict[str, Any] = {}
     for name, what in space.parameters.items():
         if not isinstance(what, Range):
             values[name] = trial.suggest_categorical(name, what)
@@ -126,3 +129,34 @@ def suggest(trial: Trial, space: Space) -> dict[str, Value]:
         else:
             values[name] = trial.suggest_float(name, what.low, what.high, log=what.log)
     return values
+
+
+STARTUP_TRIALS = 6
+
+
+def startup_values(space: Space, seed: int) -> list[dict[str, Value]]:
+    """Returns the values of the first trials, a Latin hypercube.
+
+    Each sixth of a range has one trial in it, which six random draws seldom manage; Optuna's `QMCSampler`
+    does not cover lists of values. Methods with the same space and seed begin with the same trials.
+    """
+    from scipy.stats import qmc
+
+    names = list(space.parameters)
+    draws = qmc.LatinHypercube(len(names), rng=seed).random(STARTUP_TRIALS)
+    return [
+        {
+            name: _at(space.parameters[name], share, SETTINGS[name])
+            for name, share in zip(names, row, strict=True)
+        }
+        for row in draws
+    ]
+
+
+def _at(what: Range | tuple[Value, ...], share: float, setting: Setting) -> Value:
+    """Returns the value at a share, in [0, 1), of a hyperparameter's range or list."""
+    if not isinstance(what, Range):
+        return what[int(share * len(what))]
+    low, high = what.low, what.high + (1 if setting.is_whole() else 0)
+    value = low * (high / low) ** share if what.log else low + share * (high - low)
+    return int(value) if setting.is_whole() else float(value)

@@ -1,14 +1,19 @@
-"""Where studies live: a journal file by default, or any database that SQLAlchemy knows."""
+"""Where studies live: an Optuna journal file by default, or any database that SQLAlchemy knows.
+
+A worker that died is noticed
+- by the process that started it, at once (`run.py`);
+- on a journal, by its lock beside the journal, which the system releases when the worker's process ends;
+- on a database, by Optuna's heartbeats, a minute after the last one.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,26 +21,25 @@ from pathlib import Path
 import optuna
 from optuna import Study
 from optuna.exceptions import ExperimentalWarning, OptunaError, StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.storages._heartbeat import BaseHeartbeat
-from optuna.storages._rdb.models import TrialModel
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from ..errors import InputError, WorkError
 from ..store.io import redact
-from . import storage as liveness
+from ..store.lock import is_locked, lock
 
 JOURNAL = Path("sweeps") / "journal.log"  # in the results folder
 
 
-def open_storage(where: str | None, results: Path) -> BaseStorage:
-    """The storage that the user named, ready for several processes.
+def open_storage(where: str | None, results: Path, read_only: bool = False) -> BaseStorage:
+    """Returns the storage that the user named, ready for several processes.
 
     Args:
         where: a database's URL, or the path of a journal file; None: the one in the results folder.
         results: the results folder.
+        read_only: a journal, which must exist, is not written to.
 
     Raises:
         InputError: it cannot be reached or made; the message holds no password.
@@ -43,32 +47,39 @@ def open_storage(where: str | None, results: Path) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        if where is None or "://" not in where:
-            path = results / JOURNAL if where is None else Path(where)
-            return _journal(path)
-        return _database(where)
+        if is_journal(where):
+            return _open_journal(results / JOURNAL if where is None else Path(where), read_only)
+        assert where is not None
+        return _open_database(where)
+
+
+def is_journal(where: str | None) -> bool:
+    """Returns whether the user named a journal file, by its path or by leaving it out."""
+    return where is None or "://" not in where
 
 
 def is_sqlite(where: str | None) -> bool:
-    """Whether it is a database that locks out all others while one writes."""
+    """Returns whether it is a database that locks out all other processes while one writes."""
     return where is not None and where.startswith("sqlite")
 
 
-def _journal(path: Path) -> LiveJournal:
+def _open_journal(path: Path, read_only: bool) -> Journal:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not read_only:
+            path.parent.mkdir(parents=True, exist_ok=True)
         check_journal(path)
-        return LiveJournal(path.resolve())
+        return Journal(path.resolve(), read_only)
     except OSError as error:
-        raise InputError(f"--storage {path}: cannot be written ({error.strerror})") from None
+        verb = "read" if read_only else "written"
+        raise InputError(f"--storage {path}: cannot be {verb} ({error.strerror})") from None
     except (ValueError, LookupError) as error:
-        raise InputError(f"--storage {path}: no journal of Optuna's ({first_line(error)})") from None
+        raise InputError(f"--storage {path}: not a journal of Optuna's ({first_line(error)})") from None
 
 
-def _database(url: str) -> LiveDatabase:
+def _open_database(url: str) -> Database:
     shown = redact(url)
     try:
-        return open_database(url)
+        return _with_tables(_with_driver(url))
     except ImportError as error:
         hint = " (pip install 'sparsegrad[postgresql]')" if url.startswith("postgres") else ""
         raise InputError(f"--storage {shown}: its driver is missing: {first_line(error)}{hint}") from None
@@ -77,17 +88,17 @@ def _database(url: str) -> LiveDatabase:
 
 
 def first_line(error: BaseException) -> str:
-    """What happened, of an error that goes on with SQL and links."""
-    said = re.split(r"\n(?:\(Background|\[SQL:|LINE \d)", str(error.__cause__ or error))[0]
-    return redact(" ".join(said.split()))
+    """Returns the message of an error without the SQL and links that follow it."""
+    message = re.split(r"\n(?:\(Background|\[SQL:|LINE \d)", str(error.__cause__ or error))[0]
+    return redact(" ".join(message.split()))
 
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Turns what a storage raises, such as when its server goes away, into one line.
+    """Turn what a storage raises, such as when its server goes away, into one line.
 
     Raises:
-        WorkError: it failed.
+        WorkError: the storage failed.
     """
     try:
         yield
@@ -97,47 +108,68 @@ def storage_errors() -> Iterator[None]:
         ) from error
 
 
-HEARTBEAT = 10  # seconds between two signs of life
-GRACE = 60  # seconds without one after which the worker counts as dead
+FIRST = "first"  # user attributes of a trial: the number of its first attempt
+DEATHS = "deaths"  # workers that died over its attempts
 RETRIES = 2  # times that a trial whose worker died is tried again
 
 
-def retry() -> RetryHeartbeatStaleTrialCallback:
-    """What queues such a trial again, with the same parameters."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
+def queue_again(study: Study, trial: FrozenTrial, deaths: int) -> None:
+    """Queue another attempt at a trial, with its values; the sampler draws those that it has not yet."""
+    values = trial.params or trial.system_attrs.get("fixed_params", {})
+    first = trial.user_attrs.get(FIRST, trial.number)
+    study.enqueue_trial(dict(values), user_attrs={FIRST: first, DEATHS: deaths})
 
 
-def times_lost(trial: FrozenTrial) -> int:
-    """How often a worker died over the trial's earlier attempts."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return len(RetryHeartbeatStaleTrialCallback.retry_history(trial))
+def retry(study: Study, trial: FrozenTrial) -> None:
+    """Queue a trial again whose worker died, `RETRIES` times at most.
+
+    Optuna's `RetryHeartbeatStaleTrialCallback` would copy the dead worker's name to the new attempt.
+    """
+    deaths = trial.user_attrs.get(DEATHS, 0) + 1
+    if deaths <= RETRIES:
+        queue_again(study, trial, deaths)
 
 
+HEARTBEAT = 10  # seconds between two heartbeats
+GRACE = 60  # seconds without one after which the worker counts as dead
 POSTGRESQL = ("postgresql://", "postgres://")
 DRIVERS = ("psycopg", "psycopg2")  # of PostgreSQL, the preferred one first
 TABLE_TRIES = 10  # at a database whose tables another process is making
 
 
-def open_database(url: str) -> LiveDatabase:
-    """The database, with its tables; waits where another process is making these.
+class Database(RDBStorage):
+    """Optuna's, with heartbeats.
 
-    Raises:
-        ImportError: its driver is not installed.
-        SQLAlchemyError: it cannot be reached, or says no; also as an OptunaError or another exception.
+    Optuna ends a trial's heartbeats at the first one that the database does not take, so that other workers
+    would take a live trial for dead.
     """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            url.replace("{", "{{").replace("}", "}}"),  # Optuna takes it for a template
+            engine_kwargs={"pool_pre_ping": True},
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
+            heartbeat_stale_trial_callback=retry,
+        )
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with suppress(StorageInternalError, SQLAlchemyError):
+            super().record_heartbeat(trial_id)
+
+
+def _with_tables(url: str) -> Database:
+    """Returns the database with its tables; waits while another process makes them."""
     for _ in range(TABLE_TRIES - 1):
         try:
-            return LiveDatabase(_with_driver(url))
-        except (IntegrityError, ProgrammingError):  # such as: the table is there by now
+            return Database(url)
+        except (IntegrityError, ProgrammingError):  # such as: the table exists by now
             time.sleep(0.2)
-    return LiveDatabase(_with_driver(url))
+    return Database(url)
 
 
 def _with_driver(url: str) -> str:
-    """A URL of PostgreSQL with a driver that is there; which one SQLAlchemy takes depends on its version."""
+    """Returns the URL with an installed driver of PostgreSQL; SQLAlchemy's own choice varies by version."""
     scheme = next((scheme for scheme in POSTGRESQL if url.startswith(scheme)), None)
     if scheme is None:
         return url
@@ -145,104 +177,54 @@ def _with_driver(url: str) -> str:
     return f"postgresql+{driver}://{url.removeprefix(scheme)}"
 
 
-class LiveDatabase(RDBStorage):
-    """A database whose running trials all give signs of life.
-
-    In Optuna a trial whose worker died before its first sign runs forever, and one sign that the database
-    did not take is the last.
-    """
-
-    def __init__(self, url: str) -> None:
-        super().__init__(
-            url.replace("{", "{{").replace("}", "}}"),  # Optuna takes it for a template
-            engine_kwargs={"pool_pre_ping": True},
-            heartbeat_interval=liveness.HEARTBEAT,
-            grace_period=liveness.GRACE,
-            heartbeat_stale_trial_callback=liveness.retry(),
-        )
-
-    def record_heartbeat(self, trial_id: int) -> None:
-        with suppress(StorageInternalError, SQLAlchemyError):
-            super().record_heartbeat(trial_id)
-
-    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
-        """As Optuna's; a trial that gave no sign yet counts from now."""
-        with self.scoped_session() as session:
-            running = session.query(TrialModel.trial_id).filter(
-                TrialModel.study_id == study_id, TrialModel.state == TrialState.RUNNING
-            )
-            silent = [trial_id for (trial_id,) in running.filter(~TrialModel.heartbeats.any())]
-        for trial_id in silent:
-            self.record_heartbeat(trial_id)
-        return super()._get_stale_trial_ids(study_id)
-
-
 BEGINS = b'{"op_code":'
 
 
 def check_journal(path: Path) -> None:
-    """Refuses, before anything is written to it, a file that is something else.
+    """Refuse, before anything is written to it, a file that is something else.
 
     Raises:
-        ValueError: so it is.
+        ValueError: the file does not begin as a journal does.
     """
     with suppress(FileNotFoundError), open(path, "rb") as file:
         if not BEGINS.startswith(file.read(len(BEGINS))):
-            raise ValueError("it begins otherwise")
+            raise ValueError("it does not begin as one")
 
 
-class LiveJournal(JournalStorage, BaseHeartbeat):
-    """A journal file whose running trials give signs of life, as those of `RDBStorage` do.
+class Journal(JournalStorage):
+    """Optuna's, with a lock for each worker in `<journal>.workers/`."""
 
-    A sign is the time stamp of the file `<journal>.alive/<trial id>`. Whether it is old is decided by the
-    file system's clock alone, so machines whose own clocks differ agree.
-    """
+    def __init__(self, path: Path, read_only: bool = False) -> None:
+        file_lock = MendingLock(str(path))
+        super().__init__(JournalFileBackend(str(path), file_lock))
+        if not read_only:
+            file_lock.acquire()  # shows that the file can be written
+            file_lock.release()
+        self.workers = path.with_name(f"{path.name}.workers")
 
-    def __init__(self, path: Path) -> None:
-        lock = MendingLock(str(path))
-        super().__init__(JournalFileBackend(str(path), lock))
-        lock.acquire()  # shows that it can be written
-        lock.release()
-        self._signs = path.with_name(f"{path.name}.alive")
-        if not path.stat().st_size:
-            shutil.rmtree(self._signs, ignore_errors=True)  # of a journal that was here before
-        self._callback = liveness.retry()
 
-    def record_heartbeat(self, trial_id: int) -> None:
-        with suppress(OSError):  # the next sign may get through
-            self._signs.mkdir(exist_ok=True)
-            (self._signs / str(trial_id)).touch()
+@contextmanager
+def registered(storage: BaseStorage, worker: str) -> Iterator[None]:
+    """Hold the lock of this process, a worker, if the storage is a journal."""
+    if not isinstance(storage, Journal):
+        yield
+        return
+    folder = storage.workers / worker
+    with lock(folder):
+        yield
+    shutil.rmtree(folder, ignore_errors=True)
 
-    def get_heartbeat_interval(self) -> int:
-        return liveness.HEARTBEAT
 
-    def get_heartbeat_stale_trial_callback(self) -> Callable[[Study, FrozenTrial], None]:
-        return self._callback
-
-    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
-        running = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
-        if not running:
-            return []
-        self._signs.mkdir(exist_ok=True)
-        with tempfile.TemporaryFile(dir=self._signs) as clock:
-            now = os.fstat(clock.fileno()).st_mtime
-        return [
-            trial._trial_id for trial in running if now - self._last_sign(trial._trial_id) > liveness.GRACE
-        ]
-
-    def _last_sign(self, trial_id: int) -> float:
-        """When a trial last gave a sign; one that gave none yet counts from now."""
-        sign = self._signs / str(trial_id)
-        if not sign.exists():
-            sign.touch()
-        return sign.stat().st_mtime
+def has_ended(storage: BaseStorage, worker: str) -> bool:
+    """Returns whether the process of a journal's worker has ended; on a database its heartbeats show that."""
+    return isinstance(storage, Journal) and not is_locked(storage.workers / worker)
 
 
 class MendingLock(JournalFileSymlinkLock):
-    """The lock of a journal file from which a line that was cut short is taken away.
+    """The lock of a journal file; it removes a last line that was cut short.
 
     A full disk, a kill or a power cut can cut the last line short. Optuna would write its next line behind
-    it, and could read neither ever after. Only who holds the lock writes, so whoever gets it may mend.
+    it, and could never again read either. Only the holder of the lock writes, so it may mend the file.
     """
 
     def acquire(self) -> bool:

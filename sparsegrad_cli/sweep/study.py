@@ -1,10 +1,11 @@
-"""A study's budget: a row of numbered slots, each of which ends with exactly one finished trial.
+"""An Optuna study: its budget, its sampler and pruner, and its state.
 
-Optuna's `n_trials` counts the trials that one process starts, so that restarts and several machines run too
-many. Here the trials are queued beforehand, one a slot, and a worker takes one from the queue, which storage
-lets only one do. A trial whose worker died, or was stopped, is queued again in the same slot with the same
-parameters. Machines that queue the same slots at once do no harm: of several in a slot, the one of the
-lowest number counts.
+A worker starts a trial only while those that are finished, running or queued are fewer than the budget.
+Optuna's `MaxTrialsCallback` counts the finished ones alone, and would start W - 1 trials too many with W
+workers; here that happens only if several workers look at the same moment, and is the most that can happen.
+
+A trial that was interrupted, or whose worker died, is queued again with its values. Its attempts count as one
+trial, whose name is the number of the first attempt.
 """
 
 from __future__ import annotations
@@ -12,43 +13,37 @@ from __future__ import annotations
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 import optuna
 from optuna import Study, Trial
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.importance import get_param_importances
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
 from optuna.storages import BaseStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import qmc
 
-from ..config import SETTINGS, Pruner
-from . import storage as liveness
-from .schema import Sweep, SweepConfig, SweepResult, TrialRecord
-from .schema import TrialState as State
-from .space import Range, Space, Value
-from .storage import times_lost
+from ..config import Pruner
+from .records import Sweep, SweepConfig, SweepResult, TrialRecord
+from .records import TrialState as State
+from .space import STARTUP_TRIALS, Value, startup_values
+from .storage import DEATHS, FIRST, Database, has_ended, queue_again, retry
 
-SLOT = "slot"  # user attributes of a trial
-OUTCOME = "outcome"  # a state of `schema.TrialState`, or SPARE
-SPARE = "spare"
-REASON = "reason"
-RUN = "run"  # id of the run
-WORKER = "worker"  # see `jobs.worker_name`
-SAME_AS = "same as"  # number of the trial whose value it has
-CONFIG, ASKED = "config", "asked"  # user attributes of a study
+WORKER = "worker"  # user attributes of a trial: who does it
+RUN = "run"  # id of its run
+REASON = "reason"  # why it was pruned or failed
+OUTCOME = "outcome"  # a state of `records.TrialState`, of a pruned trial
+CONFIG, BUDGET = "config", "budget"  # user attributes of a study
 ALIVE = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 # The median of few trials says little, and a first evaluation says little of a slow start.
 MEDIAN = {"n_startup_trials": 4, "n_warmup_steps": 2, "n_min_trials": 3}
 
 
 def open_study(storage: BaseStorage, config: SweepConfig) -> Study:
-    """The study of a configuration; it is made where there is none."""
+    """Returns the study of a configuration; makes it if there is none."""
     name = config.study_name()
     if name not in study_names(storage):
         direction = "maximize" if config.greater_is_better else "minimize"
@@ -60,110 +55,137 @@ def open_study(storage: BaseStorage, config: SweepConfig) -> Study:
 
 
 def load_study(storage: BaseStorage, name: str) -> Study:
-    """A study that `open_study` has made, with its sampler and pruner."""
+    """Returns a study that `open_study` has made, with its pruner; `sampler_of` makes a trial's sampler."""
     study = optuna.load_study(study_name=name, storage=storage)
     if CONFIG in study.user_attrs:
-        config = config_of(study)
-        study.sampler = PlacedSampler(config.template.seed)
-        study.pruner = _pruner(config.pruner)
+        study.pruner = _pruner(config_of(study).pruner)
     return study
 
 
 def study_names(storage: BaseStorage) -> list[str]:
-    """Those of ours in a storage, in the order in which they were made."""
+    """Returns the names of our studies in a storage, in the order in which they were made."""
     studies = sorted(storage.get_all_studies(), key=lambda study: study._study_id)
     return [study.study_name for study in studies if CONFIG in study.user_attrs]
 
 
 def load_studies(storage: BaseStorage) -> list[Study]:
-    """All of ours in a storage."""
+    """Returns our studies in a storage."""
     return [load_study(storage, name) for name in study_names(storage)]
 
 
 def config_of(study: Study) -> SweepConfig:
-    """What the study was made for."""
+    """Returns the configuration that the study was made for."""
     return SweepConfig.model_validate_json(study.user_attrs[CONFIG])
 
 
-def asked(study: Study) -> int:
-    """The budget: trials in all."""
-    return study.user_attrs.get(ASKED, 0)
+def budget(study: Study) -> int:
+    """Returns the number of trials in all that was asked for."""
+    return study.user_attrs.get(BUDGET, 0)
 
 
 def top_up(study: Study, trials: int) -> None:
-    """Queues a trial for every slot of the first `trials` that has none, or none but failed ones."""
-    if trials > asked(study):
-        study.set_user_attr(ASKED, trials)
-    fail_stale(study)
-    slots = attempts(study)
-    config = config_of(study)
-    first = dict(enumerate(startup_values(config.space, config.template.seed)))
-    for slot in range(trials):
-        tries = slots[slot]
-        if not any(trial.state in ALIVE for trial in tries):
-            queue(study, slot, values_of(tries[-1]) if tries else first.get(slot, {}))
-
-
-def queue(study: Study, slot: int, values: Mapping[str, Value]) -> None:
-    """Queues a trial for a slot, with these values; the sampler chooses those that are not given."""
-    study.enqueue_trial(dict(values), user_attrs={SLOT: slot})
-
-
-def values_of(trial: FrozenTrial) -> dict[str, Value]:
-    """What a trial was, or would have been, run with; empty where the sampler was still to choose."""
-    return trial.params or trial.system_attrs.get("fixed_params", {})
+    """Raise the budget to `trials`, and queue again what failed or was left by workers that died."""
+    if trials > budget(study):
+        study.set_user_attr(BUDGET, trials)
+    release_dead(study)
+    for tries in attempts(study).values():
+        if all(trial.state == TrialState.FAIL for trial in tries):
+            queue_again(study, tries[-1], deaths=0)
 
 
 def attempts(study: Study) -> dict[int, list[FrozenTrial]]:
-    """The trials of each slot, in the order of their numbers, but for those that proved to be spare."""
-    slots: dict[int, list[FrozenTrial]] = defaultdict(list)
+    """Returns the trials that count for the budget: first attempt's number -> attempts, in their order.
+
+    A running attempt counts once its worker has signed it: a worker that was killed before leaves an attempt
+    that Optuna shows as running for ever.
+    """
+    found: dict[int, list[FrozenTrial]] = defaultdict(list)
     for trial in study.get_trials(deepcopy=False):
-        if SLOT in trial.user_attrs and trial.user_attrs.get(OUTCOME) != SPARE:
-            slots[trial.user_attrs[SLOT]].append(trial)
-    return slots
+        if trial.state == TrialState.WAITING or WORKER in trial.user_attrs:
+            found[trial.user_attrs.get(FIRST, trial.number)].append(trial)
+    return dict(sorted(found.items()))
 
 
-def counting(tries: Sequence[FrozenTrial]) -> FrozenTrial:
-    """The attempt that stands for its slot: the first that is alive or finished, else the last."""
+def effective(tries: Sequence[FrozenTrial]) -> FrozenTrial:
+    """Returns the attempt that stands for its trial: the first that is alive or finished, else the last."""
     return next((trial for trial in tries if trial.state in ALIVE), tries[-1])
 
 
-def is_needed(study: Study, trial: Trial) -> bool:
-    """Whether a running trial stands for its slot; one that does not is marked as spare."""
-    slot = trial.user_attrs.get(SLOT)
-    if slot is not None and counting(attempts(study)[slot]).number == trial.number:
-        return True
-    trial.set_user_attr(OUTCOME, SPARE)
-    return False
-
-
-def is_waiting(study: Study) -> bool:
-    """Whether a trial is in the queue."""
-    return bool(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+def needs_trial(study: Study) -> bool:
+    """Returns whether a worker should start a trial: one is queued, or the budget leaves room."""
+    trials = attempts(study)
+    waiting = any(trial.state == TrialState.WAITING for tries in trials.values() for trial in tries)
+    return waiting or len(trials) < budget(study)
 
 
 def is_settled(study: Study) -> bool:
-    """Whether no slot is waiting or running."""
+    """Returns whether the budget is used up and no trial is waiting or running."""
+    trials = attempts(study)
     unsettled = (TrialState.WAITING, TrialState.RUNNING)
-    return not any(counting(tries).state in unsettled for tries in attempts(study).values())
+    is_open = any(effective(tries).state in unsettled for tries in trials.values())
+    return not is_open and len(trials) >= budget(study)
 
 
-def fail_stale(study: Study) -> None:
-    """Finds running trials whose worker died, and queues them again."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        fail_stale_trials(study)
+def sign(trial: Trial, worker: str) -> None:
+    """Record who does a running trial; from now on it counts for the budget."""
+    storage = trial.study._storage
+    if isinstance(storage, Database):  # Optuna misses no worker that died before its first heartbeat
+        storage.record_heartbeat(trial._trial_id)
+    trial.set_user_attr(FIRST, trial.user_attrs.get(FIRST, trial.number))
+    trial.set_user_attr(WORKER, worker)
 
 
 def release(study: Study, worker: str) -> None:
-    """Queues again what a worker that has died was doing, without waiting for its heartbeat to be missed."""
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+    """Queue again what a worker was doing that has died."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial.user_attrs.get(WORKER) == worker:
             try:
                 failed = study.tell(trial.number, state=TrialState.FAIL)
             except (ValueError, UpdateFinishedTrialError):
-                continue  # another process has found it
-            liveness.retry()(study, failed)
+                continue  # another process was quicker
+            retry(study, failed)
+
+
+def release_dead(study: Study, alive: str = "") -> None:
+    """Queue again what workers were doing that have died, on any machine.
+
+    Args:
+        alive: the name of the worker that asks.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        fail_stale_trials(study)  # by the heartbeats of a database
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for worker in {trial.user_attrs.get(WORKER, alive) for trial in running} - {alive}:
+        if has_ended(study._storage, worker):
+            release(study, worker)
+
+
+def queue_interrupted(study: Study, worker: str) -> None:
+    """Queue again the trial over which a worker was interrupted."""
+    for tries in attempts(study).values():
+        trial = effective(tries)
+        is_mine = trial.state == TrialState.FAIL and trial.user_attrs.get(WORKER) == worker
+        if is_mine and REASON not in trial.user_attrs:
+            queue_again(study, trial, trial.user_attrs.get(DEATHS, 0))
+
+
+def sampler_of(trial: Trial) -> BaseSampler:
+    """Returns the sampler of one trial: TPE, behind a Latin hypercube of the first trials.
+
+    It is seeded by the trial's index in the budget. One seed for every worker would let all of them try the
+    same values; a seed for each worker would let the values depend on which worker comes first.
+    """
+    config, first = config_of(trial.study), trial.user_attrs.get(FIRST, trial.number)
+    earlier = trial.study.get_trials(deepcopy=False)[:first]
+    index = sum(other.user_attrs.get(FIRST, other.number) == other.number for other in earlier)
+    seed = int(np.random.SeedSequence([config.template.seed, index]).generate_state(1)[0])
+    tpe = TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+    if index >= STARTUP_TRIALS:
+        return tpe
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return PartialFixedSampler(startup_values(config.space, config.template.seed)[index], tpe)
 
 
 def _pruner(name: Pruner) -> BasePruner:
@@ -176,82 +198,23 @@ def _pruner(name: Pruner) -> BasePruner:
             return NopPruner()
 
 
-class PlacedSampler(BaseSampler):
-    """TPE, seeded anew for each trial.
-
-    One seed for every worker would let all of them try the same values, a seed for each would let the
-    values depend on which worker came first. Here one worker alone tries the same values each time, and
-    several differ only in what is known when a trial begins.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._tpe = self._seeded(0)
-
-    def _seeded(self, place: int) -> TPESampler:
-        seed = int(np.random.SeedSequence([self._seed, place]).generate_state(1)[0])
-        return TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._tpe = self._seeded(trial.user_attrs.get("slot", trial.number))
-        self._tpe.before_trial(study, trial)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._tpe.infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Value]:
-        return self._tpe.sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Value:
-        return self._tpe.sample_independent(study, trial, param_name, param_distribution)
-
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        self._tpe.after_trial(study, trial, state, values)
-
-
-STARTUP_TRIALS = 6
-
-
-def startup_values(space: Space, seed: int) -> list[dict[str, Value]]:
-    """Values for the first trials, by name: a Latin hypercube.
-
-    Each sixth of a range (of its logarithm, where it is searched so) has one trial in it, which six draws at
-    random seldom manage. Methods with the same space and seed begin with the same trials.
-    """
-    names = list(space.parameters)
-    draws = qmc.LatinHypercube(len(names), rng=seed).random(STARTUP_TRIALS)
-    return [{name: _value(space, name, u) for name, u in zip(names, row, strict=True)} for row in draws]
-
-
-def _value(space: Space, name: str, u: float) -> Value:
-    """The value at the share `u`, in [0, 1), of a hyperparameter's range or list."""
-    what = space.parameters[name]
-    if not isinstance(what, Range):
-        return what[int(u * len(what))]
-    is_whole = SETTINGS[name].is_whole()
-    low, high = what.low, what.high + (1 if is_whole else 0)
-    value = low * (high / low) ** u if what.log else low + u * (high - low)
-    return int(value) if is_whole else float(value)
-
-
 FEW = 4  # complete trials below which importances say nothing
 
 
 def snapshot(study: Study) -> Sweep:
-    """What was asked of a study and what it has come to; slots that are not queued yet are left out."""
+    """Returns the study's configuration and state."""
     config = config_of(study)
-    slots = attempts(study)
-    records = [_record(slots[slot]) for slot in sorted(slots)]
+    records: list[TrialRecord] = []
+    for tries in attempts(study).values():
+        record = _record(len(records), tries)
+        twin = next((r for r in records if r.run == record.run and r.state == record.state), None)
+        if record.run is not None and twin is not None and record.state in ("complete", "pruned"):
+            record = record.model_copy(update={"same_as": twin.number})
+        records.append(record)
     result = SweepResult(
         id=config.study_id(),
         study=study.study_name,
-        asked=max(asked(study), len(records)),
+        asked=budget(study),
         trials=tuple(records),
         greater_is_better=config.greater_is_better,
         importances=_importances(study),
@@ -259,18 +222,19 @@ def snapshot(study: Study) -> Sweep:
     return Sweep(config=config, result=result)
 
 
-def _record(tries: Sequence[FrozenTrial]) -> TrialRecord:
-    trial = counting(tries)
+def _record(index: int, tries: Sequence[FrozenTrial]) -> TrialRecord:
+    trial = effective(tries)
     attributes = trial.user_attrs
     state = _state(trial)
     reason = attributes.get(REASON)
     if state == "failed" and reason is None:
-        reason = f"its worker died {times_lost(trial) + 1} times"
+        reason = f"its worker died {attributes.get(DEATHS, 0) + 1} times"
+    values: dict[str, Value] = trial.params or trial.system_attrs.get("fixed_params", {})
     return TrialRecord(
-        slot=attributes[SLOT],
+        index=index,
         number=trial.number,
         state=state,
-        params=values_of(trial),
+        params=values,
         score=trial.value if state == "complete" else None,
         reason=reason if state not in ("waiting", "running", "complete") else None,
         evaluations={n: score for n, score in trial.intermediate_values.items() if math.isfinite(score)},
@@ -280,7 +244,6 @@ def _record(tries: Sequence[FrozenTrial]) -> TrialRecord:
         ended=_utc(trial.datetime_complete),
         seconds=trial.duration.total_seconds() if trial.duration else None,
         attempts=sum(other.number <= trial.number for other in tries),
-        same_as=attributes.get(SAME_AS),
     )
 
 
@@ -299,7 +262,7 @@ def _state(trial: FrozenTrial) -> State:
 
 
 def _utc(moment: datetime | None) -> str | None:
-    """Optuna's moments are of this machine's time zone, and do not say so."""
+    """Returns a moment of Optuna's, which is in this machine's time zone without saying so."""
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds")
 
 

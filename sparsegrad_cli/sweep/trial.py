@@ -1,227 +1,245 @@
-"""One trial: a run with the sampler's values, watched by the pruner."""
+"""A sweep's worker: it does trials, one after the other, until its studies need no more.
+
+A trial is a run with the sampler's values, which the pruner may end at an evaluation. An interrupted trial is
+queued again, and goes on from the run's last checkpoint.
+"""
 
 from __future__ import annotations
 
 import gc
 import json
-import math
-import signal
+import os
+import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import torch
 from optuna import Study, Trial, TrialPruned
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from ..config import ExecutionOptions
-from ..errors import WorkError
-from ..store.folder import RUNS, RunFolder
+from .. import interrupts
+from ..config import ExecutionOptions, RunConfig
+from ..errors import InputError, WorkError
+from ..progress import NoProgress, Progress
+from ..settings import Record
+from ..store.folder import RUNS
+from ..store.io import redact
 from ..store.lock import BusyError
 from ..store.records import Result, format_score
 from ..training.callbacks import PrunedError
+from ..training.inputs import quiet_libraries
 from ..training.resolve import Sources
 from ..training.run import run
-from ..training.trainer import Cell
-from .plan import plan_trial
-from .schema import SweepConfig
-from .space import Value, suggest
-from .study import OUTCOME, REASON, RUN, SAME_AS, SLOT, WORKER, fail_stale, is_needed
+from .plan import plan_trial, sources_of
+from .records import SWEEPS, SweepConfig
+from .space import suggest
+from .storage import open_storage, registered, storage_errors
+from .study import (
+    OUTCOME,
+    REASON,
+    RUN,
+    WORKER,
+    config_of,
+    is_settled,
+    load_study,
+    needs_trial,
+    queue_interrupted,
+    release_dead,
+    sampler_of,
+    sign,
+)
 
-TWIN_SECONDS = 2.0  # between two looks at a running trial with the same parameters
-BUSY_SECONDS = 2.0  # between two tries at a run that another process holds
+WAIT_SECONDS = 2.0  # between two looks at what another process is doing
+FAILURES = 3  # of trials in a row, after which something else than their values must be wrong
+ALREADY_TOLD = "Cannot tell a"  # Optuna's ValueError about a trial that has ended
 WHY = {"median": "worse than the median of the others", "hyperband": "not among the best of its bracket"}
 
 
-class SpareError(Exception):
-    """A trial that no slot needs: another process was quicker."""
+class SweepJob(Record):
+    """The work of one worker: studies, until they need no more trials."""
+
+    storage: str | None  # as the user named it
+    results: str  # the results folder
+    studies: tuple[str, ...]  # their names, in the order in which this worker takes them
+    token: str  # random: processes in two containers may have one host name and one process id
 
 
-class FailedError(Exception):
-    """The run of a trial failed for a reason that is not its hyperparameters'."""
+class SweepJobDone(Record):
+    """The answer of a worker: what it did is in the storage."""
 
 
-@dataclass(frozen=True)
-class Objective:
-    """What Optuna calls with a trial, and gets the main metric at its best evaluation from."""
+def worker_name(token: str, pid: int) -> str:
+    """Returns a worker's name in a study."""
+    return f"{socket.gethostname()} {pid} {token}"
 
-    study: Study
-    config: SweepConfig
-    sources: Sources
-    results: Path  # the study's folder; the trial's run goes into `runs/` there
-    worker: str  # who does it, in words
-    stop: Stop  # where it may be stopped
 
-    def __call__(self, trial: Trial) -> float:
-        """Trains the trial's run, or finds that its score is known.
+def work(job: SweepJob, progress: Progress) -> SweepJobDone:
+    """Do the trials of a job's studies; a worker pool calls this in a process of its own.
+
+    Raises:
+        WorkError: several trials in a row failed, or the storage did.
+    """
+    quiet_libraries(downloads=False)
+    results, name = Path(job.results), worker_name(job.token, os.getpid())
+    with interrupts.deferred(), storage_errors():
+        storage = open_storage(job.storage, results)
+        with registered(storage, name):
+            Worker(results, name).work([load_study(storage, study) for study in job.studies])
+    return SweepJobDone()
+
+
+class TrialFailedError(Exception):
+    """A trial's run failed, for a reason that is not its hyperparameters'."""
+
+
+class Worker:
+    """Does the trials of studies.
+
+    It is to run in an `interrupts.deferred` block, which it opens where its work may be interrupted: Optuna
+    leaves a trial running for ever whose worker is interrupted as it takes the trial, or hands in its score.
+
+    Args:
+        results: the results folder.
+        name: of this worker in the studies.
+    """
+
+    def __init__(self, results: Path, name: str) -> None:
+        self._results, self._name = results, name
+        self._sources: tuple[str, Sources] | None = None  # of the latest study
+
+    def work(self, studies: list[Study]) -> None:
+        """Do trials until no study needs one, nor has one elsewhere that may come back.
 
         Raises:
-            TrialPruned: by the pruner, or because it diverged or was out of memory; an attribute says which.
-            SpareError: it is not needed.
-            FailedError: it failed otherwise.
+            WorkError: several trials in a row failed, for reasons that are not their values'.
         """
-        if not is_needed(self.study, trial):
-            raise SpareError(f"trial {trial.number} is not needed")
-        trial.set_user_attr(WORKER, self.worker)
-        values = suggest(trial, self.config.space)
-        twin = _twin(self.study, trial, values, self.stop)
-        if twin is not None:
-            return _same_as(trial, twin)
-        run_config = plan_trial(self.sources, self.config, values)
-        trial.set_user_attr(RUN, run_config.run_id())
-        watch = TrialWatch(trial, self.config, RUNS.folder(self.results, run_config), self.stop)
+        while studies := [study for study in studies if not self._work_on(study)]:
+            with interrupts.interruptible():
+                time.sleep(WAIT_SECONDS)
+
+    def _work_on(self, study: Study) -> bool:
+        """Do the trials that a study needs now; returns whether none is left, here or elsewhere."""
+        release_dead(study, alive=self._name)
+        while needs_trial(study):
+            with interrupts.interruptible():
+                self._load_sources(study)
+            try:
+                study.optimize(self._objective, n_trials=1, catch=(TrialFailedError,))
+            except KeyboardInterrupt:
+                queue_interrupted(study, self._name)
+                raise
+            except ValueError as error:  # this worker was thought dead, and another has done the trial
+                if not str(error).startswith(ALREADY_TOLD):
+                    raise
+            self._count_failures(study)
+        return is_settled(study)
+
+    def _load_sources(self, study: Study) -> Sources:
+        if self._sources is None or self._sources[0] != study.study_name:
+            self._sources = None  # free the last study's data first
+            config = config_of(study)
+            self._sources = (study.study_name, sources_of(config.given, config.select_on))
+        return self._sources[1]
+
+    def _objective(self, trial: Trial) -> float:
+        """Returns the main metric at the best evaluation of the trial's run.
+
+        Raises:
+            TrialPruned: by the pruner, or because the run diverged or ran out of memory; see `OUTCOME`.
+            TrialFailedError: the run failed otherwise.
+        """
+        study = trial.study
+        config, sources = config_of(study), self._load_sources(study)
+        sign(trial, self._name)
+        study.sampler = sampler_of(trial)
         try:
-            with self.stop.heeded():
-                options = ExecutionOptions(keep_model=False)
-                result = _run(self.sources.cell(run_config, self.results, watch, options))
-        except WorkError as error:
-            trial.set_user_attr(REASON, str(error))
+            run_config = plan_trial(sources, config, suggest(trial, config.space))
+            trial.set_user_attr(RUN, run_config.run_id())
+            result = self._run(trial, config, run_config)
+        except (InputError, WorkError) as error:
+            trial.set_user_attr(REASON, redact(str(error)))
             raise
-        if result.status == "out-of-memory":
-            watch.folder.drop_checkpoints()  # the trial counts: nothing takes its run up again
         return _score(trial, result)
 
+    def _run(self, trial: Trial, config: SweepConfig, run_config: RunConfig) -> Result:
+        """Returns the result of a trial's run, which an earlier trial with the same values may have done."""
+        results = SWEEPS.folder(self._results, config).path
+        folder = RUNS.folder(results, run_config)
+        reporter = TrialReporter(trial, config, folder.path / "metrics.jsonl")
+        cell = self._load_sources(trial.study).cell(
+            run_config, results, reporter, ExecutionOptions(keep_model=False)
+        )
+        try:
+            while True:
+                earlier = folder.result()
+                if earlier is not None and earlier.status in ("done", "pruned", "diverged"):
+                    result = earlier
+                    break
+                try:
+                    with interrupts.interruptible():
+                        result = run(cell)
+                    break
+                except BusyError:  # a trial with the same values, or a worker that was thought dead
+                    with interrupts.interruptible():
+                        time.sleep(WAIT_SECONDS)
+        finally:
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()  # or this trial's memory could be the next one's out-of-memory
+        reporter.report_stored()
+        if result.status == "out-of-memory":
+            folder.drop_checkpoints()  # the trial counts, so nothing resumes its run
+        return result
 
-class TrialWatch:
-    """Tells the study each evaluation of a run, and ends the run when the pruner says so."""
+    def _count_failures(self, study: Study) -> None:
+        trials = study.get_trials(deepcopy=False)
+        last = [trial for trial in trials if trial.user_attrs.get(WORKER) == self._name][-FAILURES:]
+        if len(last) == FAILURES and all(trial.state == TrialState.FAIL for trial in last):
+            reason = last[-1].user_attrs.get(REASON)
+            raise WorkError(f"{FAILURES} trials in a row failed in {study.study_name}: {reason}")
 
-    def __init__(self, trial: Trial, config: SweepConfig, folder: RunFolder, stop: Stop) -> None:
-        self._trial, self._config, self.folder, self._stop = trial, config, folder, stop
+
+class TrialReporter(NoProgress):
+    """Reports each evaluation of a run to the study, and ends the run when the pruner says so."""
+
+    def __init__(self, trial: Trial, config: SweepConfig, metrics: Path) -> None:
+        self._trial, self._config, self._metrics = trial, config, metrics
         self._evaluations = 0
 
     def phase(self, name: str, total: int, done: int = 0) -> None:
         if name == "train":
-            with self._stop.put_off():
-                for score in self._earlier():
-                    self._report(score)
-
-    def step(self, done: int, loss: float | None = None) -> None:
-        """Nothing that a study wants to know."""
+            self.report_stored()  # from before the checkpoint that the run resumes from
 
     def evaluated(self, metric: str, value: float, best: float) -> None:
-        with self._stop.put_off():
+        with interrupts.deferred():
             self._report(value)
-            pruned = self._trial.should_prune()
-        if pruned:
+            is_pruned = self._trial.should_prune()
+        if is_pruned:
             why = WHY[self._config.pruner]
             raise PrunedError(f"evaluation {self._evaluations}: {format_score(metric, best)} at best, {why}")
+
+    def report_stored(self) -> None:
+        """Report the evaluations in the run's folder that have not been reported."""
+        if not self._metrics.exists():
+            return
+        entries = map(json.loads, self._metrics.read_text(encoding="utf-8").splitlines())
+        scores = [entry["selection"][self._config.score_name] for entry in entries if "selection" in entry]
+        with interrupts.deferred():
+            for score in scores[self._evaluations :]:
+                self._report(score)
 
     def _report(self, score: float) -> None:
         self._evaluations += 1
         self._trial.report(score, self._evaluations)
 
-    def _earlier(self) -> list[float]:
-        """Scores from before the checkpoint that the run is taken up from."""
-        lines = (self.folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        evaluations = [entry["selection"] for entry in map(json.loads, lines) if "selection" in entry]
-        return [evaluation[self._config.score_name] for evaluation in evaluations]
-
-
-def _run(cell: Cell) -> Result:
-    try:
-        while True:
-            try:
-                return run(cell)
-            except BusyError:  # a worker that was thought dead, and whose trial this was
-                time.sleep(BUSY_SECONDS)
-    finally:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # what this trial held must not be the next one's out-of-memory
-
 
 def _score(trial: Trial, result: Result) -> float:
-    status, score = result.status, result.selection_score
-    if status == "done" and (score is None or not math.isfinite(score)):
-        status, reason = "diverged", f"{result.score_name} is {score} at the best evaluation"
-    else:
-        reason = result.error
-    if status == "done":
-        assert score is not None
-        return score
+    if result.status == "done" and result.selection_score is not None:
+        return result.selection_score
+    is_done = result.status == "done"
+    reason = f"it has no {result.score_name}" if is_done else result.error
     trial.set_user_attr(REASON, reason)
-    trial.set_user_attr(OUTCOME, status)
-    if status == "failed":
-        raise FailedError(reason)
+    trial.set_user_attr(OUTCOME, "diverged" if is_done else result.status)
+    if result.status == "failed":
+        raise TrialFailedError(reason)
     raise TrialPruned(reason)
-
-
-def _twin(study: Study, trial: Trial, values: dict[str, Value], stop: Stop) -> FrozenTrial | None:
-    """A finished trial with the same values; waits for one that another worker has begun."""
-    while True:
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        others = [
-            other
-            for other in study.get_trials(deepcopy=False, states=states)
-            if other.number != trial.number and other.params == values and SLOT in other.user_attrs
-        ]
-        finished = next((other for other in others if other.state != TrialState.RUNNING), None)
-        if finished or not any(other.number < trial.number for other in others):
-            return finished
-        with stop.heeded():
-            time.sleep(TWIN_SECONDS)
-        fail_stale(study)
-
-
-def _same_as(trial: Trial, twin: FrozenTrial) -> float:
-    trial.set_user_attr(SAME_AS, twin.number)
-    for step, score in twin.intermediate_values.items():
-        trial.report(score, step)
-    if twin.state == TrialState.COMPLETE:
-        assert twin.value is not None
-        return twin.value
-    reason = f"as trial {twin.number}: {twin.user_attrs.get(REASON)}"
-    trial.set_user_attr(REASON, reason)
-    trial.set_user_attr(OUTCOME, twin.user_attrs.get(OUTCOME, "pruned"))
-    raise TrialPruned(reason)
-
-
-class Stop:
-    """What SIGINT and SIGTERM do to a worker: they raise KeyboardInterrupt where its work heeds them.
-
-    Elsewhere they wait for the next place that does. Optuna leaves a trial running for ever whose worker is
-    interrupted as it takes the trial from the queue, or hands in its score.
-    """
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._heeding = False
-
-    def listen(self) -> None:
-        """Takes these signals from now on."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
-
-    @contextmanager
-    def heeded(self) -> Iterator[None]:
-        """A stretch of work that may be cut short."""
-        with self._set(heeding=True):
-            yield
-
-    @contextmanager
-    def put_off(self) -> Iterator[None]:
-        """A part of such a stretch that may not."""
-        with self._set(heeding=False):
-            yield
-        self._raise_if_asked()
-
-    def _ask(self, signum: int, frame: FrameType | None) -> None:
-        self._asked = True
-        self._raise_if_asked()
-
-    @contextmanager
-    def _set(self, heeding: bool) -> Iterator[None]:
-        before, self._heeding = self._heeding, heeding
-        try:
-            self._raise_if_asked()
-            yield
-        finally:
-            self._heeding = before
-
-    def _raise_if_asked(self) -> None:
-        if self._asked and self._heeding:
-            self._heeding = False  # once: what clears up behind it is not interrupted
-            raise KeyboardInterrupt

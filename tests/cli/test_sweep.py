@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 from sparsegrad_cli.config import RunConfig
-from sparsegrad_cli.sweep.jobs import worker_name
-from sparsegrad_cli.sweep.schema import SweepResult, TrialRecord
+from sparsegrad_cli.sweep.records import SweepResult
 from sparsegrad_cli.sweep.storage import open_storage
-from sparsegrad_cli.sweep.study import load_study, snapshot, study_names
+from sparsegrad_cli.sweep.study import load_study, open_study, snapshot, study_names
 
+from ..sweep.fabricate import make_config
 from ..sweep.studies import tiny_choices
 
 SHORT = ("--max-steps", "6", "--eval-steps", "2", "--length", "16")
@@ -30,7 +30,7 @@ DEADLINE = 120.0  # seconds for anything that is waited for
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     choices = tiny_choices(tmp_path_factory.mktemp("inputs"))
-    return ["--model", choices.model, "--data", choices.data, "--task", "cola"]
+    return ["--model", choices["model"], "--data", choices["data"], "--task", "cola"]
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def standing(results: Path) -> SweepResult | None:
     """The only study of a results folder, as it is in the journal."""
     if not (results / "sweeps" / "journal.log").exists():
         return None
-    storage = open_storage(None, results)
+    storage = open_storage(None, results, read_only=True)
     names = study_names(storage)
     return snapshot(load_study(storage, names[0])).result if names else None
 
@@ -78,11 +78,6 @@ def wait_for(results: Path, what: Callable[[SweepResult], bool]) -> SweepResult:
             return found
         time.sleep(0.2)
     raise AssertionError(f"not within {DEADLINE:.0f} s: {standing(results)}")
-
-
-def training(result: SweepResult) -> list[TrialRecord]:
-    """Trials whose runs have begun."""
-    return [trial for trial in result.trials if trial.run and trial.state == "running"]
 
 
 def test_from_a_search_to_the_runs_with_its_best_parameters(call, inputs, tmp_path):
@@ -144,64 +139,104 @@ def test_from_a_search_to_the_runs_with_its_best_parameters(call, inputs, tmp_pa
         assert (run.learning_rate, run.batch_size) == tuple(best["params"].values())
 
 
-def test_then_finetune_trains_the_best_on_three_seeds(call, inputs, tmp_path):
-    command = ["sweep", *inputs, *SHORT, "--method", "ft", "--trials", "2", "--select-on", "holdout"]
-    code, out, err = call(*command, "--then-finetune", "--json", "--quiet")
-    assert (code, err) == (0, "")
-    document = json.loads(out)
-    assert document["select_on"] == "holdout"
-    assert [run["seed"] for run in document["runs"]] == [0, 1, 2]
-    assert {run["status"] for run in document["runs"]} == {"done"}
-    assert all("best of 2 on holdout" in run["hyperparameters_from"] for run in document["runs"])
-    (entry,) = yaml.safe_load((tmp_path / "results" / "sweeps" / "best.yaml").read_text())
-    assert entry["params"] == document["best"]["params"]
-
-
-def test_a_worker_killed_half_way_costs_no_trial(start, inputs, tmp_path):
+def test_a_killed_worker_and_ctrl_c_cost_no_trial_and_resume_ends_the_study(start, call, inputs, tmp_path):
     results = tmp_path / "results"
-    sweep = start(*inputs, *SHORT, "--method", "ft", "--trials", "6", "--workers", "2")
-    found = wait_for(
-        results, lambda result: any(trial.run and trial.state == "running" for trial in result.trials)
-    )
-    victim = next(trial for trial in found.trials if trial.run and trial.state == "running")
-    os.kill(int(str(victim.worker).split()[1]), signal.SIGKILL)
-    _, err = sweep.communicate(timeout=DEADLINE)
-    assert sweep.returncode == 0, err
-    assert "was killed by signal 9; started again" in err
-    final = standing(results)
-    assert final is not None
-    assert (final.asked, final.finished, final.count("complete", "pruned")) == (6, 6, 6)
-    assert final.trials[victim.slot].params == victim.params
-    assert "6 of 6 done" in err
-
-
-def test_ctrl_c_puts_running_trials_back_and_resume_ends_them(start, call, inputs, tmp_path):
-    results = tmp_path / "results"
-    sweep = start(*inputs, *SHORT, "--method", "ft", "--trials", "4", "--workers", "2")
-    wait_for(results, lambda result: any(trial.run for trial in result.trials))
+    search = (*inputs, *SHORT, "--method", "ft", "--select-on", "holdout", "--trials", "4")
+    sweep = start(*search)
+    found = wait_for(results, lambda result: any(trial.run for trial in result.trials))
+    pid = int(str(found.trials[0].worker).split()[1])
+    os.kill(pid, signal.SIGKILL)
+    wait_for(results, lambda result: any(t.run and f" {pid} " not in str(t.worker) for t in result.trials))
     sweep.send_signal(signal.SIGINT)
     _, err = sweep.communicate(timeout=DEADLINE)
     assert sweep.returncode == 130, err
-    assert "stopped; sparsegrad sweep --resume goes on" in err
+    assert "was killed by signal 9; started again" in err
+    assert "sparsegrad sweep --resume goes on" in err
     assert "Traceback" not in err
     stopped = standing(results)
     assert stopped is not None
     assert stopped.count("running") == 0
-    assert stopped.finished + stopped.count("waiting") == 4
+    assert stopped.trials[0].params == found.trials[0].params
 
-    code, out, err = call("sweep", "--resume", "--json", "--quiet")
+    code, out, err = call("sweep", "--resume", "--then-finetune", "--json", "--quiet")
     assert (code, err) == (0, "")
-    assert json.loads(out)["trials"]["complete"] + json.loads(out)["trials"]["pruned"] == 4
+    document = json.loads(out)
+    assert document["trials"]["complete"] + document["trials"]["pruned"] == 4
+    assert document["select_on"] == "holdout"
+    assert [run["seed"] for run in document["runs"]] == [0, 1, 2]
+    assert {run["status"] for run in document["runs"]} == {"done"}
+    assert all("best of 4 on holdout" in run["hyperparameters_from"] for run in document["runs"])
+    (entry,) = yaml.safe_load((tmp_path / "results" / "sweeps" / "best.yaml").read_text())
+    assert entry["params"] == document["best"]["params"]
 
 
-def test_workers_stop_when_their_parent_is_killed(start, inputs, tmp_path):
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A results folder with a study that has no trial yet."""
     results = tmp_path / "results"
-    sweep = start(*inputs, "--max-steps", "4000", "--length", "16", "--method", "ft", "--trials", "2")
-    found = wait_for(results, lambda result: any(trial.run for trial in result.trials))
-    worker = next(trial.worker for trial in found.trials if trial.run)
-    sweep.kill()
-    wait_for(results, lambda result: result.count("waiting") == 2)
-    assert worker != worker_name(sweep.pid)
+    open_study(open_storage(None, results), make_config("lora"))
+    return results
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--task", "cola"], "--task cola"),
+        (["--method", "ft"], "--method ft"),
+        (["--model", "elsewhere"], "--model elsewhere"),
+        (["--rank", "3"], "--rank 3"),
+        (["--learning-rate", "1e-3"], "--learning-rate"),
+        (["--density", "0.01"], "--density"),
+        (["--max-steps", "7777"], "--max-steps 7777"),
+        (["--seed", "1"], "--seed 1"),
+        (["--select-on", "holdout"], "--select-on holdout"),
+        (["--pruner", "none"], "--pruner none"),
+    ],
+    ids=str,
+)
+def test_resume_refuses_options_that_contradict_the_stored_study(call, study, arguments, option):
+    code, out, err = call("sweep", "--resume", "--dry-run", *arguments)
+    assert (code, out) == (2, "")
+    assert option in err
+    assert len(err.splitlines()) == 1
+
+
+def test_resume_refuses_another_space(call, study, tmp_path):
+    (tmp_path / "space.yaml").write_text("batch_size: [64]\n")
+    code, _, err = call("sweep", "--resume", "--dry-run", "--space", "space.yaml")
+    assert (code, "--space space.yaml contradicts" in err) == (2, True)
+
+
+def test_resume_takes_options_that_are_those_of_the_study(call, study):
+    same = ("--task", "rte", "--method", "lora", "--model", "demo", "--seed", "0", "--rank", "7")
+    for arguments in ((), same):
+        code, out, err = call("sweep", "--resume", *arguments, "--trials", "3", "--dry-run", "--json")
+        assert (code, err) == (0, "")
+        (planned,) = json.loads(out)["studies"]
+        assert planned["to_do"] == 3
+
+
+def test_studies_are_shown_where_nothing_can_be_written(call, study, monkeypatch):
+    """As in a results folder that belongs to someone else, or on a read-only file system."""
+
+    def refuse(*arguments: object, **how: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "symlink", refuse)  # as Optuna takes the journal's lock
+    for command in (("show",), ("--resume", "--dry-run")):
+        code, out, err = call("sweep", *command, "--json")
+        assert (code, err) == (0, "")
+        assert "demo rte lora" in out
+
+
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+@pytest.mark.parametrize("command", [["sweep", "--resume"], ["sweep", "show"]])
+def test_no_message_shows_a_password(call, tmp_path, command, debug):
+    url = f"sqlite:///{tmp_path}/a.db?password=sesame4711"
+    code, out, err = call(*debug, *command, "--storage", url)
+    assert code == 2
+    assert "password=***" in err
+    assert "sesame4711" not in out + err
 
 
 @pytest.mark.parametrize(

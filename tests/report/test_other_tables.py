@@ -12,9 +12,9 @@ from sparsegrad_cli.report import build_report
 from sparsegrad_cli.report.figures.others import optuna_study, save_bench_plot, save_sweep_plot
 from sparsegrad_cli.report.other_tables import bench_section, bench_sections, group_studies, sweep_sections
 from sparsegrad_cli.report.table import Section
-from sparsegrad_cli.sweep.folder import ReadSweep, read_sweeps, write_sweep
+from sparsegrad_cli.sweep.records import ReadSweep, read_sweeps
 
-from ..sweep.fabricate import ENVIRONMENT, make_config, make_sweep, make_trial
+from ..sweep.fabricate import ENVIRONMENT, make_config, make_sweep, make_trial, write_sweep
 from .benches import make_bench
 
 

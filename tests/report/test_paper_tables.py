@@ -9,9 +9,8 @@ import pytest
 from sparsegrad_cli.paper import GLUE
 from sparsegrad_cli.report import build_report
 from sparsegrad_cli.report.table import Section
-from sparsegrad_cli.sweep.folder import write_sweep
 
-from ..sweep.fabricate import ENVIRONMENT, make_config, make_sweep, make_trial
+from ..sweep.fabricate import ENVIRONMENT, make_config, make_sweep, make_trial, write_sweep
 from .benches import make_bench
 from .chats import write_chat
 from .runs import write_run

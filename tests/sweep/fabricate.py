@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from pathlib import Path
 
 from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.store.records import DataRecord, Environment
-from sparsegrad_cli.sweep.schema import Sweep, SweepConfig, SweepResult, TrialRecord
+from sparsegrad_cli.sweep.records import SWEEPS, Sweep, SweepConfig, SweepResult, TrialRecord
 from sparsegrad_cli.sweep.space import Range, Space, Value
 
 OWN = {
@@ -87,7 +88,7 @@ def make_config(
 
 
 def make_trial(
-    slot: int,
+    index: int,
     score: float | None = None,
     state: str | None = None,
     *,
@@ -101,13 +102,13 @@ def make_trial(
     begun = (state or found) != "waiting"
     usual = {
         "params": {"learning_rate": rate, "batch_size": batch} if begun else {},
-        "started": f"2026-01-01T00:{slot:02}:00+00:00" if begun else None,
-        "ended": f"2026-01-01T00:{slot:02}:30+00:00" if begun else None,
+        "started": f"2026-01-01T00:{index:02}:00+00:00" if begun else None,
+        "ended": f"2026-01-01T00:{index:02}:30+00:00" if begun else None,
         "seconds": 30.0 if begun else None,
     }
     known = {
-        "slot": slot,
-        "number": slot,
+        "index": index,
+        "number": index,
         "state": state or found,
         "score": score,
         "evaluations": evaluations,
@@ -134,19 +135,27 @@ def typical_trials(count: int = 24, seed: int = 0, **params: Value) -> list[Tria
     """Good rates in the middle; some trials pruned, one of each kind of failure, one waiting."""
     chosen = random.Random(seed)
     trials = []
-    for slot in range(count - 4):
+    for index in range(count - 4):
         rate, batch = 10 ** chosen.uniform(-6, -1), chosen.choice((8, 16, 32))
         score = 0.53 + 0.25 * math.exp(-((math.log10(rate) + 4.2) ** 2)) + chosen.uniform(-0.02, 0.02)
         given = {"learning_rate": rate, "batch_size": batch, **params}
-        if slot > 4 and score < 0.57:
+        if index > 4 and score < 0.57:
             reason = f"evaluation 2: {100 * score:.1f} at best, worse than the median of the others"
             trials.append(
-                make_trial(slot, evaluations={1: score - 0.02, 2: score}, params=given, reason=reason)
+                make_trial(index, evaluations={1: score - 0.02, 2: score}, params=given, reason=reason)
             )
         else:
-            trials.append(make_trial(slot, score, params=given))
+            trials.append(make_trial(index, score, params=given))
     reasons = {"diverged": "the loss is nan at step 12", "out-of-memory": "CUDA out of memory " * 6}
     for state in ("diverged", "out-of-memory", "failed"):
         reason = reasons.get(state, "its worker died 3 times")
         trials.append(make_trial(len(trials), state=state, rate=0.06, batch=32, reason=reason))
     return [*trials, make_trial(len(trials))]
+
+
+def write_sweep(results: Path, sweep: Sweep, environment: Environment = ENVIRONMENT) -> Path:
+    """Writes a study's three files; gives the folder."""
+    folder = SWEEPS.folder(results, sweep.config)
+    for name, record in (("config", sweep.config), ("environment", environment), ("result", sweep.result)):
+        folder.write(f"{name}.json", record)
+    return folder.path

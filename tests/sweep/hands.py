@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -14,16 +13,16 @@ from pathlib import Path
 import optuna
 from optuna import Study, Trial
 
-from sparsegrad_cli.sweep.space import Range, suggest
-from sparsegrad_cli.sweep.storage import open_storage
+from sparsegrad_cli.sweep.space import Range, Value, suggest
+from sparsegrad_cli.sweep.storage import open_storage, registered
 from sparsegrad_cli.sweep.study import (
-    SLOT,
     config_of,
-    fail_stale,
-    is_needed,
     is_settled,
-    is_waiting,
+    needs_trial,
     open_study,
+    release_dead,
+    sampler_of,
+    sign,
     top_up,
 )
 
@@ -34,10 +33,6 @@ SPACE = {"learning_rate": Range(low=1e-4, high=1e-2, log=True), "batch_size": (4
 CONFIG = make_config(space=SPACE)
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__])
-
-
-class SpareError(Exception):
-    """A trial that no slot needs."""
 
 
 def in_processes(function: Callable[..., None], *arguments: object, count: int = 1) -> list[int | None]:
@@ -76,29 +71,30 @@ def begin(barrier: Barrier, where: str) -> None:
 
 
 def ask(barrier: Barrier, where: str, trials: int) -> None:
-    """Queues trials, at the same moment as others."""
+    """Asks for trials, at the same moment as others."""
     study = study_in(where)
     barrier.wait()
     top_up(study, trials)
 
 
 def work(barrier: Barrier, where: str, given: Path, trials: int = 0) -> None:
-    """Does trials as `Worker` does, having queued some; writes which it was given to a file in `given`."""
-    study = study_in(where)
+    """Does trials as `Worker` does, having asked for some; writes which it was given to a file in `given`."""
+    study, name = study_in(where), f"worker {os.getpid()}"
     barrier.wait()
     if trials:
         top_up(study, trials)
     given.mkdir(exist_ok=True)
-    with (given / f"{os.getpid()}.jsonl").open("w") as record:
+    with registered(study._storage, name), (given / f"{os.getpid()}.jsonl").open("w") as record:
 
         def objective(trial: Trial) -> float:
-            print(json.dumps([trial.number, trial.user_attrs.get(SLOT)]), file=record, flush=True)
-            return _score(study, trial)
+            sign(trial, name)
+            print(trial.number, file=record, flush=True)
+            return 1 / (1 + abs(_values(trial)["learning_rate"] - 1e-3))
 
         while True:
-            fail_stale(study)
-            while is_waiting(study):
-                study.optimize(objective, n_trials=1, catch=(SpareError,))
+            release_dead(study, name)
+            while needs_trial(study):
+                study.optimize(objective, n_trials=1)
             if is_settled(study):
                 return
             time.sleep(0.05)
@@ -108,27 +104,25 @@ def die(barrier: Barrier, where: str, begun: bool) -> None:
     """Takes a trial and is killed over it.
 
     Args:
-        begun: after it gave a sign of life and has its values; False: before.
+        begun: after it has signed the trial and has its values; False: before.
     """
-    study = study_in(where)
+    study, name = study_in(where), f"worker {os.getpid()}"
     barrier.wait()
 
     def objective(trial: Trial) -> float:
-        study._storage.record_heartbeat(trial._trial_id)
-        suggest(trial, config_of(study).space)
+        if begun:
+            sign(trial, name)
+            _values(trial)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("we are dead")
 
-    if begun:
+    with registered(study._storage, name):
         study.optimize(objective, n_trials=1)
-    study.ask()
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def given_trials(given: Path) -> list[tuple[int, int | None]]:
-    """The numbers and slots of the trials that processes were given by `work`."""
-    lines = [line for path in sorted(given.glob("*.jsonl")) for line in path.read_text().splitlines()]
-    return [tuple(json.loads(line)) for line in lines]
+def given_trials(given: Path) -> list[int]:
+    """The numbers of the trials that processes were given by `work`."""
+    return [int(line) for path in sorted(given.glob("*.jsonl")) for line in path.read_text().splitlines()]
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -139,8 +133,6 @@ def until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def _score(study: Study, trial: Trial) -> float:
-    if not is_needed(study, trial):
-        raise SpareError
-    values = suggest(trial, config_of(study).space)
-    return 1 / (1 + abs(values["learning_rate"] - 1e-3))
+def _values(trial: Trial) -> dict[str, Value]:
+    trial.study.sampler = sampler_of(trial)
+    return suggest(trial, config_of(trial.study).space)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 from optuna import Study
 
+from sparsegrad_cli import interrupts
 from sparsegrad_cli.sweep.plan import plan_study, sources_of
-from sparsegrad_cli.sweep.schema import SweepConfig, SweepResult
+from sparsegrad_cli.sweep.records import SweepConfig, SweepResult
 from sparsegrad_cli.sweep.space import Range, Space
-from sparsegrad_cli.sweep.storage import open_storage
+from sparsegrad_cli.sweep.storage import open_storage, registered
 from sparsegrad_cli.sweep.study import load_study, open_study, snapshot, top_up
-from sparsegrad_cli.sweep.trial import Stop
-from sparsegrad_cli.sweep.worker import Worker
+from sparsegrad_cli.sweep.trial import Worker, worker_name
 from sparsegrad_cli.training.checks import check_settings
 
 from ..cells import Asked, changed, write_cola
 from ..checkpoints import tiny_checkpoint
 
+WORKERS = count(1)  # their process ids
 SPACE = Space(parameters={"learning_rate": Range(low=1e-4, high=1e-2, log=True), "batch_size": (4, 8)})
 
 
@@ -51,14 +53,15 @@ def separated(choices: Asked) -> tuple[Asked, list[str], int]:
 
 
 def begin(config: SweepConfig, results: Path, trials: int) -> Study:
-    """The study in the results folder's journal, with trials queued."""
+    """The study in the results folder's journal, with a budget of trials."""
     study = open_study(open_storage(None, results), config)
     top_up(study, trials)
     return study
 
 
-def work(study: Study, results: Path, stop: Stop | None = None) -> SweepResult:
-    """Does every trial that is queued, as a worker process would that opens the storage anew."""
-    storage = open_storage(None, results)
-    Worker(results, stop or Stop()).work([load_study(storage, study.study_name)])
+def work(study: Study, results: Path, worker: str = "") -> SweepResult:
+    """Does the trials that are left, as a worker process would that opens the storage anew."""
+    storage, name = open_storage(None, results), worker or worker_name("test", next(WORKERS))
+    with interrupts.deferred(), registered(storage, name):
+        Worker(results, name).work([load_study(storage, study.study_name)])
     return snapshot(load_study(storage, study.study_name)).result

@@ -11,10 +11,10 @@ from optuna.study import StudyDirection
 from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.store.records import Result
-from sparsegrad_cli.sweep.folder import sweep_folder
-from sparsegrad_cli.sweep.plan import best_of, best_path, finetune_command, plan_studies
-from sparsegrad_cli.sweep.schema import SweepConfig, SweepResult
-from sparsegrad_cli.sweep.study import SLOT, snapshot
+from sparsegrad_cli.sweep.plan import finetune_command, plan_studies
+from sparsegrad_cli.sweep.records import SWEEPS, SweepConfig, SweepResult
+from sparsegrad_cli.sweep.run import best_of, best_path
+from sparsegrad_cli.sweep.study import snapshot
 from sparsegrad_cli.training.callbacks import ReportProgress
 
 from ..cells import Asked
@@ -50,7 +50,7 @@ def test_the_lowest_loss_is_the_best(choices, tmp_path):
     assert study.direction == StudyDirection.MINIMIZE
     result = work(study, tmp_path)
     for record in result.trials:
-        folder = sweep_folder(tmp_path, config) / "runs" / str(record.run)
+        folder = SWEEPS.folder(tmp_path, config).path / "runs" / str(record.run)
         kept = Result.model_validate_json((folder / "result.json").read_bytes())
         lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
         losses = [line["selection"]["loss"] for line in lines if "selection" in line]
@@ -77,8 +77,8 @@ def test_the_median_pruner_ends_the_higher_losses(choices, tmp_path, monkeypatch
     monkeypatch.setattr(ReportProgress, "on_evaluate", evaluate)
     study = begin(tiny_config(choices, pruner="median"), tmp_path, trials=4)
     assert work(study, tmp_path).count("complete") == 4
-    for slot, rate in ((4, 8e-3), (5, 9e-3)):
-        study.enqueue_trial({"learning_rate": rate, "batch_size": 4}, user_attrs={SLOT: slot})
+    for rate in (8e-3, 9e-3):
+        study.enqueue_trial({"learning_rate": rate, "batch_size": 4})
     lower, higher = work(study, tmp_path).trials[4:]
     assert lower.state == "complete"
     assert (higher.state, higher.evaluations) == ("pruned", {1: 7.25, 2: 7.25})

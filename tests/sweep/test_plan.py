@@ -9,7 +9,7 @@ import pytest
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.sweep.plan import plan_studies, plan_trial, sources_of
-from sparsegrad_cli.sweep.schema import SweepConfig
+from sparsegrad_cli.sweep.records import SweepConfig
 from sparsegrad_cli.sweep.space import PAPER
 from sparsegrad_cli.tasks.splits import HOLDOUT
 

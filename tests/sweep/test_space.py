@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from sparsegrad_cli.config import TRAINING_SETTINGS
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.sweep.space import SEARCHABLE, Range, Space, read_space
-from sparsegrad_cli.sweep.study import STARTUP_TRIALS, startup_values
+from sparsegrad_cli.sweep.space import SEARCHABLE, STARTUP_TRIALS, Range, Space, read_space, startup_values
 
 
 @pytest.fixture
@@ -67,12 +66,12 @@ def test_numbers_that_yaml_reads_as_texts_are_numbers(read):
         ("batch_size: []", "one value"),
         ("batch_size: [8.5]", "whole number"),
         ("mask: [dynamik]", "did you mean dynamic?"),
-        ("mask: {low: 1, high: 2}", "no number"),
+        ("mask: {low: 1, high: 2}", "not a number"),
         ("freeze_rest: [1, 0]", "true or false"),
         ("rank: [four]", "must be a whole number, got 'four'"),
         ("density: [0.01]\nkept: [100]", "density and kept"),
         ("[8, 16]", "not a mapping"),
-        ("a: [", "no YAML"),
+        ("a: [", "not YAML"),
     ],
 )
 def test_a_space_that_cannot_be_searched_is_refused(read, text, says):

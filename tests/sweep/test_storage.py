@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 from collections import Counter
 from importlib.util import find_spec
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.sweep import storage as database
-from sparsegrad_cli.sweep import storage as liveness
-from sparsegrad_cli.sweep.storage import RETRIES, LiveJournal, open_storage
+from sparsegrad_cli.sweep import storage
+from sparsegrad_cli.sweep.space import STARTUP_TRIALS
+from sparsegrad_cli.sweep.storage import RETRIES, open_storage
 from sparsegrad_cli.sweep.study import (
-    OUTCOME,
-    REASON,
-    SLOT,
-    STARTUP_TRIALS,
-    asked,
-    attempts,
-    fail_stale,
-    is_needed,
+    budget,
     is_settled,
-    is_waiting,
-    queue,
+    load_studies,
+    needs_trial,
+    release_dead,
+    sign,
     snapshot,
     study_names,
     top_up,
-    values_of,
 )
 
 from . import hands
@@ -48,41 +42,31 @@ def trials_of(study: Study, *states: TrialState) -> list[FrozenTrial]:
     return study.get_trials(states=states or None)
 
 
-def complete_slots(study: Study) -> list[int]:
-    """The slots of complete trials, each as often as it was done."""
-    return sorted(trial.user_attrs[SLOT] for trial in trials_of(study, TrialState.COMPLETE))
+def params_of(study: Study) -> list[dict[str, object]]:
+    return [trial.params for trial in snapshot(study).result.trials]
 
 
-def params_of(study: Study) -> dict[int, dict[str, object]]:
-    return {trial.slot: trial.params for trial in snapshot(study).result.trials}
-
-
-def test_several_processes_do_each_slot_once_and_later_only_what_is_added(where, tmp_path):
-    assert in_processes(hands.work, where, tmp_path / "given", 5, count=3) == [0, 0, 0]
+def test_several_processes_do_what_is_asked_and_later_only_what_is_added(where, tmp_path):
     study = study_in(where)
-    assert complete_slots(study) == [0, 1, 2, 3, 4]
-    assert in_processes(hands.work, where, tmp_path / "given", 8, count=3) == [0, 0, 0]
-    assert complete_slots(study) == [0, 1, 2, 3, 4, 5, 6, 7]
-    assert asked(study) == 8
-    assert is_settled(study)
-    assert not is_waiting(study)
-    result = snapshot(study).result
-    assert (result.asked, result.finished, len(result.trials)) == (8, 8, 8)
-
-    numbers = Counter(number for number, _ in given_trials(tmp_path / "given"))
+    done = 0
+    for asked in (5, 8):
+        assert in_processes(hands.work, where, tmp_path / "given", asked, count=3) == [0, 0, 0]
+        done = max(done, asked)
+        result = snapshot(study).result
+        assert done <= result.count("complete") == len(result.trials) <= asked + 2
+        done = result.finished
+        assert budget(study) == result.asked == asked
+        assert is_settled(study)
+        assert not needs_trial(study)
+    numbers = Counter(given_trials(tmp_path / "given"))
     assert set(numbers.values()) == {1}, "two processes were given the same trial"
     assert set(numbers) == {trial.number for trial in trials_of(study)}
 
 
-def test_processes_that_queue_the_same_slots_at_once_do_no_harm(where, tmp_path):
+def test_one_process_does_as_many_trials_as_are_asked(where, tmp_path):
     assert in_processes(hands.ask, where, 6, count=4) == [0] * 4
-    study = study_in(where)
-    queued = Counter(trial.user_attrs[SLOT] for trial in trials_of(study, TrialState.WAITING))
-    assert sorted(queued) == [0, 1, 2, 3, 4, 5]
-    assert snapshot(study).result.count("waiting") == 6
-    assert in_processes(hands.work, where, tmp_path / "given", count=2) == [0, 0]
-    assert complete_slots(study) == [0, 1, 2, 3, 4, 5]
-    assert snapshot(study).result.finished == asked(study) == 6
+    assert in_processes(hands.work, where, tmp_path / "given") == [0]
+    assert len(trials_of(study_in(where), TrialState.COMPLETE)) == 6
 
 
 def test_a_study_that_several_processes_make_at_once_is_one_study(where):
@@ -95,23 +79,22 @@ def test_the_first_values_do_not_depend_on_the_number_of_processes(where, tmp_pa
     alone = str(tmp_path / "alone.log")
     assert in_processes(hands.work, alone, tmp_path / "one", STARTUP_TRIALS) == [0]
     together = params_of(study_in(where))
-    first = {slot: params for slot, params in together.items() if slot < STARTUP_TRIALS}
-    assert first == params_of(study_in(alone))
-    assert len({tuple(params.values()) for params in together.values()}) == STARTUP_TRIALS + 1
+    assert together[:STARTUP_TRIALS] == params_of(study_in(alone))
+    assert len({tuple(params.values()) for params in together}) == len(together)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process of which nothing was heard for a second is dead to us."""
-    monkeypatch.setattr(liveness, "HEARTBEAT", 1)
-    monkeypatch.setattr(liveness, "GRACE", 1)
+    """A process of whose heartbeats none came for a second is dead to us."""
+    monkeypatch.setattr(storage, "HEARTBEAT", 1)
+    monkeypatch.setattr(storage, "GRACE", 1)
 
 
 def find_dead(study: Study) -> None:
     """Waits until no trial runs any more, all workers being dead."""
 
     def is_found() -> bool:
-        fail_stale(study)
+        release_dead(study)
         return not trials_of(study, TrialState.RUNNING)
 
     until(is_found)
@@ -122,65 +105,40 @@ def test_a_trial_whose_worker_was_killed_is_tried_again_with_its_values_and_give
     where, tmp_path
 ):
     study = study_in(where)
-    queue(study, 0, {})
-    for death in range(RETRIES + 1):
+    top_up(study, 1)
+    for _ in range(RETRIES + 1):
         assert not is_settled(study)
         assert in_processes(hands.die, where, True) == [-signal.SIGKILL]
-        assert [trial.state for trial in attempts(study)[0][death:]] == [TrialState.RUNNING]
+        assert len(trials_of(study, TrialState.RUNNING)) == 1
         find_dead(study)
-    tries = attempts(study)[0]
-    assert [trial.state for trial in tries] == [TrialState.FAIL] * (RETRIES + 1)
-    assert set(tries[0].params) == set(hands.SPACE)
-    assert all(trial.params == tries[0].params for trial in tries)
     assert is_settled(study)
-    assert not is_waiting(study)
     (trial,) = snapshot(study).result.trials
     assert (trial.state, trial.reason) == ("failed", f"its worker died {RETRIES + 1} times")
-    assert (trial.attempts, trial.params) == (RETRIES + 1, tries[0].params)
+    assert trial.attempts == RETRIES + 1
+    assert set(trial.params) == set(hands.SPACE)
+    assert [tried.params for tried in trials_of(study)] == [trial.params] * (RETRIES + 1)
 
     top_up(study, 1)
     assert in_processes(hands.work, where, tmp_path / "given") == [0]
-    (trial,) = snapshot(study).result.trials
-    assert (trial.state, trial.params) == ("complete", tries[0].params)
+    (again,) = snapshot(study).result.trials
+    assert (again.state, again.params) == ("complete", trial.params)
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_worker_that_died_before_its_first_sign_of_life_is_missed_too(where, tmp_path):
+def test_a_trial_whose_worker_died_before_it_signed_does_not_count(where, tmp_path):
     study = study_in(where)
     top_up(study, 1)
     assert in_processes(hands.die, where, False) == [-signal.SIGKILL]
-    assert [trial.state for trial in trials_of(study)] == [TrialState.RUNNING]
-    find_dead(study)
-    assert [trial.state for trial in trials_of(study)] == [TrialState.FAIL, TrialState.WAITING]
     assert in_processes(hands.work, where, tmp_path / "given") == [0]
-    assert complete_slots(study) == [0]
-    assert values_of(trials_of(study)[0]) == trials_of(study)[1].params
+    assert snapshot(study).result.count("complete") == len(snapshot(study).result.trials) == 1
 
 
-def test_a_trial_that_gives_signs_is_left_alone(where):
+def test_the_trial_of_a_worker_that_lives_is_left_alone(where):
     study = study_in(where)
     top_up(study, 1)
-    trial = study.ask()
-    fail_stale(study)
-    study._storage.record_heartbeat(trial._trial_id)
-    fail_stale(study)
+    with storage.registered(study._storage, "me"):
+        sign(study.ask(), "me")
+        release_dead(study_in(where))
     assert [trial.state for trial in trials_of(study)] == [TrialState.RUNNING]
-
-
-def test_a_slot_that_was_queued_twice_is_failed_for_the_reason_of_the_trial_that_stood_for_it(where):
-    study = study_in(where)
-    queue(study, 0, {})
-    queue(study, 0, {})
-    first, second = study.ask(), study.ask()
-    assert is_needed(study, first)
-    assert not is_needed(study, second)
-    study.tell(second, state=TrialState.FAIL)
-    first.set_user_attr(REASON, "the disk is full")
-    first.set_user_attr(OUTCOME, "failed")
-    study.tell(first, state=TrialState.FAIL)
-    (trial,) = snapshot(study).result.trials
-    assert (trial.number, trial.state, trial.reason) == (0, "failed", "the disk is full")
-    assert trial.attempts == 1
 
 
 @pytest.fixture
@@ -189,8 +147,11 @@ def journal(tmp_path: Path) -> Path:
     path = tmp_path / "journal.log"
     study = study_in(str(path))
     top_up(study, 3)
-    for score in (0.25, 0.75):
-        study.tell(study.ask(), score)
+    for score in (0.25, 0.75, None):
+        trial = study.ask()
+        sign(trial, "me")
+        if score is not None:
+            study.tell(trial, score)
     return path
 
 
@@ -213,7 +174,7 @@ def test_a_journal_whose_last_line_was_cut_short_is_read_and_written_again(journ
         file.write(rest)
     assert scores_in(journal) == [0.25, 0.75, None]
     study = study_in(str(journal))
-    study.tell(study.ask(), 0.5)
+    study.tell(2, 0.5)
     assert scores_in(journal) == [0.25, 0.75, 0.5]
     assert journal.read_bytes().startswith(whole)
 
@@ -224,7 +185,7 @@ def test_a_line_that_is_cut_short_does_no_harm_to_those_who_have_the_journal_ope
     with journal.open("ab") as file:
         file.write(rest)
     assert [trial.value for trial in trials_of(reader)] == [0.25, 0.75, None]
-    writer.tell(writer.ask(), 0.5)
+    writer.tell(2, 0.5)
     for study in (writer, reader, study_in(str(journal))):
         assert [trial.value for trial in trials_of(study)] == [0.25, 0.75, 0.5]
 
@@ -242,7 +203,7 @@ def test_a_disk_that_is_full_costs_a_journal_only_what_did_not_fit(journal):
     study = study_in(str(journal))
     assert in_processes(write_without_space, str(journal)) == [0]
     assert not journal.read_bytes().endswith(b"\n")
-    study.tell(study.ask(), 0.5)
+    study.tell(2, 0.5)
     assert scores_in(journal) == [0.25, 0.75, 0.5]
     assert "text" not in study_in(str(journal)).user_attrs
 
@@ -253,28 +214,24 @@ def test_a_journal_with_a_relative_path_stays_where_it_is(tmp_path, monkeypatch)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     top_up(study, 2)
-    study._storage.record_heartbeat(study.ask()._trial_id)
-    fail_stale(study)
-    assert len(trials_of(study_in("../studies/journal.log"))) == 2
+    with storage.registered(study._storage, "me"):
+        sign(study.ask(), "me")
+    assert len(trials_of(study_in("../studies/journal.log"))) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "studies"]
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-@pytest.mark.usefixtures("impatient")
-def test_signs_of_life_of_a_journal_that_was_deleted_are_not_taken_for_those_of_a_new_one(journal):
-    old = study_in(str(journal)).ask()._trial_id
-    signs = Path(f"{journal}.alive")
-    signs.mkdir()
-    sign = signs / str(old)
-    sign.touch()
-    os.utime(sign, (0, 0))
-    journal.unlink()
-    study = study_in(str(journal))
-    top_up(study, 3)
-    running = [study.ask() for _ in range(3)]
-    assert old in [trial._trial_id for trial in running]
-    assert isinstance(study._storage, LiveJournal)
-    assert study._storage._get_stale_trial_ids(study._study_id) == []
+def test_a_journal_is_read_where_nothing_can_be_written(journal):
+    """A folder that others may not write to, or a read-only file system."""
+    with journal.open("ab") as file:
+        file.write(CUT_SHORT[1])
+    before = journal.read_bytes()
+    with mock.patch("os.symlink", side_effect=PermissionError):
+        opened = open_storage(str(journal), Path("unused"), read_only=True)
+        (study,) = load_studies(opened)
+        assert snapshot(study).result.count("complete") == 2
+    assert journal.read_bytes() == before
+    assert list(journal.parent.iterdir()) == [journal]
 
 
 def refusal(where: str) -> str:
@@ -302,7 +259,7 @@ def refusal(where: str) -> str:
 def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path, content):
     path = tmp_path / "important"
     path.write_bytes(content)
-    assert refusal(str(path)).startswith(f"--storage {path}: no journal of Optuna's")
+    assert refusal(str(path)).startswith(f"--storage {path}: not a journal of Optuna's")
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
 
@@ -310,7 +267,7 @@ def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path, conten
 def test_a_journal_with_a_line_that_is_none_is_refused(journal):
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:2], b"nonsense\n", *lines[2:]]))
-    assert "no journal of Optuna's" in refusal(str(journal))
+    assert "not a journal of Optuna's" in refusal(str(journal))
 
 
 def test_a_folder_in_the_place_of_the_journal_is_refused(tmp_path):
@@ -370,9 +327,9 @@ def test_each_way_to_write_the_url_of_a_server_leads_there(postgres, scheme):
     ],
 )
 def test_the_driver_is_one_that_is_installed(monkeypatch, installed, taken):
-    monkeypatch.setattr(database, "find_spec", lambda name: name if name in installed else None)
+    monkeypatch.setattr(storage, "find_spec", lambda name: name if name in installed else None)
     opened: list[str] = []
-    monkeypatch.setattr(database, "LiveDatabase", opened.append)
+    monkeypatch.setattr(storage, "Database", opened.append)
     for scheme in ("postgresql", "postgres", "postgresql+asyncpg", "mysql"):
         open_storage(f"{scheme}://user@host/base", Path("unused"))
     rest = "user@host/base"

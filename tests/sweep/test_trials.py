@@ -11,17 +11,18 @@ from collections.abc import Iterator
 import pytest
 from optuna.trial import TrialState
 
+from sparsegrad_cli import interrupts
 from sparsegrad_cli.errors import WorkError
 from sparsegrad_cli.store.records import Result
-from sparsegrad_cli.sweep import storage as liveness
+from sparsegrad_cli.sweep import run as sweep_run
 from sparsegrad_cli.sweep import trial
-from sparsegrad_cli.sweep.folder import sweep_folder
-from sparsegrad_cli.sweep.plan import best_path, write_best
+from sparsegrad_cli.sweep.records import SWEEPS
+from sparsegrad_cli.sweep.run import best_path, write_best
 from sparsegrad_cli.sweep.space import Range, Space
-from sparsegrad_cli.sweep.storage import LiveJournal
-from sparsegrad_cli.sweep.study import SLOT, WORKER, attempts, release, snapshot, top_up
-from sparsegrad_cli.sweep.trial import Stop
-from sparsegrad_cli.training.callbacks import ReportProgress
+from sparsegrad_cli.sweep.storage import Journal
+from sparsegrad_cli.sweep.study import WORKER, release, sign, snapshot, top_up
+from sparsegrad_cli.sweep.trial import SweepJob, worker_name
+from sparsegrad_cli.training.callbacks import PrunedError, ReportProgress
 from sparsegrad_cli.training.params import read_params
 from sparsegrad_cli.training.resolve import resolve
 from sparsegrad_cli.training.run import run as really_run
@@ -59,26 +60,51 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def own_signals() -> Iterator[None]:
     """Gives the signals back to who had them."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (*interrupts.SIGNALS, signal.SIGALRM)
     before = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
 
 
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Lets trials have scores without training: the higher the nearer the learning rate is to 1e-3.
+
+    Gives the ids of their runs, in order.
+    """
+    ids: list[str] = []
+
+    def run(cell: Cell) -> Result:
+        ids.append(cell.config.run_id())
+        score = 1 / (1 + abs(math.log10(cell.config.learning_rate) + 3))
+        cell.progress.phase("train", 9)
+        try:
+            for evaluation in range(1, 10):
+                cell.progress.evaluated(
+                    "matthews_correlation", score * evaluation / 9, score * evaluation / 9
+                )
+        except PrunedError as error:
+            return _result(cell, "pruned", str(error))
+        return _result(cell, "done", None, score)
+
+    monkeypatch.setattr(trial, "run", run)
+    return ids
+
+
 def grid(*rates: float, batch_sizes: tuple[int, ...] = (4,)) -> Space:
     return Space(parameters={"learning_rate": rates, "batch_size": batch_sizes})
 
 
-def test_the_budget_is_what_was_asked_and_is_topped_up(choices, tmp_path, ran):
+def test_the_budget_is_what_was_asked_and_is_topped_up(choices, tmp_path, untrained):
     study = begin(tiny_config(choices), tmp_path, trials=3)
     result = work(study, tmp_path)
-    assert (result.asked, result.finished, result.count("complete"), len(ran)) == (3, 3, 3, 3)
+    assert (result.asked, result.finished, result.count("complete"), len(untrained)) == (3, 3, 3, 3)
     top_up(study, 3)
     assert work(study, tmp_path) == result
     top_up(study, 5)
     result = work(study, tmp_path)
-    assert (result.asked, result.count("complete"), len(ran)) == (5, 5, 5)
+    assert (result.asked, result.count("complete"), len(untrained)) == (5, 5, 5)
     top_up(study, 2)
     assert work(study, tmp_path).asked == 5
 
@@ -87,7 +113,7 @@ def test_a_trial_is_a_run_and_its_score_is_that_of_the_best_evaluation(choices, 
     config = tiny_config(choices)
     result = work(begin(config, tmp_path, trials=2), tmp_path)
     for record in result.trials:
-        folder = sweep_folder(tmp_path, config) / "runs" / str(record.run)
+        folder = SWEEPS.folder(tmp_path, config).path / "runs" / str(record.run)
         kept = Result.model_validate_json((folder / "result.json").read_bytes())
         lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
         scores = [line["selection"][config.score_name] for line in lines if "selection" in line]
@@ -98,19 +124,6 @@ def test_a_trial_is_a_run_and_its_score_is_that_of_the_best_evaluation(choices, 
     best = result.best
     assert best is not None
     assert best.score == max(record.score for record in result.trials)
-
-
-def test_one_worker_alone_draws_the_same_values_each_time(choices, tmp_path):
-    config = tiny_config(choices, max_steps=2)
-    found = [
-        [
-            (record.params, record.score)
-            for record in work(begin(config, tmp_path / name, 8), tmp_path / name).trials
-        ]
-        for name in ("one", "two")
-    ]
-    assert found[0] == found[1]
-    assert len({str(params) for params, _ in found[0]}) == 8
 
 
 def test_the_same_values_are_trained_once(choices, tmp_path, ran):
@@ -135,45 +148,40 @@ def test_the_median_pruner_ends_what_is_worse_than_half(choices, tmp_path, monke
     config = tiny_config(choices, pruner="median")
     study = begin(config, tmp_path, trials=4)
     assert work(study, tmp_path).count("complete") == 4
-    study.enqueue_trial({"learning_rate": 9e-3, "batch_size": 4}, user_attrs={SLOT: 4})
+    study.enqueue_trial({"learning_rate": 9e-3, "batch_size": 4})
     pruned = work(study, tmp_path).trials[4]
     assert pruned.state == "pruned"
     assert pruned.evaluations == {1: 0.1, 2: 0.1}  # of three; a first one never prunes
     assert "worse than the median" in str(pruned.reason)
-    folder = sweep_folder(tmp_path, config) / "runs" / str(pruned.run)
+    folder = SWEEPS.folder(tmp_path, config).path / "runs" / str(pruned.run)
     assert Result.model_validate_json((folder / "result.json").read_bytes()).status == "pruned"
     assert not (folder / "checkpoints").exists()
 
 
-def test_hyperband_too_ends_trials_and_keeps_the_budget(choices, tmp_path, monkeypatch):
-    tell = ReportProgress.on_evaluate
-
-    def evaluate(self, args, state, control, metrics, **kwargs):
-        metrics["eval_matthews_correlation"] = -args.learning_rate
-        tell(self, args, state, control, metrics, **kwargs)
-
-    monkeypatch.setattr(ReportProgress, "on_evaluate", evaluate)
-    config = tiny_config(choices, pruner="hyperband", max_steps=9, eval_steps=1, patience=0)
+def test_hyperband_too_ends_trials_and_keeps_the_budget(choices, tmp_path, untrained):
+    config = tiny_config(choices, pruner="hyperband")
     result = work(begin(config, tmp_path, trials=12), tmp_path)
-    assert result.finished == result.count("complete", "pruned") == 12
+    assert result.finished == result.count("complete", "pruned") == len(untrained) == 12
     pruned = [trial for trial in result.trials if trial.state == "pruned"]
-    assert pruned
-    assert all(len(trial.evaluations) < 9 and "bracket" in str(trial.reason) for trial in pruned)
+    assert min(len(trial.evaluations) for trial in pruned) < 9
+    assert all("bracket" in str(trial.reason) for trial in pruned)
 
 
-def test_diverged_and_out_of_memory_are_trials_with_a_reason(choices, tmp_path, monkeypatch):
+def test_diverged_and_out_of_memory_are_trials_with_a_reason(choices, tmp_path, monkeypatch, untrained):
+    run_well = trial.run
+
     def run(cell: Cell) -> Result:
         if cell.config.learning_rate == RATES[0]:
             return _result(cell, "out-of-memory", "OutOfMemoryError: no room for 4 GB")
         if cell.config.learning_rate == RATES[1]:
             return _result(cell, "diverged", "the loss is nan at step 10")
         if cell.config.learning_rate == RATES[2]:
-            return _result(cell, "done", None, math.nan)
-        return really_run(cell)
+            return _result(cell, "done", None)
+        return run_well(cell)
 
     monkeypatch.setattr(trial, "run", run)
     result = work(begin(tiny_config(choices, space=grid(*RATES)), tmp_path, trials=12), tmp_path)
-    by_rate = {record.params["learning_rate"]: record for record in result.trials if record.same_as is None}
+    by_rate = {record.params["learning_rate"]: record for record in result.trials}
     assert by_rate[RATES[0]].state == "out-of-memory"
     assert "no room for 4 GB" in str(by_rate[RATES[0]].reason)
     assert by_rate[RATES[1]].state == by_rate[RATES[2]].state == "diverged"
@@ -203,18 +211,19 @@ def _result(cell: Cell, status: str, error: str | None, score: float | None = No
 
 def test_a_loss_that_overflows_ends_its_trial_and_not_the_sweep(choices, tmp_path):
     config = tiny_config(choices, max_steps=12, space=grid(1e-3, 1e30), methods=["lora"])
-    result = work(begin(config, tmp_path, trials=6), tmp_path)
+    result = work(begin(config, tmp_path, trials=4), tmp_path)
     states = {record.params["learning_rate"]: record.state for record in result.trials}
     assert states == {1e-3: "complete", 1e30: "diverged"}
 
 
-def test_three_trials_that_fail_in_a_row_end_the_worker(choices, tmp_path, monkeypatch):
+def test_three_trials_that_fail_in_a_row_end_the_worker(choices, tmp_path, monkeypatch, untrained):
+    run_well = trial.run
     monkeypatch.setattr(trial, "run", lambda cell: _result(cell, "failed", "RuntimeError: a bug"))
     study = begin(tiny_config(choices), tmp_path, trials=8)
     with pytest.raises(WorkError, match=r"3 trials in a row failed in .*RuntimeError: a bug"):
         work(study, tmp_path)
     assert snapshot(study).result.count("failed") == 3
-    monkeypatch.setattr(trial, "run", really_run)
+    monkeypatch.setattr(trial, "run", run_well)
     top_up(study, 8)  # the same command again
     assert work(study, tmp_path).count("complete") == 8
 
@@ -237,7 +246,7 @@ def test_a_stopped_trial_is_queued_again_and_goes_on_from_its_checkpoint(choices
         work(study, tmp_path / "stopped")
     standing = snapshot(study).result
     assert standing.count("running") == 0
-    assert standing.count("waiting") == 2
+    assert standing.count("waiting") == 1
     result = work(study, tmp_path / "stopped")
     assert [(t.params, t.score, t.evaluations) for t in result.trials] == [
         (t.params, t.score, t.evaluations) for t in expected.trials
@@ -246,22 +255,22 @@ def test_a_stopped_trial_is_queued_again_and_goes_on_from_its_checkpoint(choices
 
 
 @pytest.mark.parametrize(
-    ("write", "times", "finished"),
+    ("write", "times", "finished", "waiting"),
     [
-        ("set_trial_state_values", 1, 0),  # taken from the queue
-        ("set_trial_user_attr", 1, 0),
-        ("set_trial_param", 1, 0),
-        ("set_trial_intermediate_value", 1, 0),
-        ("set_trial_state_values", 2, 1),  # its score is handed in
+        ("create_new_trial", 1, 0, 1),
+        ("set_trial_user_attr", 1, 0, 1),
+        ("set_trial_param", 1, 0, 1),
+        ("set_trial_intermediate_value", 1, 0, 1),
+        ("set_trial_state_values", 1, 1, 0),  # its score is handed in
     ],
 )
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_between_a_trial_and_its_study_loses_no_trial(
-    choices, tmp_path, monkeypatch, own_signals, write, times, finished, number
+    choices, tmp_path, monkeypatch, own_signals, untrained, write, times, finished, waiting, number
 ):
     study = begin(tiny_config(choices), tmp_path, trials=2)
     left = {"writes": times}
-    really_write = getattr(LiveJournal, write)
+    really_write = getattr(Journal, write)
 
     def interrupted(*args, **kwargs):
         left["writes"] -= 1
@@ -269,18 +278,18 @@ def test_a_signal_between_a_trial_and_its_study_loses_no_trial(
             os.kill(os.getpid(), number)
         return really_write(*args, **kwargs)
 
-    stop = Stop()
-    stop.listen()
+    interrupts.listen()
     with monkeypatch.context() as signalled:
-        signalled.setattr(LiveJournal, write, interrupted)
+        signalled.setattr(Journal, write, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            work(study, tmp_path, stop)
+            work(study, tmp_path)
     standing = snapshot(study).result
-    assert (standing.count("complete"), standing.count("waiting")) == (finished, 2 - finished)
+    assert (standing.count("complete"), standing.count("waiting")) == (finished, waiting)
+    assert standing.count("running") == 0
     assert work(study, tmp_path).count("complete") == 2
 
 
-def test_a_killed_workers_trial_is_found_by_its_heartbeat(choices, tmp_path, monkeypatch):
+def test_a_killed_workers_trial_is_tried_again(choices, tmp_path, monkeypatch, untrained):
     config = tiny_config(choices)
     study = begin(config, tmp_path, trials=3)
 
@@ -292,31 +301,49 @@ def test_a_killed_workers_trial_is_found_by_its_heartbeat(choices, tmp_path, mon
         with pytest.raises(PowerCutError):
             work(study, tmp_path)
     (lost,) = study.get_trials(states=(TrialState.RUNNING,))
-    monkeypatch.setattr(liveness, "GRACE", -1.0)
     result = work(study, tmp_path)
     assert (result.finished, result.count("complete")) == (3, 3)
-    retried = result.trials[lost.user_attrs[SLOT]]
-    assert retried.params == lost.params
-    assert retried.attempts == 2
+    assert (result.trials[0].params, result.trials[0].attempts) == (lost.params, 2)
 
 
-def test_a_worker_that_was_thought_dead_goes_on_with_other_trials(choices, tmp_path, monkeypatch):
+def test_a_killed_sweep_tries_the_same_values_as_a_calm_one(choices, tmp_path, monkeypatch, untrained):
+    config = tiny_config(choices, max_steps=2)
+    calm = work(begin(config, tmp_path / "calm", trials=8), tmp_path / "calm")
+    study = begin(config, tmp_path / "killed", trials=8)
+    left, run_well = {"runs": 0}, trial.run
+
+    def cut(cell: Cell) -> Result:
+        left["runs"] -= 1
+        if left["runs"] == 0:
+            raise PowerCutError
+        return run_well(cell)
+
+    monkeypatch.setattr(trial, "run", cut)
+    for runs in (2, 5):
+        left["runs"] = runs
+        with pytest.raises(PowerCutError):
+            work(study, tmp_path / "killed")
+    killed = work(study, tmp_path / "killed")
+    assert [(t.params, t.score) for t in killed.trials] == [(t.params, t.score) for t in calm.trials]
+
+
+def test_a_worker_that_was_thought_dead_goes_on_with_other_trials(choices, tmp_path, monkeypatch, untrained):
     """As after a laptop's sleep: another process has its trial by then."""
     config = tiny_config(choices)
     study = begin(config, tmp_path, trials=3)
-    taken = []
+    taken, run_well = [], trial.run
 
     def run(cell: Cell) -> Result:
         if not taken:
             (lost,) = study.get_trials(states=(TrialState.RUNNING,))
             taken.append(lost)
             release(study, str(lost.user_attrs[WORKER]))
-        return really_run(cell)
+        return run_well(cell)
 
     monkeypatch.setattr(trial, "run", run)
     result = work(study, tmp_path)
     assert result.count("complete") == 3
-    assert result.trials[taken[0].user_attrs[SLOT]].params == taken[0].params
+    assert result.trials[0].params == taken[0].params
 
 
 def test_a_run_that_another_process_holds_is_waited_for(choices, tmp_path, monkeypatch):
@@ -338,7 +365,7 @@ def test_a_run_that_another_process_holds_is_waited_for(choices, tmp_path, monke
     assert work(study, tmp_path).count("complete") == 1
 
 
-def test_the_best_parameters_are_read_back_for_finetune(choices, tmp_path):
+def test_the_best_parameters_are_read_back_for_finetune(choices, tmp_path, untrained):
     config = tiny_config(
         choices,
         methods=["meprop"],
@@ -365,11 +392,34 @@ def test_the_best_parameters_are_read_back_for_finetune(choices, tmp_path):
         assert run_config.hyperparameters_from == f"sweep {config.study_id()[:8]}, best of 3 on dev"
 
 
-def test_every_slot_has_one_trial_that_counts(choices, tmp_path):
-    study = begin(tiny_config(choices, max_steps=2), tmp_path, trials=3)
-    for slot in (0, 2):  # another machine queued them at the same moment
-        study.enqueue_trial({}, user_attrs={SLOT: slot})
-    result = work(study, tmp_path)
-    assert result.finished == 3
-    finished = [[t for t in tries if t.state == TrialState.COMPLETE] for tries in attempts(study).values()]
-    assert [len(tries) for tries in finished] == [1, 1, 1]
+def test_workers_with_one_host_name_and_process_id_are_told_apart(choices, tmp_path, monkeypatch):
+    """As in two containers that share a storage."""
+    tokens: list[str] = []
+
+    class Pool:
+        workers = 1
+
+        def __init__(self, *how: object) -> None:
+            pass
+
+        def __enter__(self) -> Pool:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def submit(self, worker: int, function: object, job: SweepJob) -> None:
+            tokens.append(job.token)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep_run, "WorkerPool", Pool)
+    study = begin(tiny_config(choices), tmp_path, trials=1)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            sweep_run.run_sweep([study], None, 1, None, tmp_path, lambda *seen: None, print)
+    one, other = (worker_name(token, 7) for token in tokens)
+    sign(study.ask(), one)
+    release(study, other)
+    assert snapshot(study).result.count("running") == 1
+    release(study, one)
+    assert snapshot(study).result.count("waiting") == 1

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure as Canvas
 
 from ...bench.folder import Bench
 from ...bench.schema import BenchConfig, BenchResult
-from ...sweep.folder import ReadSweep
-from ...sweep.schema import Sweep, TrialRecord
+from ...sweep.records import ReadSweep, Sweep, TrialRecord
 from ...sweep.space import Range
 from ..caption import bench_machine
 from ..other_tables import bench_title
