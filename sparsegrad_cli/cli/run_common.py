@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +40,11 @@ class PoolOptions:
         """Returns the pool, not started yet."""
         if self.engine == "local":
             return WorkerPool(self.workers, self.device)
+        if self.address is None:
+            # the cluster listens on all interfaces, and whoever reaches it without a token may run code; Ray
+            # reads these when it is imported
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         from ..grid.ray import HERE, RayPool
 
         return RayPool(self.workers, self.device, self.per_gpu, self.address or HERE, results)

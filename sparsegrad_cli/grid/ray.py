@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import signal
 import socket
 import time
@@ -176,15 +175,12 @@ class RayPool:
         return message
 
     def _join(self) -> None:
-        """Connect to the cluster, or start one that only this command can talk to."""
+        """Connect to the cluster, or start one; see `PoolOptions.open` for who may use it."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_worker_niceness", "0")  # of a cluster of our own: 15 is Ray's
         here: dict[str, Any] = {}
         if self.address == HERE:
-            # it listens on all interfaces, and whoever reaches it without a token may run code
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             here = {"num_cpus": self.workers * threads_of(self.workers), "include_dashboard": False}
         with _own_signals():
             try:
