@@ -52,7 +52,7 @@ class RunConfig(Record):
         in_id=False,
     )
     data_revision: str  # SHA-256 over the task's definition and the examples of every split
-    method: str = setting("ft, lora, meprop or sparsegrad.", WHAT)
+    method: str = setting("A method of sparsegrad ls methods.", WHAT)
     seed: int = setting("Seed of a run.", WHAT, default=0, at_least=0)
     protocol: Protocol = setting(
         "paper: dev selects the checkpoint and is reported; heldout: half of dev selects, half is reported.",
@@ -157,7 +157,7 @@ class RunConfig(Record):
     )
 
     sparse_learning_rate: float | None = setting(
-        "meprop, sparsegrad: learning rate of the chosen entries.",
+        "Sparse methods: learning rate of the chosen entries.",
         METHOD,
         off=None,
         default_help="--learning-rate",
@@ -173,7 +173,7 @@ class RunConfig(Record):
         makes_basis=True,
     )
     kept: int | None = setting(
-        "meprop, sparsegrad: entries of each MLP matrix trained at a step, in place of --density.",
+        "Sparse methods: entries of each MLP matrix trained at a step, in place of --density.",
         METHOD,
         off=None,
         at_least=1,
@@ -181,7 +181,7 @@ class RunConfig(Record):
         is_searchable=True,
     )
     density: float | None = setting(
-        "meprop, sparsegrad: share of each MLP matrix trained at a step.",
+        "Sparse methods: share of each MLP matrix trained at a step.",
         METHOD,
         off=None,
         default=0.01,
@@ -225,7 +225,7 @@ class RunConfig(Record):
         of_method=True,
     )
     calibration_steps: int | None = setting(
-        "sparsegrad: batches that make the basis.",
+        "Batches of the calibration, which makes the basis or chooses the entries.",
         METHOD,
         off=None,
         default=30,
@@ -244,7 +244,7 @@ class RunConfig(Record):
     )
     basis_revision: str | None = None  # SHA-256 of that file; random or none
     basis_rank: int | None = setting(
-        "sparsegrad: leading directions of the basis that are kept on each side.",
+        "Leading directions of the basis that are kept on each side.",
         METHOD,
         off=None,
         default_help="all",

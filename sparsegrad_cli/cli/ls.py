@@ -39,14 +39,13 @@ def ls(
 
 
 def _methods() -> list[dict[str, str]]:
-    import importlib
-
-    from ..methods import get_method, method_names
+    from ..methods import get_method, methods_in_order
 
     listed = []
-    for name in method_names():
-        module = importlib.import_module(get_method(name).__module__)
-        listed.append({"name": name, "what": (module.__doc__ or "").partition("\n")[0]})
+    for name in methods_in_order():
+        method = get_method(name)
+        settings = ", ".join(sorted(method.settings)) or "-"
+        listed.append({"name": name, "what": method.help, "source": method.source, "settings": settings})
     return listed
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from ..config import SETTINGS
+from ..methods import method_names
 from ..settings import OUTPUT, TRAINING, WHAT, Setting
 
 GIVEN = "given"  # the parameter that settings stand for
@@ -75,7 +76,7 @@ def _parameter(setting: Setting, help: str | None) -> Parameter:
 Task = Annotated[str, typer.Option(help=SETTINGS["task"].help, rich_help_panel=WHAT)]
 Methods = Annotated[
     list[str],
-    typer.Option("--method", help=f"{SETTINGS['method'].help} Repeatable.", rich_help_panel=WHAT),
+    typer.Option("--method", help=f"{', '.join(method_names())}; repeatable.", rich_help_panel=WHAT),
 ]
 Seeds = Annotated[
     list[int], typer.Option("--seed", min=0, help="Repeatable: one run a seed.", rich_help_panel=WHAT)

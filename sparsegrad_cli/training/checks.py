@@ -46,7 +46,7 @@ def _check_point(given: Given, method: str) -> None:
         return
     given = {name: value for name, value in given.items() if name in method_class.settings}
     basis, mask = given.get("basis", method_class.basis), given.get("mask", method_class.mask)
-    kind = basis if basis in get_args(BasisKind) else "calibrated"  # else a file
+    kind: Any = basis if basis in get_args(BasisKind) else "calibrated"  # else a file
     if mask == "block" and basis == "none":
         raise InputError("--mask block needs a basis: in the original space no block leads; take fixed")
     if mask in ("fixed", "block") and basis == "random":

@@ -124,7 +124,7 @@ def test_the_command_line_takes_every_setting(name, command, call, asked):
     assert type(asked[0][name]) is type(VALUES[name])
 
 
-@pytest.mark.parametrize("name", BASIS_SETTINGS)
+@pytest.mark.parametrize("name", sorted(BASIS_SETTINGS.keys() - {"precision"}))  # most are refused
 def test_calibrate_passes_on_every_setting_it_has(name, call, asked):
     code, _, err = call("calibrate", "--task", "t", *typed(name))
     assert (code, err) == (2, "sparsegrad: resolved\n")
