@@ -99,14 +99,14 @@ def test_twelve_cells_killed_at_random_end_as_calm_ones(call, begin, write, tmp_
     seed = int(os.environ.get("CHAOS_SEED", time.time_ns() % 10**6))
     chosen = random.Random(seed)
     print(f"CHAOS_SEED={seed}")
-    path = write(seeds=list(range(6)))
+    path = write(seeds=list(range(6)), settings={"max_steps": 200, "eval_steps": 40})
     calm, results = tmp_path / "calm", tmp_path / "results"
     assert call("run", str(path), "--output", str(calm), "--quiet")[0] == 0
     command = ("run", path, "--workers", "2", "--output", results, "--checkpoint-minutes", "0.01")
     kills: Counter[str] = Counter()
     parent = begin(*command)
     while kills.total() < CHAOS_KILLS and parent.process.is_alive():
-        time.sleep(chosen.uniform(0.0, 12.0))
+        time.sleep(chosen.uniform(0.0, 10.0))
         locks = (holder(folder) for folder in results.glob("runs/*"))
         workers = [pid for pid in locks if pid is not None]
         if workers and chosen.random() < 0.6:
@@ -114,7 +114,7 @@ def test_twelve_cells_killed_at_random_end_as_calm_ones(call, begin, write, tmp_
             kills["worker"] += 1
         else:
             parent.process.kill()
-            parent.end()
+            parent.process.join()
             kills["parent"] += 1
             parent = begin(*command)
     code, err = parent.end()
