@@ -142,7 +142,7 @@ def _basis_of_shapes(model: nn.Module, config: RunConfig, mode: FakeTensorMode) 
         with mode:
             U, V, U_energy, V_energy = (torch.empty(shape) for shape in ((I, c), (O, r), (c,), (r,)))
         kinds[place.kind] = LayerBasis(U, V, U_energy, V_energy, energy)
-        squares[place.name] = torch.rand(O, I)
+        squares[place.name] = (1 / torch.arange(1, I + 1)).expand(O, I)  # real, but of I numbers alone
     return Basis(kinds, {}, squares)
 
 
