@@ -121,7 +121,7 @@ def test_from_a_search_to_the_runs_with_its_best_parameters(call, inputs, tmp_pa
 
     code, out, err = call("sweep", "show")
     assert code == 0, err
-    assert "best parameters" in out
+    assert "best parameters" in out.lower()
     assert out.count("complete") >= 6
     code, out, err = call("report", "--json")
     assert code == 0, err
