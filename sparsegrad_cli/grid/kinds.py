@@ -245,7 +245,7 @@ class Search(Kind):
     axes = frozenset({"task", "method"})
     takes = needs = frozenset({"tasks", "methods"})
     settings: Mapping[str, Setting] = {**TRAINING_SETTINGS, **settings_of(SearchOptions)}
-    results = _imported("sweep.folder:SWEEPS")
+    results = _imported("sweep.records:SWEEPS")
 
     def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
         from ..sweep.plan import plan_studies
