@@ -64,6 +64,18 @@ class LoadedModel:
         trained.save_pretrained(folder)
 
 
+@contextmanager
+def float32_products(precision: str) -> Iterator[None]:
+    """Float32 matrix products on CUDA are in TF32 within the block if `precision` is "tf32", else in IEEE."""
+    flags = torch.backends.cuda.matmul
+    before = flags.fp32_precision
+    flags.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    try:
+        yield
+    finally:
+        flags.fp32_precision = before
+
+
 def load_classifier(checkpoint: Checkpoint, num_labels: int, regression: bool) -> LoadedModel:
     """Load pretrained weights under a new classification head.
 

@@ -116,7 +116,8 @@ class Result(ResultRecord):
     best_step: int | None = None
     steps: int = 0  # optimizer steps taken
     epochs: float = 0.0  # passes over the training split taken
-    steps_per_second: float | None = None  # training steps alone: no evaluation, no checkpoint
+    steps_per_second: float | None = None  # of the median training step
+    steps_per_second_quartiles: tuple[float, float] | None = None  # lower and upper, of the same steps
     tokens_per_step: float | None = None  # on average, padding included
     train_seconds: float = 0.0  # whole training, evaluations included, over all restarts
     peak_memory_bytes: int | None = None  # the allocator's peak over a training step (CUDA's or torch's CPU)

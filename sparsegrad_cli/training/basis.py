@@ -17,6 +17,7 @@ from ..core import Basis, calibrate, mean_squares
 from ..methods import get_method
 from ..methods.base import Calibrated, MethodConfig, chosen_blocks
 from ..models.checkpoint import Checkpoint
+from ..models.load import float32_products
 from ..progress import Progress
 from ..settings import hash_of, identity
 from ..store.basis_file import load_basis, save_basis
@@ -76,6 +77,7 @@ def calibrate_and_save(
 
     Beside it `path` with the ending `.json` tells how concentrated the gradients of each kind became. Where
     the run's method needs squared gradients alone, the basis has no directions, and there is no such file.
+    Float32 products are in IEEE arithmetic whatever the run's precision is.
     """
     steps = config.calibration_steps
     assert steps is not None
@@ -97,22 +99,23 @@ def calibrate_and_save(
     try:
         batches = training_batches(config, inputs, model.device, config.seed)
         blocks = chosen_blocks(model, config.blocks)
-        if only_squares:
-            basis = mean_squares(
-                model, batches, steps, made_from=made_from, on_step=progress.step, blocks=blocks
+        with float32_products("ieee"):
+            if only_squares:
+                basis = mean_squares(
+                    model, batches, steps, made_from=made_from, on_step=progress.step, blocks=blocks
+                )
+                save_basis(basis, path)
+                return basis
+            found = calibrate(
+                model,
+                batches,
+                steps,
+                PROBE_STEPS,
+                made_from=made_from,
+                on_step=progress.step,
+                blocks=blocks,
+                basis_rank=config.basis_rank,
             )
-            save_basis(basis, path)
-            return basis
-        found = calibrate(
-            model,
-            batches,
-            steps,
-            PROBE_STEPS,
-            made_from=made_from,
-            on_step=progress.step,
-            blocks=blocks,
-            basis_rank=config.basis_rank,
-        )
     finally:
         model.train(was_training)
     assert found.concentration is not None

@@ -8,19 +8,21 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 from .. import interrupts
+from ..errors import WorkError
 from ..progress import Progress
 from ..store.records import greater_is_better
 from .memory import CPUPeak, live_bytes, optimizer_tensors, storage_bytes
 
 
-class DivergedError(RuntimeError):
-    """The loss is no longer finite."""
+class DivergedError(WorkError):
+    """A loss, or what a model gives for examples that are scored, is not finite."""
 
 
 class PrunedError(RuntimeError):
@@ -28,7 +30,10 @@ class PrunedError(RuntimeError):
 
 
 class CostMeter(TrainerCallback, ExportableState):
-    """Steps per second and peak memory of training steps; its sums go on through a restart.
+    """Speed and peak memory of training steps; what it measured goes on through a restart.
+
+    On a CPU each step is timed. On a GPU `WINDOW` steps are timed together, from one wait for the device to
+    the next: a wait in each step would slow it down.
 
     On a GPU the peak is the caching allocator's over every step. On a CPU it is read, by the profiler, on
     those steps whose padded batch is larger than any before; these do not count for the speed. What the
@@ -36,10 +41,10 @@ class CostMeter(TrainerCallback, ExportableState):
     """
 
     BURN_IN = 3  # steps after a start that do not count for the speed
+    WINDOW = 10  # steps; the loss is logged, and so waited for, as often
 
     def __init__(self) -> None:
-        self.timed_steps = 0
-        self.timed_seconds = 0.0
+        self.step_seconds: list[float] = []  # of a step of each window
         self.train_seconds = 0.0
         self.peak_bytes = 0
         self.peak_without_state = 0  # on a CPU: the same without what the optimizer's state held then
@@ -47,6 +52,8 @@ class CostMeter(TrainerCallback, ExportableState):
         self.steps = 0
         self.tokens = 0  # of all steps, padding included
         self._fresh_steps = 0
+        self._window_steps = 0
+        self._window_began = 0.0
         self._began = time.perf_counter()
         self._cpu_peak: CPUPeak | None = None
         self._state_bytes = 0  # of the optimizer, when the step that is profiled began
@@ -54,16 +61,18 @@ class CostMeter(TrainerCallback, ExportableState):
 
     def state(self) -> dict:
         self._add_growth()
-        summed = ("timed_steps", "timed_seconds", "peak_bytes", "largest_batch", "steps", "tokens")
-        summed = (*summed, "peak_without_state")
+        kept = ("step_seconds", "peak_bytes", "peak_without_state", "largest_batch", "steps", "tokens")
         return {
             "args": {},
-            "attributes": {k: getattr(self, k) for k in summed} | {"train_seconds": self.elapsed()},
+            "attributes": {name: getattr(self, name) for name in kept} | {"train_seconds": self.elapsed()},
         }
 
-    @property
-    def steps_per_second(self) -> float | None:
-        return self.timed_steps / self.timed_seconds if self.timed_seconds else None
+    def speed_quartiles(self) -> tuple[float, float, float] | None:
+        """Returns the lower quartile, the median and the upper quartile of the speed, in steps per second."""
+        if not self.step_seconds:
+            return None
+        slow, middle, fast = 1 / np.quantile(self.step_seconds, (0.75, 0.5, 0.25))
+        return float(slow), float(middle), float(fast)
 
     @property
     def tokens_per_step(self) -> float | None:
@@ -88,15 +97,17 @@ class CostMeter(TrainerCallback, ExportableState):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
+        if self._window_steps:
+            return
         if args.device.type == "cuda":
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
-        self._step_began = time.perf_counter()
+        self._window_began = time.perf_counter()
 
     def sees_batch(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, ids: Tensor, inputs: Iterable[Tensor]
     ) -> None:
-        """Told by the trainer what the step is about to be made on; `ids` is batch x tokens."""
+        """Called by the trainer with what the step is about to be made on; `ids` is batch x tokens."""
         self.tokens += ids.numel()
         self._optimizer = optimizer
         measuring = self._cpu_peak is not None  # an earlier part of the same batch
@@ -112,17 +123,31 @@ class CostMeter(TrainerCallback, ExportableState):
     ) -> None:
         self._fresh_steps += 1
         self.steps += 1
-        if args.device.type == "cuda":
+        self._window_steps += 1
+        alone = args.device.type != "cuda" or self._fresh_steps <= self.BURN_IN
+        other_work = control.should_evaluate or control.should_save or control.should_training_stop
+        if alone or other_work or self._window_steps == self.WINDOW:
+            self._end_window(args.device)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        if self._window_steps:
+            self._end_window(args.device)
+
+    def _end_window(self, device: torch.device) -> None:
+        if device.type == "cuda":
             torch.cuda.synchronize()
             self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated())
+        seconds = (time.perf_counter() - self._window_began) / self._window_steps
+        self._window_steps = 0
         if self._cpu_peak is not None:
             peak = self._cpu_peak.stop()
             self.peak_bytes = max(self.peak_bytes, peak)
             self.peak_without_state = max(self.peak_without_state, peak - self._state_bytes)
             self._cpu_peak = None
         elif self._fresh_steps > self.BURN_IN:
-            self.timed_steps += 1
-            self.timed_seconds += time.perf_counter() - self._step_began
+            self.step_seconds.append(round(seconds, 7))
 
     def _add_growth(self) -> None:
         """Raise the peak to that of the latest step, as if it had been made on the largest batch."""
@@ -172,7 +197,7 @@ def _log_line(entry: dict[str, float]) -> str | None:
 
 
 class StopAtDivergence(TrainerCallback):
-    """Raises `DivergedError` when a logged loss is not finite."""
+    """Raises `DivergedError` when a logged loss is not finite; the last log has the mean over all steps."""
 
     def on_log(
         self,
@@ -182,8 +207,9 @@ class StopAtDivergence(TrainerCallback):
         logs: dict[str, float],
         **kwargs: object,
     ) -> None:
-        if not math.isfinite(logs.get("loss", 0.0)):
-            raise DivergedError(f"the loss is {logs['loss']} at step {state.global_step}")
+        for loss in (logs.get("loss", 0.0), logs.get("train_loss", 0.0)):
+            if not math.isfinite(loss):
+                raise DivergedError(f"the loss is {loss} at step {state.global_step}")
 
 
 class CheckpointByClock(TrainerCallback):

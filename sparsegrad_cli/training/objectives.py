@@ -38,6 +38,7 @@ from ..models.load import (
 from ..tasks.load import TaskData
 from ..tasks.metrics import compute_metrics
 from ..tasks.task import ChatTask, Task
+from .callbacks import DivergedError
 from .encode import IGNORED, encode_pairs, encode_threads
 
 LossShare = Callable[[object, Tensor, Tensor], Tensor]  # outputs, labels, items in the batch
@@ -96,7 +97,11 @@ class Objective(Protocol):
     def score_split(
         self, trainer: Trainer, name: str, suffix: str, rows: Dataset, indices: list[int]
     ) -> tuple[dict[str, float], pd.DataFrame]:
-        """Metrics of the trainer's model on a split, and one row an example for paired tests."""
+        """Metrics of the trainer's model on a split, and one row an example for paired tests.
+
+        Raises:
+            DivergedError: what the model gives is not finite.
+        """
 
     def is_collapsed(self, examples: pd.DataFrame) -> bool:
         """Whether the scored examples show a model that has given up."""
@@ -142,8 +147,15 @@ def _examples(split: str, indices: list[int], logits: np.ndarray, predicted: np.
 
 
 def _predicted(output: np.ndarray | tuple[np.ndarray, ...], task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (examples x outputs) and predictions (examples,)."""
+    """Returns logits, examples x outputs, and predictions, one per example.
+
+    Raises:
+        DivergedError: not all logits are finite.
+    """
     logits = output[0] if isinstance(output, tuple) else output
+    broken = len(logits) - int(np.isfinite(logits).all(1).sum())
+    if broken:
+        raise DivergedError(f"the logits of {broken:,} of {len(logits):,} scored examples are not finite")
     return logits, logits[:, 0] if task.is_regression else logits.argmax(1)
 
 
@@ -307,7 +319,14 @@ def _losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _metrics(losses: np.ndarray, suffix: str) -> dict[str, float]:
-    """From what `_losses` gives."""
+    """Returns the mean loss and the perplexity from what `_losses` gives.
+
+    Raises:
+        DivergedError: not all losses are finite.
+    """
+    broken = len(losses) - int(np.isfinite(losses).all(1).sum())
+    if broken:
+        raise DivergedError(f"the losses of {broken:,} of {len(losses):,} scored sequences are not finite")
     total, tokens = losses.sum(0)
     loss = float(total / tokens)
     return {f"loss{suffix}": loss, f"perplexity{suffix}": math.exp(min(loss, 700.0))}

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..errors import InputError, WorkError
 from ..models.checkpoint import find_checkpoint
-from ..models.load import load_classifier
+from ..models.load import float32_products, load_classifier
 from ..store.folder import RunFolder
 from ..store.io import write_atomically
 from ..store.records import TEST_PREDICTIONS
@@ -66,7 +66,7 @@ def predict_again(cell: Cell) -> None:
     check_model_kept(folder, cell.test)
     task = inputs.data.task
     num_labels = 1 if task.labels is None else len(task.labels)
-    with folder.lock():
+    with folder.lock(), float32_products(cell.config.precision):
         loaded = load_classifier(find_checkpoint(str(folder.path / MODEL)), num_labels, task.is_regression)
         trainer = make_trainer(loaded.model.to(cell.config.device), None, cell)
         trainer.compute_metrics = None

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import Trainer, set_seed
 
 from ..config import RunConfig
@@ -17,7 +18,7 @@ from ..core import touched_entries
 from ..errors import DeviceError, DiskError, WorkError, is_device_error, is_disk_full, is_out_of_memory
 from ..methods import get_method
 from ..methods.base import Method, MethodConfig, count_parameters
-from ..models.load import LoadedModel, enable_gradient_checkpointing
+from ..models.load import LoadedModel, enable_gradient_checkpointing, float32_products
 from ..store.environment import describe_environment
 from ..store.folder import RUNS
 from ..store.io import write_atomically, write_text
@@ -76,7 +77,8 @@ def _attempt(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, parts: in
     data = f"sha256:{cell.inputs.data.sha256}"
     folder.begin(describe_environment(cell.inputs.checkpoint.identity, data, restarts, parts))
     try:
-        result = _train_and_score(cell, loaded, checkpoint, parts)
+        with float32_products(cell.config.precision):
+            result = _train_and_score(cell, loaded, checkpoint, parts)
     except KeyboardInterrupt:
         folder.finish(_failed(cell, "interrupted", "stopped by the user"), keep_checkpoints=True)
         raise
@@ -143,7 +145,8 @@ def adapt(cell: Cell, loaded: LoadedModel, accumulation_steps: int = 1) -> Metho
         in_parts = config.model_copy(update={"accumulation_steps": accumulation_steps})
         basis = find_or_calibrate(loaded.model, in_parts, cell.inputs, cell.results, cell.progress)
     set_seed(config.seed)
-    return method_class(loaded.model, loaded.head, method_config, basis)
+    with float32_products("ieee"):
+        return method_class(loaded.model, loaded.head, method_config, basis)
 
 
 def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, parts: int) -> Result:
@@ -159,7 +162,7 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
     parameters = count_parameters(method, loaded.head, total, touched)
 
     # the model that is scored is the one that is saved; but bf16 arithmetic would round what is merged away
-    plain = None if config.precision == "bf16-weights" else method.merge()
+    plain = None if config.precision == "bf16-weights" else _merge(method)
     metrics: dict[str, float] = {}
     examples = []
     trainer.compute_metrics = None
@@ -176,7 +179,7 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
     if cell.test is not None:
         write_test_predictions(trainer, cell)
     if cell.options.keep_model:
-        plain = plain or method.merge()
+        plain = plain or _merge(method)
         loaded.save(plain, folder.path / MODEL)
         inputs.tokenizer.save_pretrained(folder.path / MODEL)
 
@@ -192,6 +195,7 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
         steps=trained.steps,
         epochs=trained.epochs,
         steps_per_second=trained.steps_per_second,
+        steps_per_second_quartiles=trained.steps_per_second_quartiles,
         train_seconds=trained.train_seconds,
         peak_memory_bytes=trained.peak_memory_bytes,
         tokens_per_step=trained.tokens_per_step,
@@ -199,6 +203,11 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
         accumulation_steps=parts,
         single_class=inputs.objective.is_collapsed(predictions),
     )
+
+
+def _merge(method: Method) -> nn.Module:
+    with float32_products("ieee"):
+        return method.merge()
 
 
 def _identity(config: RunConfig, data: TaskData) -> dict[str, Any]:
@@ -241,9 +250,11 @@ def score_start(trainer: Trainer, cell: Cell) -> dict[str, float]:
         return json.loads(path.read_text(encoding="utf-8"))
     found: dict[str, float] = {}
     cell.progress.phase("score", len(cell.inputs.reported))
-    for done, split in enumerate(cell.inputs.reported, 1):
-        metrics, _ = objective.score_split(trainer, split.name, split.suffix, split.rows, split.indices)
-        found |= {f"{name}{BEFORE}": value for name, value in metrics.items()}
-        cell.progress.step(done)
+    devices = [torch.cuda.current_device()] if cell.config.device == "cuda" else []
+    with torch.random.fork_rng(devices):  # or a run that is taken up again, and does not score, draws others
+        for done, split in enumerate(cell.inputs.reported, 1):
+            metrics, _ = objective.score_split(trainer, split.name, split.suffix, split.rows, split.indices)
+            found |= {f"{name}{BEFORE}": value for name, value in metrics.items()}
+            cell.progress.step(done)
     write_text(path, json.dumps(found, indent=2) + "\n")
     return found

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -60,19 +61,30 @@ class Trained:
     best_score: float | None
     best_step: int | None
     steps_per_second: float | None
+    steps_per_second_quartiles: tuple[float, float] | None
     train_seconds: float
     peak_memory_bytes: int | None
     tokens_per_step: float | None
 
 
 class CellTrainer(Trainer):
-    """A Trainer with light checkpoints, that shows its cost meter what a step is made on."""
+    """A Trainer with light checkpoints, that shows its cost meter what a step is made on.
+
+    A step does nothing that is not used: no norm of gradients that are not clipped, no count of FLOPs.
+    """
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
         self.meter.sees_batch(self.model, self.optimizer, inputs["input_ids"], inputs.values())
         return super().training_step(model, inputs, num_items_in_batch)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Returns 0: nobody reads the count."""
+        return 0
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: float | None = None) -> float | None:
+        return grad_norm
 
     @property
     def meter(self) -> CostMeter:
@@ -128,7 +140,6 @@ def make_trainer(
         logging_steps=10,
         logging_nan_inf_filter=False,
         bf16=config.precision in ("bf16", "bf16-weights"),
-        tf32=config.precision == "tf32" or None,
         use_cpu=config.device == "cpu",
         dataloader_pin_memory=config.device == "cuda",
         seed=config.seed,
@@ -138,12 +149,12 @@ def make_trainer(
     )
     arguments._n_gpu = 1  # or several visible GPUs would become a DataParallel with n times the batch
     callbacks = [
-        CostMeter(),
-        MetricsLog(cell.folder.path / "metrics.jsonl"),
         StopAtDivergence(),
+        MetricsLog(cell.folder.path / "metrics.jsonl"),
         ReportProgress(cell.progress, task.score_name),
         CheckpointByClock(cell.options.checkpoint_seconds),
         CheckpointAtSignal(),
+        CostMeter(),  # after those that ask for a checkpoint
     ]
     if config.patience:
         callbacks.append(EarlyStoppingCallback(config.patience))
@@ -201,13 +212,14 @@ def _best(state: TrainerState, checkpoints: Path) -> Path:
 
 
 def _summary(state: TrainerState, meter: CostMeter) -> Trained:
-    best = state.best_metric
+    best, speed = state.best_metric, meter.speed_quartiles()
     return Trained(
         steps=state.global_step,
         epochs=round(state.epoch or 0.0, 4),
         best_score=None if best is None else float(best),
         best_step=state.best_global_step,
-        steps_per_second=meter.steps_per_second,
+        steps_per_second=speed[1] if speed else None,
+        steps_per_second_quartiles=(speed[0], speed[2]) if speed else None,
         train_seconds=round(meter.train_seconds, 3),
         peak_memory_bytes=meter.peak_bytes or None,
         tokens_per_step=meter.tokens_per_step,

@@ -139,6 +139,22 @@ def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(variant, cut_at, c
     assert "loss_before" in result.metrics
 
 
+def test_a_run_with_dropout_killed_before_its_first_checkpoint_ends_as_one_that_was_not(tmp_path, choices):
+    model = tiny_checkpoint(tmp_path / "model", "llama")
+    written = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(written | {"attention_dropout": 0.3}))
+    asked = changed(choices, model=str(model), max_steps=3)
+    whole = make_cell(tmp_path / "whole", RecordingWatch(), asked, keep_model=False)
+    expected = outcome(whole, run(whole))
+    with pytest.raises(PowerCutError):
+        run(make_cell(tmp_path, RecordingWatch(("train", 1)), asked, keep_model=False))
+    watch = RecordingWatch()
+    cell = make_cell(tmp_path, watch, asked, keep_model=False)
+    assert cell.folder.last_checkpoint() is None
+    assert outcome(cell, run(cell)) == expected
+    assert watch.phases == ["train", "score"]
+
+
 @pytest.mark.parametrize("variant", METHODS)
 def test_bf16_weights_hold_in_float32_what_is_trained_and_nothing_else(variant, choices, tmp_path):
     asked = of_method(choices, variant, precision="bf16-weights", gradient_checkpointing=True)

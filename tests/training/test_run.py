@@ -18,12 +18,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.core import Basis
 from sparsegrad_cli.errors import DeviceError, InputError, WorkError
+from sparsegrad_cli.methods.sparse import SparseMethod
 from sparsegrad_cli.models.checkpoint import find_checkpoint
 from sparsegrad_cli.models.load import load_classifier
 from sparsegrad_cli.store.basis_file import save_basis
 from sparsegrad_cli.store.records import Environment, Result
+from sparsegrad_cli.training import basis as training_basis
 from sparsegrad_cli.training.run import load_model, run
-from sparsegrad_cli.training.trainer import make_trainer
+from sparsegrad_cli.training.trainer import CellTrainer, make_trainer
 
 from ..cells import Asked, PowerCutError, RecordingWatch, changed, configs_of, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
@@ -70,7 +72,7 @@ def with_method(choices: Asked, variant: str) -> Asked:
 
 def outcome(results: Path, result: Result) -> tuple[dict, np.ndarray]:
     """All that must not depend on when and how often the run was interrupted."""
-    costs = {"train_seconds", "steps_per_second", "peak_memory_bytes"}
+    costs = {"train_seconds", "steps_per_second", "steps_per_second_quartiles", "peak_memory_bytes"}
     predictions = pd.read_parquet(results / "runs" / result.id / "predictions.parquet")
     return result.model_dump(exclude=costs), np.stack(predictions["logits"])
 
@@ -89,7 +91,8 @@ def test_a_run_leaves_a_whole_folder_that_reloads_to_the_same_predictions(choice
     assert environment.checkpoint.startswith("sha256:")
     assert environment.restarts == 0
     assert result.steps == 24
-    assert result.steps_per_second > 0
+    lower, upper = result.steps_per_second_quartiles
+    assert 0 < lower <= result.steps_per_second <= upper
     assert result.peak_memory_bytes > 4 * result.parameters.total
     assert result.parameters.adapted < result.parameters.touched <= 4 * 32 * 64
     assert result.selection_score == max(watch.scores) == result.score
@@ -180,14 +183,6 @@ def test_a_finished_run_is_not_run_again(choices, tmp_path):
     watch = RecordingWatch()
     assert run(make_cell(tmp_path, watch, choices)) == first
     assert watch.phases == []
-
-
-def test_a_loss_that_is_not_finite_is_recorded_as_divergence(choices, tmp_path):
-    wild = changed(with_method(choices, "ft"), learning_rate=1e30)
-    result = run(make_cell(tmp_path, RecordingWatch(), wild))
-    assert result.status == "diverged"
-    assert "step 10" in result.error
-    assert result.score is None
 
 
 def test_ctrl_c_is_recorded_and_the_run_goes_on_later(choices, tmp_path, monkeypatch):
@@ -344,6 +339,43 @@ def test_one_run_uses_one_gpu_however_many_there_are(choices, tmp_path, monkeypa
     assert trainer.args.n_gpu == 1
     assert trainer.args.train_batch_size == cell.config.batch_size
     assert trainer._wrap_model(loaded.model) is loaded.model
+
+
+def test_tf32_is_for_the_training_of_its_own_run_alone(choices, tmp_path, monkeypatch):
+    flags = torch.backends.cuda.matmul
+    seen: dict[str, set[str]] = {"training": set(), "calibration": set(), "merge": set()}
+
+    def watch(what: str, target: object, name: str) -> None:
+        original = getattr(target, name)
+
+        def watched(*args: object, **kwargs: object) -> object:
+            seen[what].add(flags.fp32_precision)
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(target, name, watched)
+
+    watch("training", CellTrainer, "training_step")
+    watch("calibration", training_basis, "calibrate")
+    watch("merge", SparseMethod, "merge")
+    before = flags.fp32_precision
+    for precision, expected in (("tf32", "tf32"), ("fp32", "ieee")):
+        cell = make_cell(tmp_path / precision, RecordingWatch(), changed(choices, epochs=1), keep_model=False)
+        config = cell.config.model_copy(update={"precision": precision})
+        assert run(dataclasses.replace(cell, config=config)).status == "done"
+        assert seen == {"training": {expected}, "calibration": {"ieee"}, "merge": {"ieee"}}
+        assert flags.fp32_precision == before
+        for each in seen.values():
+            each.clear()
+
+
+def test_a_step_measures_no_norm_and_counts_no_operations(choices, tmp_path, monkeypatch):
+    def unused(*args: object, **kwargs: object) -> None:
+        raise AssertionError("nothing of a run needs this")
+
+    monkeypatch.setattr("accelerate.Accelerator.clip_grad_norm_", unused)
+    monkeypatch.setattr("transformers.Trainer.floating_point_ops", unused)
+    short = changed(with_method(choices, "ft"), epochs=None, max_steps=4)
+    assert run(make_cell(tmp_path, RecordingWatch(), short, keep_model=False)).status == "done"
 
 
 def test_a_cuda_error_is_recorded_and_ends_the_process_not_the_folder(choices, tmp_path, monkeypatch):

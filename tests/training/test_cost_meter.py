@@ -1,4 +1,4 @@
-"""The peak memory that a run records on a CPU."""
+"""The speed and the peak memory that a run records."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from transformers import TrainerControl
 
 from sparsegrad_cli.training.callbacks import CostMeter
 from sparsegrad_cli.training.memory import CPUPeak, live_bytes, optimizer_tensors, storage_bytes
 
 ARGUMENTS = SimpleNamespace(device=torch.device("cpu"))
+CONTROL = TrainerControl()
 GROWTH = 2_000  # entries that the optimizer's state grows by at each step
 
 
@@ -38,16 +40,62 @@ class Training:
 
     def watched_steps(self, meter: CostMeter, count: int) -> None:
         for _ in range(count):
-            meter.on_step_begin(ARGUMENTS, None, None)
+            meter.on_step_begin(ARGUMENTS, None, CONTROL)
             meter.sees_batch(self.model, self.optimizer, self.batch, [self.batch])
             self.step()
-            meter.on_step_end(ARGUMENTS, None, None)
+            meter.on_step_end(ARGUMENTS, None, CONTROL)
 
     def peak_of_next_step(self) -> int:
         measured = CPUPeak()
         measured.start(live_bytes(self.model, self.optimizer, [self.batch]))
         self.step()
         return measured.stop()
+
+
+class Clock:
+    """A device and a clock: steps take what they are said to, and waits for the device are counted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+        self.now, self.waits = 0.0, 0
+        self.arguments = SimpleNamespace(device=torch.device(device))
+        monkeypatch.setattr("time.perf_counter", lambda: self.now)
+        monkeypatch.setattr(torch.cuda, "synchronize", self.wait)
+        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 5)
+
+    def wait(self) -> None:
+        self.waits += 1
+
+    def steps(self, meter: CostMeter, *seconds: float, saves_last: bool = False) -> None:
+        self.now += 0.25  # an evaluation or a checkpoint
+        for number, each in enumerate(seconds, 1):
+            control = TrainerControl(should_save=saves_last and number == len(seconds))
+            meter.on_step_begin(self.arguments, None, control)
+            self.now += each
+            meter.on_step_end(self.arguments, None, control)
+
+
+def test_speed_is_that_of_the_median_step_after_burn_in(monkeypatch):
+    clock, meter = Clock(monkeypatch, "cpu"), CostMeter()
+    assert meter.speed_quartiles() is None
+    clock.steps(meter, 100, 100, 100, 2, 2, 50)
+    meter = CostMeter.from_state(meter.state())
+    clock.steps(meter, 100, 100, 100, 1, 4)
+    assert meter.speed_quartiles() == (1 / 4, 1 / 2, 1 / 2)
+
+
+def test_a_gpu_is_waited_for_once_in_a_window_of_steps(monkeypatch):
+    clock, meter = Clock(monkeypatch, "cuda"), CostMeter()
+    clock.steps(meter, *[1.0] * CostMeter.BURN_IN)
+    clock.waits = 0
+    clock.steps(meter, *[1.0] * 8, *[3.0] * 96, saves_last=True)
+    assert clock.waits == 2 * 11
+    assert meter.speed_quartiles() == (1 / 3, 1 / 3, 1 / 3)
+    assert meter.peak_bytes == 5
+    clock.steps(meter, 7.0)
+    meter.on_epoch_end(clock.arguments, None, CONTROL)
+    assert meter.step_seconds[-1] == 7.0
+    assert min(meter.step_seconds) >= 1.0
 
 
 @pytest.mark.parametrize("is_restarted", [False, True])
@@ -58,7 +106,7 @@ def test_the_peak_covers_what_the_optimizers_state_grows_by(is_restarted):
         meter = CostMeter.from_state(meter.state())
         training.watched_steps(meter, 20)
     measured = training.peak_of_next_step()
-    meter.on_train_end(ARGUMENTS, None, None)
+    meter.on_train_end(ARGUMENTS, None, CONTROL)
     assert meter.peak_bytes == pytest.approx(measured, rel=0.05)
     assert meter.peak_bytes > 0.99 * measured
 

@@ -1,0 +1,90 @@
+"""A run whose numbers are no longer finite is diverged, however short it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sparsegrad_cli.store.folder import RUNS
+from sparsegrad_cli.store.records import Result
+from sparsegrad_cli.training.run import run
+from sparsegrad_cli.training.trainer import Cell, CellTrainer
+
+from ..cells import Asked, RecordingWatch, changed, make_cell, write_cola
+from ..checkpoints import tiny_checkpoint
+
+CHAT = {"task": "oasst1", "data": "demo", "length": 32, "batch_size": 4, "max_train_examples": 16}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="module")
+def cola(tmp_path_factory: pytest.TempPathFactory) -> Asked:
+    folder = tmp_path_factory.mktemp("inputs")
+    return {
+        "model": str(tiny_checkpoint(folder / "model", "bert")),
+        "task": "cola",
+        "data": str(write_cola(folder / "glue")),
+        "methods": ["ft"],
+        "batch_size": 8,
+        "max_steps": 8,
+        "length": 16,
+        "learning_rate": 1e-4,
+    }
+
+
+def check_diverged(cell: Cell, result: Result) -> None:
+    assert (result.status, result.score, result.metrics) == ("diverged", None, {})
+    assert "finite" in result.error or "the loss is nan" in result.error
+    assert RUNS.folder(cell.results, cell.config).result() == result
+
+
+def test_a_classifier_that_diverges_before_the_first_logged_loss(cola, tmp_path):
+    cell = make_cell(tmp_path, RecordingWatch(), changed(cola, learning_rate=1e30), keep_model=False)
+    check_diverged(cell, run(cell))
+
+
+def test_a_language_model_that_diverges_before_the_first_logged_loss(tmp_path):
+    model = str(tiny_checkpoint(tmp_path / "model", "llama"))
+    asked = CHAT | {"model": model, "methods": ["ft"], "max_steps": 4, "learning_rate": 1e30}
+    cell = make_cell(tmp_path, RecordingWatch(), asked, keep_model=False)
+    check_diverged(cell, run(cell))
+
+
+def test_a_language_model_whose_start_is_not_finite(tmp_path):
+    model = tiny_checkpoint(tmp_path / "model", "llama")
+    weights = load_file(model / "model.safetensors")
+    weights["model.norm.weight"][:] = torch.nan
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    watch = RecordingWatch()
+    cell = make_cell(tmp_path, watch, CHAT | {"model": str(model), "methods": ["ft"], "max_steps": 4})
+    check_diverged(cell, run(cell))
+    assert watch.phases == ["score"]
+
+
+def test_a_run_that_diverges_after_a_good_evaluation(cola, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    step = CellTrainer.training_step
+
+    def broken_after_six(self, *args, **kwargs):
+        return step(self, *args, **kwargs) * (torch.nan if self.state.global_step >= 6 else 1.0)
+
+    monkeypatch.setattr(CellTrainer, "training_step", broken_after_six)
+    watch = RecordingWatch()
+    cell = make_cell(tmp_path, watch, changed(cola, eval_steps=5), keep_model=False)
+    check_diverged(cell, run(cell))
+    assert watch.scores
+
+
+def test_a_logged_loss_that_is_not_finite_ends_the_run_there(cola, tmp_path: Path):
+    asked = changed(cola, learning_rate=1e30, max_steps=30, eval_steps=30)
+    cell = make_cell(tmp_path, RecordingWatch(), asked, keep_model=False)
+    result = run(cell)
+    check_diverged(cell, result)
+    assert "step 10" in result.error
+    assert "NaN" not in (cell.folder.path / "metrics.jsonl").read_text()
