@@ -16,6 +16,8 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerBase
 
+transformers.utils.logging.disable_progress_bar()  # its "Writing model shards" would be a command's stderr
+
 Kind = Literal["bert", "roberta", "distilbert", "electra", "llama"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
