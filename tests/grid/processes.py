@@ -31,10 +31,10 @@ class Command:
         assert self.process.pid is not None
         return self.process.pid
 
-    def end(self) -> tuple[int, str]:
+    def end(self, deadline: float = DEADLINE) -> tuple[int, str]:
         """Waits for it; gives its exit code (negative: the signal that killed it) and its standard error."""
-        self.process.join(DEADLINE)
-        assert self.process.exitcode is not None, f"not within {DEADLINE:.0f} s"
+        self.process.join(deadline)
+        assert self.process.exitcode is not None, f"not within {deadline:.0f} s"
         return self.process.exitcode, self.said.read_text()
 
 

@@ -18,7 +18,8 @@ from .processes import Command, half_way, holder, is_gone, latest, start, wait_f
 
 SLOWLY = ("--checkpoint-minutes", "0")  # a checkpoint at every step
 LEFT = {"config.json", "environment.json", "metrics.jsonl", "result.json", "predictions.parquet", "lock"}
-CHAOS_KILLS = 20
+CHAOS_KILLS = int(os.environ.get("CHAOS_KILLS", "20"))
+CHAOS_SECONDS = 1800.0  # for the rest, when the last was killed
 Start = Callable[..., Command]
 
 
@@ -105,19 +106,24 @@ def test_twelve_cells_killed_at_random_end_as_calm_ones(call, begin, write, tmp_
     command = ("run", path, "--workers", "2", "--output", results, "--checkpoint-minutes", "0.01")
     kills: Counter[str] = Counter()
     parent = begin(*command)
+
+    def workers() -> list[int]:
+        holders = (holder(folder) for folder in results.glob("runs/*"))
+        return [pid for pid in holders if pid is not None]
+
     while kills.total() < CHAOS_KILLS and parent.process.is_alive():
-        time.sleep(chosen.uniform(0.0, 10.0))
-        locks = (holder(folder) for folder in results.glob("runs/*"))
-        workers = [pid for pid in locks if pid is not None]
-        if workers and chosen.random() < 0.6:
-            os.kill(chosen.choice(workers), signal.SIGKILL)
+        wait_for(lambda: workers() or not parent.process.is_alive())  # noqa: B023 (called at once)
+        time.sleep(chosen.uniform(0.0, 5.0))
+        found = workers()
+        if found and chosen.random() < 0.6:
+            os.kill(chosen.choice(found), signal.SIGKILL)
             kills["worker"] += 1
-        else:
+        elif parent.process.is_alive():
             parent.process.kill()
             parent.process.join()
             kills["parent"] += 1
             parent = begin(*command)
-    code, err = parent.end()
+    code, err = parent.end(CHAOS_SECONDS)
     print(dict(kills), f"{len(scores(results))} cells")
     assert code == 0, err
     assert scores(results) == scores(calm)
