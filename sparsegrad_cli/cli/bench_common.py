@@ -67,7 +67,7 @@ def show(done: Bench, as_json: bool, quiet: bool) -> None:
     """Prints a result, as JSON or as tables."""
     from rich.console import Console
 
-    from ..report.other_tables import bench_section
+    from ..report.bench_tables import bench_section
     from ..report.render.terminal import print_section
 
     if as_json:

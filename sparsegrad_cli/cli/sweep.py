@@ -210,8 +210,8 @@ def show(storage: Storage = None, output: opt.Output = Path("results"), as_json:
 def _print_sweeps(reads: Sequence[ReadSweep], trials: bool) -> None:
     from rich.console import Console
 
-    from ..report.other_tables import sweep_sections
     from ..report.render.terminal import print_section
+    from ..report.sweep_tables import sweep_sections
 
     console = Console()
     for section in sweep_sections(reads, trials):

@@ -13,14 +13,17 @@ from pydantic_core import to_jsonable_python
 
 from ..errors import InputError, WorkError
 from ..store.io import write_text
+from .bench_tables import bench_sections
 from .caption import run_caption
 from .comparable import split_groups
+from .gradient_tables import gradients_section
 from .load import Results, load_results
-from .other_tables import bench_sections, gradients_section, sweep_sections
+from .long_form import long_form
 from .paper_tables import paper_sections
-from .run_tables import GroupTable, ablation_table, build_ablation, build_group, long_form
+from .run_tables import GroupTable, ablation_table, build_ablation, build_group
 from .significance import FOOTNOTE, left_out_words
 from .summary import power_words, rate_sentences, sentence
+from .sweep_tables import sweep_sections
 from .table import Chapter, Figure, Section, listed, marks_in
 
 if TYPE_CHECKING:

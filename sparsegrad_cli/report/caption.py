@@ -20,7 +20,8 @@ from ..sweep.records import ReadSweep, SweepConfig
 from ..sweep.space import Range, Space
 from .comparable import SCHEDULE, Group, Row, TaskColumn, schedule_of, setting_words
 from .load import ROW_SETTINGS, hardware_words
-from .run_tables import GroupTable, Ratings
+from .ratings import Ratings
+from .run_tables import GroupTable
 from .table import counted, metric_words
 
 TRAINING = {

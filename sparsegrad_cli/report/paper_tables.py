@@ -8,8 +8,6 @@ shorter training is let in, and said.
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -17,43 +15,54 @@ from typing import Any
 
 import pandas as pd
 
-from ..bench.folder import Bench
 from ..bench.schema import BenchConfig, BenchResult
 from ..paper import GLUE, PaperCell, paper_cells, same_model
-from ..tasks import get_task, task_names
-from .caption import bench_machine, bench_training, device_words, group_words, run_caption, sweep_caption
-from .comparable import KINDS, Group, Row, Run, split_groups
-from .load import METHODS, Results
-from .other_tables import BENCH_ROWS, group_studies
-from .run_tables import GroupTable, average, find_ratings, main_score
+from .bench_tables import BENCH_ROWS
+from .caption import bench_machine, bench_training, group_words, run_caption, sweep_caption
+from .comparable import KINDS, Group, Row
+from .load import Results
+from .paper_beside import (
+    ASIDE,
+    BATCH,
+    MEASURE,
+    MEMORY,
+    MILLIONS,
+    PERCENT,
+    RATE,
+    RATIO,
+    SCORE,
+    SHARE,
+    SPEED,
+    Head,
+    Ours,
+    beside_table,
+)
+from .paper_setting import (
+    RANKS,
+    bench_groups,
+    chat_reason,
+    groups_in,
+    groups_of,
+    is_shorter_chat,
+    kept_share,
+    method_reason,
+)
+from .ratings import find_ratings
+from .run_tables import GroupTable, average, main_score
 from .significance import Significance
+from .sweep_tables import group_studies
 from .table import (
     COLLAPSED,
-    DASH,
-    UNSURE,
-    Column,
     MeanStd,
     Section,
-    Table,
     counted,
     known,
     listed,
     marks_in,
     metric_words,
     short_model,
-    three_digits,
 )
 
-EPOCHS, LENGTH, PATIENCE = 20, 128, 5
-RANKS = {"bert-base": 7, "roberta-base": 7, "roberta-large": 10, "llama-2-7b": 32}
-MATRIX = {  # entries of an MLP matrix
-    **{"bert-base": 768 * 3072, "roberta-base": 768 * 3072},
-    **{"roberta-large": 1024 * 4096, "llama-2-7b": 4096 * 11008},
-}
-ONE_PERCENT = (0.009, 0.012)  # the paper's 1% is 22,000 to 28,000 entries of a base model's matrix
-CHAT_BLOCKS, CHAT_LENGTH, CHAT_SHARE = "every:3", 512, 0.002
-HOW_MEASURED = {"rows", "rounds", "steps", "burn_in", "seed", "calibration_steps"}
-OF_TASK = {"task", "data", "data_revision", "model"}
 AVG = "avg"
 
 GLUE_SETTING = (
@@ -75,54 +84,6 @@ PARTS_SETTING = (
     "mlp and attention: weights and biases of their linears; embeddings: of tokens, positions and types; "
     "full: with norms, an encoder's pooler, a decoder's output layer"
 )
-
-
-@dataclass(frozen=True)
-class Number:
-    """How numbers of a kind are written, and how ours is held against the paper's."""
-
-    ours: Callable[[float], str]
-    paper: Callable[[float], str]
-    digits: int | None = None  # of the difference; None: the two do not compare
-    is_ratio: bool = False  # compared by their ratio
-
-
-def _format(code: str) -> Callable[[float], str]:
-    return lambda value: format(value, code)
-
-
-SCORE = Number(_format(".1f"), _format(".1f"), 1)
-SPEED = Number(three_digits, three_digits)
-MEMORY = Number(_format(",.0f"), _format(",.0f"))
-RATIO = Number(_format(".2f"), _format(".2f"), 2)
-RATE = Number(_format(".2e"), _format(".2e"), is_ratio=True)
-BATCH = Number(_format("g"), _format("g"), is_ratio=True)
-MILLIONS = Number(_format(",.1f"), _format(",g"), 1)
-PERCENT = Number(_format(".1f"), _format("g"), 1)
-SHARE = Number(_format(".2f"), _format("g"), 2)
-MEASURE = Number(_format(".3f"), _format("g"), 3)
-ASIDE = Number(_format(".3f"), _format("g"))
-
-
-@dataclass(frozen=True)
-class Head:
-    """A column of both."""
-
-    column: str  # in the frames
-    head: str
-    number: Number
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Ours:
-    """What we have beside one table, in one group of results that may be compared."""
-
-    frame: pd.DataFrame  # row, settings, column, mean, std, n, mark
-    heads: Sequence[Sequence[Head]]  # of each table to draw
-    where: str = ""
-    notes: Sequence[str] = ()
-    caption: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +130,7 @@ def paper_sections(results: Results) -> tuple[list[Section], list[int]]:
 
 def _section(spec: Spec, ours: Ours) -> Section:
     paper = _with_derived(spec.paper(), spec)
-    tables = [_table(spec, ours.frame, paper, heads) for heads in ours.heads]
+    tables = [beside_table(spec.head, ours.frame, paper, heads) for heads in ours.heads]
     where = f", and {ours.where}" if ours.where else ""
     caption = {"paper": spec.setting, **(ours.caption or {})}
     marks = marks_in(tables)
@@ -180,58 +141,6 @@ def _section(spec: Spec, ours: Ours) -> Section:
         notes=list(ours.notes),
         caption={**caption, "marks": marks} if marks else caption,
     )
-
-
-def _table(spec: Spec, ours: pd.DataFrame, paper: pd.DataFrame, heads: Sequence[Head]) -> Table:
-    """For each row of ours, or of the paper alone: ours, the paper's and, where both are, the difference."""
-    of_paper = {(row["row"], row["column"]): row for row in paper.to_dict("records")}
-    of_ours = {(row["row"], row["settings"], row["column"]): row for row in ours.to_dict("records")}
-    counts = len({row["n"] for row in of_ours.values()}) > 1
-    lines: list[tuple[str, list[str]]] = []
-    joined: list[bool] = []
-    for name in dict.fromkeys([*paper["row"], *ours["row"]]):
-        printed = [of_paper.get((name, head.column)) for head in heads]
-        settings = list(dict.fromkeys(s for row, s, _ in of_ours if row == name)) or [None]
-        for setting in settings:
-            cells = [of_ours.get((name, setting, head.column)) for head in heads]
-            label = f"{name} ({setting})" if setting else str(name)
-            group = [(label, [_ours_words(*pair, counts) for pair in zip(cells, heads, strict=True)])]
-            if any(printed):
-                group.append(("paper", [_paper_words(*pair) for pair in zip(printed, heads, strict=True)]))
-                differences = [_difference(*triple) for triple in zip(cells, printed, heads, strict=True)]
-                if any(text != DASH for text in differences):
-                    group.append(("difference", differences))
-            if setting is None:
-                group = [(f"paper, {name}", group[1][1])] if len(group) > 1 else []
-            lines += group
-            joined += [place > 0 for place in range(len(group))]
-    columns = [Column(spec.head, [label for label, _ in lines])]
-    for place, head in enumerate(heads):
-        columns.append(Column(head.head, [texts[place] for _, texts in lines], head.note))
-    return Table(columns, joined)
-
-
-def _ours_words(cell: dict[str, Any] | None, head: Head, counts: bool) -> str:
-    if cell is None:
-        return DASH
-    spread = "" if cell["std"] is None else f" ± {head.number.ours(cell['std'])}"
-    return head.number.ours(cell["mean"]) + spread + (f" ({cell['n']})" if counts else "") + cell["mark"]
-
-
-def _paper_words(cell: dict[str, Any] | None, head: Head) -> str:
-    if cell is None:
-        return DASH
-    spread = "" if cell["std"] is None else f" ± {head.number.paper(cell['std'])}"
-    return head.number.paper(cell["value"]) + spread + ("" if cell["sure"] else UNSURE)
-
-
-def _difference(ours: dict[str, Any] | None, paper: dict[str, Any] | None, head: Head) -> str:
-    if ours is None or paper is None:
-        return DASH
-    if head.number.is_ratio:
-        return f"× {ours['mean'] / paper['value']:.2g}"
-    digits = head.number.digits
-    return DASH if digits is None else f"{round(ours['mean'] - paper['value'], digits) + 0.0:+.{digits}f}"
 
 
 def _sentence(ours: Ours, paper: pd.DataFrame) -> str:
@@ -264,7 +173,7 @@ def _line(
 def _scores(spec: Spec, results: Results) -> Iterator[Ours]:
     """Tables 4, 9 to 12: a row a method, or a number of kept entries; a column a task."""
     by_kept = spec.head == "kept"
-    for group, notes in _groups_of(results, spec.family, any_share=by_kept):
+    for group, notes in groups_of(results, spec.family, any_share=by_kept):
         made, lines = _plain_table(group), []
         for row in made.rows:
             label = _kept_label(spec, row) if by_kept else row.method
@@ -300,7 +209,7 @@ def _averages(spec: Spec, results: Results) -> Iterator[Ours]:
     """Table 5: a row a method, a column a model."""
     lines, heads = [], []
     for family in dict.fromkeys(cell.model for cell in paper_cells(5)):
-        for group, _ in _groups_of(results, family):
+        for group, _ in groups_of(results, family):
             found = [
                 line
                 for row in _plain_table(group).rows
@@ -318,7 +227,7 @@ def _chat(spec: Spec, results: Results) -> Iterator[Ours]:
     """Table 6: LLaMA-2 on OpenAssistant conversations."""
     runs = results.done
     chat = runs[runs["score_name"].eq("loss")] if len(runs) else runs
-    for group, notes in _groups_in(chat, spec.family, _chat_reason, _is_shorter_chat):
+    for group, notes in groups_in(chat, spec.family, chat_reason, is_shorter_chat):
         ratings = find_ratings(group, results.judgements)
         made, lines = _plain_table(group), []
         for row in made.rows:
@@ -344,7 +253,7 @@ def _chat(spec: Spec, results: Results) -> Iterator[Ours]:
 
 def _costs(spec: Spec, results: Results) -> Iterator[Ours]:
     """Tables 3, 7 and 8: steps per second and peak memory, by task or over all."""
-    for benches in _bench_groups(results.benches, spec.family):
+    for benches in bench_groups(results.benches, spec.family):
         measured = {
             (row.name, bench.config.task): row
             for bench in benches
@@ -483,137 +392,8 @@ def _parts(spec: Spec, results: Results) -> Iterator[Ours]:
     yield Ours(_frame(lines), [heads])
 
 
-def _bench_groups(benches: Sequence[Bench], family: str) -> list[list[Bench]]:
-    """Benchmarks of whole models in the paper's setting, those together that may be compared."""
-    alike: dict[str, list[Bench]] = defaultdict(list)
-    for bench in benches:
-        config = bench.config
-        if not isinstance(config, BenchConfig):
-            continue
-        share = kept_share({"density": config.density, "kept": config.kept}, family)
-        if (
-            same_model(config.model, family)
-            and config.layers is None
-            and not config.freeze_rest
-            and config.basis_rank is None
-            and config.data != "demo"
-            and config.rank in (None, RANKS[family])
-            and (share is None or is_one_percent(share))
-        ):
-            shape = config.model_dump(exclude=OF_TASK | HOW_MEASURED)
-            machine = device_words(bench.environment, config.device)
-            alike[json.dumps([machine, shape], sort_keys=True)].append(bench)
-    return [found for _, found in sorted(alike.items())]
-
-
-def _groups_of(results: Results, family: str, any_share: bool = False) -> Iterator[tuple[Group, list[str]]]:
-    """Our runs on GLUE of a model of the paper, in groups, each with what a reader must know of it."""
-    runs = results.done
-    if any_share and len(runs):
-        runs = runs[runs["method"] == "sparsegrad"]
-    scored = runs[runs["score_name"].ne("loss")] if len(runs) else runs
-    yield from _groups_in(scored, family, lambda run, f: run_reason(run, f, any_share), _is_shorter)
-
-
-def _groups_in(
-    runs: pd.DataFrame,
-    family: str,
-    reason: Callable[[Run, str], str],
-    is_shorter: Callable[[Run], bool],
-) -> Iterator[tuple[Group, list[str]]]:
-    if runs.empty:
-        return
-    own = runs[[same_model(model, family) for model in runs["model"]]]
-    reasons = [reason(run, family) for run in own.to_dict("records")]
-    fit = own[[not why for why in reasons]]
-    others = Counter(filter(None, reasons))
-    for group in split_groups(fit):
-        notes, records = [], group.runs.to_dict("records")
-        if short := sum(map(is_shorter, records)):
-            which = "All" if short == len(records) else f"{short} of {len(records)}"
-            notes.append(f"{which} runs of ours are shorter than the paper's.")
-        if others:
-            words = ", ".join(f"{count} {why}" for why, count in sorted(others.items()))
-            notes.append(f"Runs of this model in another setting, not shown: {words}.")
-        yield group, notes
-
-
 def _plain_table(group: Group) -> GroupTable:
     return GroupTable(group, group.all_rows, Significance((), 0, ()))
-
-
-def run_reason(run: Run, family: str, any_share: bool) -> str:
-    """Returns why a run is not in the paper's setting, in words; empty where it is."""
-    if KINDS[str(run["completeness"])] != "GLUE":
-        return "data that is not GLUE's"
-    if run["protocol"] != "paper":
-        return f"{run['protocol']} protocol"
-    if run["task"] in task_names() and run["score_name"] != get_task(str(run["task"])).score_name:
-        return f"scored by {run['score_name']}"
-    if run["freeze_rest"]:
-        return "freeze-rest"
-    return method_reason(run, family, any_share)
-
-
-def method_reason(run: Run, family: str, any_share: bool = False) -> str:
-    """Returns why what a run trains is not what the paper trains, in words; empty where it is.
-
-    Args:
-        any_share: however many entries of the MLP matrices are kept.
-    """
-    method = str(run["method"])
-    mask = run.get("mask")
-    if method not in METHODS:
-        return method
-    if run["freeze_rest"] and family != "llama-2-7b":
-        return "freeze-rest"
-    if method == "lora" and run["rank"] != RANKS.get(family):
-        return f"lora rank {run['rank']}"
-    if method == "sparsegrad" and mask != "dynamic":
-        return f"sparsegrad mask {mask}"
-    if run.get("sparse_learning_rate") is not None:
-        return f"{method} with a sparse-learning-rate"
-    if run.get("basis_rank") is not None:
-        return f"{method} basis-rank {run['basis_rank']}"
-    share = kept_share(run, family)
-    if share is not None and not any_share and not is_one_percent(share):
-        return f"{method} keeping {100 * share:.3g}%"
-    return ""
-
-
-def _chat_reason(run: Run, family: str) -> str:
-    if run["completeness"] != "complete":
-        return "data that is not the whole release"
-    if run["protocol"] != "paper":
-        return f"{run['protocol']} protocol"
-    if run["blocks"] != CHAT_BLOCKS:
-        return f"blocks {run['blocks'] or 'all'}"
-    share = kept_share(run, family)
-    if share is not None and round(share, 3) != CHAT_SHARE:
-        return f"{run['method']} keeping {100 * share:.2g}%"
-    return method_reason(run, family, any_share=True)
-
-
-def kept_share(run: Run, family: str) -> float | None:
-    """Returns the share of each MLP matrix that a step trains; None where the method keeps none."""
-    if run["density"] is not None:
-        return float(run["density"])
-    return int(run["kept"]) / MATRIX[family] if run["kept"] is not None else None
-
-
-def is_one_percent(share: float) -> bool:
-    return ONE_PERCENT[0] <= round(share, 4) <= ONE_PERCENT[1]
-
-
-def _is_shorter(run: Run) -> bool:
-    cut = run["max_steps"] is not None or run["max_train_examples"] is not None
-    short = float(run["epochs"] or 0) < EPOCHS or int(run["length"] or 0) < LENGTH
-    return cut or short or 0 < int(run["patience"] or 0) < PATIENCE
-
-
-def _is_shorter_chat(run: Run) -> bool:
-    cut = run["max_steps"] is not None or run["max_train_examples"] is not None
-    return cut or float(run["epochs"] or 0) < 1 or int(run["length"] or 0) < CHAT_LENGTH
 
 
 def _paper_average(group: Group, row: Row) -> MeanStd | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
@@ -13,9 +12,8 @@ from typing import Any
 import pandas as pd
 
 from ..judge.records import Judgement
-from ..store.records import LOSS
 from .comparable import Group, Row, TaskColumn, at_recipe
-from .load import RECIPE
+from .ratings import BEFORE, Ratings, find_ratings
 from .significance import AVERAGE, Comparison, Significance, compare, stochastic_order
 from .table import (
     AT_EDGE,
@@ -36,7 +34,6 @@ from .table import (
 )
 
 FEW = 3  # tasks that a terminal of 100 columns has room for beside the rest
-BEFORE = "not trained"
 LOSS_BEFORE = "loss_before"  # among a run's metrics: the starting checkpoint's loss
 COSTS = ("steps_per_second", "peak_memory_bytes", "trainable", "adapted", "touched", "head", "total")
 
@@ -60,18 +57,6 @@ class Costs:
         if self.share is None or self.touched is None or not self.adapted:
             return None
         return self.share * self.touched / self.adapted
-
-
-@dataclass(frozen=True)
-class Ratings:
-    """What one judge gave to the answers of each row, by one set of questions in one wording."""
-
-    name: str
-    model: str
-    config: Any  # JudgeConfig of any of the judgements
-    scores: dict[str, MeanStd]  # label of a row, or `BEFORE` -> over the runs, each with its mean rating
-    parts: dict[str, dict[str, float]]  # the same -> "turn 1", "math", ... -> mean
-    unrated: dict[str, tuple[int, int]]  # the same -> answers without a rating, answers in all
 
 
 @dataclass(frozen=True)
@@ -285,51 +270,6 @@ def main_score(runs: pd.DataFrame, column: TaskColumn) -> list[float]:
     return list(runs["score"])
 
 
-def find_ratings(group: Group, judgements: Iterable[Judgement]) -> list[Ratings]:
-    """Finds for each way of judging what it gave to the rows, and to the checkpoint that they start from."""
-    by_column: dict[str, list[Judgement]] = defaultdict(list)
-    for judgement in judgements:
-        if judgement.result.score is not None:
-            config = judgement.config
-            alike = config.model_dump_json(exclude={"kind", "answers", "run", "questions", "prompts"})
-            by_column[f"{alike}{config.answers.max_new_tokens}"].append(judgement)
-    found = []
-    for _, own in sorted(by_column.items()):
-        judged = {row.label: [j for j in own if j.config.run in set(row.runs["id"])] for row in group.rows}
-        start = group.first["checkpoint"]
-        judged[BEFORE] = [j for j in own if j.config.run is None and j.config.answers.checkpoint == start]
-        judged = {label: of_row for label, of_row in judged.items() if of_row}
-        if judged:
-            found.append(_ratings(own[0].config, judged))
-    names = [ratings.model for ratings in found]
-    return [
-        replace(each, name=f"{each.model} ({names[: place + 1].count(each.model)})")
-        if names.count(each.model) > 1
-        else each
-        for place, each in enumerate(found)
-    ]
-
-
-def _ratings(config: Any, judged: dict[str, list[Judgement]]) -> Ratings:
-    scores, parts, unrated = {}, {}, {}
-    for label, own in judged.items():
-        by_run: dict[str | None, list[float]] = defaultdict(list)  # answers with other seeds count once
-        of_parts: dict[str, list[float]] = defaultdict(list)
-        for judgement in own:
-            result = judgement.result
-            by_run[judgement.config.run].append(float(result.score or 0.0))
-            for name, mean in {
-                **{f"turn {t}": m for t, m in result.turns.items()},
-                **result.categories,
-            }.items():
-                of_parts[name].append(mean)
-        scores[label] = MeanStd.over(map(fmean, by_run.values()))
-        parts[label] = {name: fmean(values) for name, values in of_parts.items()}
-        without = sum(j.result.unrated for j in own)
-        unrated[label] = (without, without + sum(j.result.rated for j in own))
-    return Ratings(config.judge_model, config.judge_model, config, scores, parts, unrated)
-
-
 def _score_column(made: GroupTable, column: TaskColumn, count: bool) -> Column:
     cells = []
     for row in made.rows:
@@ -442,85 +382,3 @@ def _value(value: Any) -> str:
     if value is None:
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)[:12]
-
-
-def long_form(made: Sequence[GroupTable], ablations: Sequence[GroupTable]) -> pd.DataFrame:
-    """Returns every number of the tables in long form, one line a cell and metric.
-
-    `kind` is "score" (a mean over the seeds of one method, setting and recipe; `chosen` are those of the
-    tables), "average", "cost" or "difference" (of `method` less `other`, with its interval). Scores are as
-    the metric gives them, bytes are bytes.
-    """
-    lines: list[dict[str, Any]] = []
-    for each in made:
-        shared = _shared(each.group)
-        for row in each.group.all_rows:
-            of_row = {**shared, "method": row.method, "settings": row.suffix}
-            lines += [{**of_row, **line} for line in _score_lines(each, row)]
-        for row in each.rows:
-            of_row = {**shared, "method": row.method, "settings": row.suffix, "task": "all"}
-            for name, score in (("average", task_score), ("average of main metrics", main_score)):
-                if found := average(row, each.group.average_over, score):
-                    lines.append({**of_row, "kind": "average", "metric": name, **vars(found)})
-            costs = vars(each.costs[row.label])
-            for name, value in costs.items():
-                if value is not None and name != "runs":
-                    cost = {"kind": "cost", "metric": name, "mean": value, "n": costs["runs"]}
-                    lines.append({**of_row, **cost})
-    for each in (*made, *ablations):
-        for compared in each.significance.comparisons:
-            lines.append({**_shared(each.group), **_difference_line(each, compared)})
-    return pd.DataFrame(lines, columns=CSV_COLUMNS, dtype=object)
-
-
-CSV_COLUMNS = [
-    *("model", "checkpoint", "protocol", "freeze_rest", "device", "precision", "data", "differs", "kind"),
-    *("method", "settings", "other", "task", "completeness", "data_revision", "metric", "main", "chosen"),
-    *("n", "mean", "std", "low", "high", "p", "p_holm", "aso", "seeds", "collapsed", "majority"),
-    *(*RECIPE, "hyperparameters_from"),
-]
-
-
-def _shared(group: Group) -> dict[str, Any]:
-    names = ("model", "checkpoint", "protocol", "freeze_rest", "device", "precision")
-    return {
-        **{name: group.first[name] for name in names},
-        "data": group.kind,
-        "differs": ", ".join(group.differs),
-    }
-
-
-def _score_lines(made: GroupTable, row: Row) -> Iterable[dict[str, Any]]:
-    for column in made.columns:
-        for recipe, runs in column.of(row.everything).groupby(list(RECIPE), dropna=False, sort=True):
-            values = tuple(None if pd.isna(value) else value for value in recipe)
-            common = {
-                **{"kind": "score", "task": column.task, "completeness": column.completeness},
-                **{"data_revision": column.data_revision, "majority": column.majority},
-                **dict(zip(RECIPE, values, strict=True)),
-                "chosen": row.choices[column.name].recipe == values,
-                "seeds": " ".join(str(seed) for seed in sorted(runs["seed"])),
-                "collapsed": int(runs["single_class"].sum()),
-                "hyperparameters_from": "; ".join(sorted(set(runs["hyperparameters_from"]))),
-            }
-            for metric in column.metrics:
-                if found := known(metrics.get(metric) for metrics in runs["metrics"]):
-                    main = metric == column.score_name
-                    yield {**common, "metric": metric, "main": main, **vars(MeanStd.over(found))}
-
-
-def _difference_line(made: GroupTable, each: Comparison) -> dict[str, Any]:
-    of_task = {column.name: column for column in made.columns}.get(each.task)
-    numbers = {name: getattr(each, name) for name in ("std", "low", "high", "p", "p_holm", "aso")}
-    subject, other = (next(row for row in made.rows if row.label == n) for n in (each.subject, each.other))
-    return {
-        **{"kind": "difference", "method": subject.method, "settings": subject.suffix, "other": other.label},
-        **{"task": of_task.task if of_task else "all", "mean": each.difference, "n": len(each.seeds)},
-        **{"metric": of_task.score_name if of_task else "average"},
-        **{"data_revision": of_task.data_revision if of_task else None, **numbers},
-        "seeds": " ".join(map(str, each.seeds)),
-    }
-
-
-def is_loss(made: GroupTable) -> bool:
-    return made.columns[0].score_name == LOSS

@@ -154,7 +154,7 @@ settings_drawn = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(runs=st.lists(settings_drawn, min_size=1, max_size=8))
 def test_no_run_is_lost_no_cell_mixes_settings_and_no_two_rows_look_alike(tmp_path_factory, runs):
     folder = tmp_path_factory.mktemp("drawn")

@@ -111,8 +111,3 @@ def test_both_figures_of_the_paper_are_drawn_of_a_recording(tmp_path, own_cache)
     (shown.folder / "arrays.safetensors").unlink()
     written = report.write(tmp_path / "out", ["md"])  # it is named, and the rest goes on
     assert "Not drawn: " in written[0].read_text(encoding="utf-8")
-
-
-def test_of_a_single_step_there_is_no_course(tmp_path, own_cache):
-    figures = gradient_figures(record(tmp_path, steps=1), tmp_path / "figures")
-    assert "nonzeros" not in " ".join(figure.path.name for figure in figures)

@@ -9,8 +9,9 @@ import matplotlib.image
 import pytest
 
 from sparsegrad_cli.report import build_report
+from sparsegrad_cli.report.bench_tables import bench_section, bench_sections
 from sparsegrad_cli.report.figures.others import optuna_study, save_bench_plot, save_sweep_plot
-from sparsegrad_cli.report.other_tables import bench_section, bench_sections, group_studies, sweep_sections
+from sparsegrad_cli.report.sweep_tables import group_studies, sweep_sections
 from sparsegrad_cli.report.table import Section
 from sparsegrad_cli.sweep.records import ReadSweep, read_sweeps
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from sparsegrad_cli.report import Report, build_report
-from sparsegrad_cli.report.run_tables import GroupTable, ablation_table, long_form
+from sparsegrad_cli.report.long_form import long_form
+from sparsegrad_cli.report.run_tables import GroupTable, ablation_table
 from sparsegrad_cli.report.table import Table
 
 from .chats import write_chat, write_judgement

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from ...gradients.schema import THRESHOLDS, Gradients, read_arrays
-from ..other_tables import (
+from ..gradient_tables import (
     gradients_subject,
     linear_kinds,
     middle_block,

@@ -14,8 +14,8 @@ from ...bench.folder import Bench
 from ...bench.schema import BenchConfig, BenchResult
 from ...sweep.records import ReadSweep, Sweep, TrialRecord
 from ...sweep.space import Range
+from ..bench_tables import bench_title
 from ..caption import bench_machine
-from ..other_tables import bench_title
 from .runs import label_points
 from .style import DPI, GREY, WIDTH, heading, looks, pixels, plain, save, write_png
 
