@@ -126,7 +126,8 @@ class Comparison:
             hint = f", {'better' if better else 'worse'}" if scale.less_is_better else ""
             return f"{size} {side} {self.other} ({interval}, significant{hint})"
         if self.is_level(scale):
-            return f"level with {self.other} within {scale.margin:g} {scale.unit} ({interval})"
+            unit = scale.unit.removesuffix("s") if scale.margin == 1 else scale.unit
+            return f"level with {self.other} within {scale.margin:g} {unit} ({interval})"
         return f"not shown to differ from {self.other} ({interval})"
 
 

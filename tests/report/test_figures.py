@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sparsegrad_cli.methods import get_method, methods_in_order
 from sparsegrad_cli.report import build_report
 from sparsegrad_cli.report.figures.gradients import gradient_figures
 from sparsegrad_cli.report.figures.runs import (
@@ -21,6 +22,7 @@ from sparsegrad_cli.report.figures.runs import (
     rate_figure,
 )
 from sparsegrad_cli.report.figures.style import base_colour, looks, spread
+from sparsegrad_cli.report.load import method_order
 
 from ..gradients.recordings import record
 from .runs import write_run
@@ -84,6 +86,13 @@ def test_a_method_has_one_colour_and_its_settings_other_marks():
     assert len({(look.colour, look.marker) for look in other.values()}) == 2
     assert len({base_colour(method) for method in METHODS}) == len(METHODS)
     assert base_colour("a method of a user") == base_colour("a method of a user")
+
+
+def test_the_report_knows_the_order_and_colours_that_methods_give_themselves():
+    assert sorted(METHODS, key=method_order) == [name for name in methods_in_order() if name in METHODS]
+    assert {name: base_colour(name) for name in METHODS} == {
+        name: get_method(name).colour for name in METHODS
+    }
 
 
 @given(st.lists(st.floats(-100, 100), max_size=6), st.floats(0.1, 10))

@@ -148,7 +148,7 @@ def test_one_function_says_what_is_significant_level_or_open():
         comparison(0.01, 0.05, 0.01).words(POINTS) == "3.0 points above lora (+3.0 [1.0, 5.0], significant)"
     )
     assert comparison(0.01, 0.05, 0.01).cell(POINTS) == "+3.0* [1.0, 5.0]"
-    assert comparison(-0.005, 0.007).words(POINTS).startswith("level with lora within 1 points")
+    assert comparison(-0.005, 0.007).words(POINTS).startswith("level with lora within 1 point (")
     assert comparison(-0.02, 0.04).words(POINTS) == "not shown to differ from lora (+1.0 [-2.0, 4.0])"
     assert comparison(0.02, 0.04, 0.01).words(NATS).endswith("significant, worse)")
 

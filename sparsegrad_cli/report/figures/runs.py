@@ -16,7 +16,7 @@ from ..comparable import LINES, Row, TaskColumn
 from ..load import read_log
 from ..run_tables import GroupTable
 from ..significance import AVERAGE, Comparison
-from ..table import Figure, MeanStd, known, metric_words
+from ..table import Figure, MeanStd, metric_words
 from .style import (
     COLUMNS,
     DARK,
@@ -131,7 +131,8 @@ def cost_figure(made: GroupTable, path: Path) -> Figure | None:
 
     save(path, 3.2, fill)
     return Figure(
-        f"{made.scale.what} against peak memory and speed: means over seeds, with standard deviations", path
+        f"{made.scale.what.capitalize()} against peak memory and speed: means and deviations over seeds",
+        path,
     )
 
 
@@ -235,7 +236,8 @@ def _x_figure(
 
     save(path, grid_height(len(shown), 3.0 if len(shown) == 1 else 2.4), fill)
     return Figure(
-        f"{made.scale.what} against {what}: means over seeds, bands of one standard deviation", path
+        f"{made.scale.what.capitalize()} against {what}: means over seeds, bands of one standard deviation",
+        path,
     )
 
 
@@ -277,7 +279,10 @@ def curve_figures(made: GroupTable, folder: Path, name: str) -> list[Figure]:
             path = folder / f"{name}-{'training-loss' if what == 'loss' else 'selection-score'}.png"
             _save_curves(made, shown, path, words, what == "score")
             figures.append(
-                Figure(f"{words} by steps: means over seeds, bands from the lowest to the highest", path)
+                Figure(
+                    f"{words.capitalize()} by steps: means over seeds, bands from the lowest to the highest",
+                    path,
+                )
             )
     return figures
 
@@ -330,7 +335,3 @@ def _draw_curve(
         low, high = smooth.min(axis=1), smooth.max(axis=1)
         axes.fill_between(steps, low, high, color=look.colour, alpha=0.13, linewidth=0)
     return float(steps[-1]), float(mean.iloc[-1]), look
-
-
-def has_scores(made: GroupTable) -> bool:
-    return bool(known(made.group.runs["score"]))

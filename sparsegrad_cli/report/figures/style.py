@@ -134,6 +134,8 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, Look]], room: floa
     height = axes.get_window_extent().height or 1.0
     gap = (top - bottom) * 11 * axes.figure.dpi / 72 / height
     places = spread([y for _, y, _ in ends], gap)
+    below = max(0.0, bottom + gap / 2 - min(places))  # none is cut by the axis below
+    places = [place + below for place in places]
     for (x, y, look), place in zip(ends, places, strict=True):
         axes.annotate(
             look.label,
