@@ -9,12 +9,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from ..config import RunConfig
 from ..settings import Record
 from ..store.environment import hardware
+from ..training.objectives import Objective
 from ..training.resolve import Sources
 from .memory import MemoryEstimate, simulate_step
 from .time import PastSpeeds, Workloads, seconds_of, step_settings
@@ -74,7 +77,8 @@ def estimate(
     speeds = PastSpeeds(results, {**here, "threads": threads or here["threads"]})
     workloads = Workloads()
     runs = []
-    largest = {}  # kind of step -> size, run, objective, model
+    # kind of step -> size, run, objective, model
+    largest: dict[Any, tuple[tuple[int, ...], RunConfig, Objective, PreTrainedModel]] = {}
     for config, sources in planned:
         work, objective = workloads.of(config, sources), sources.objective
         key = (*step_settings(config).items(), type(objective))
@@ -152,7 +156,7 @@ def estimate_lines(found: Estimate) -> list[str]:
         free, total = torch.cuda.mem_get_info()
         peak += f"; {torch.cuda.get_device_name()}: {size_words(free)} of {size_words(total)} are free"
     parts = ("weights", "gradients", "moments", "activations", "peak")
-    table = [("memory", *parts)]
+    table: list[tuple[str, ...]] = [("memory", *parts)]
     for kind, memory in dict.fromkeys((run.kind, run.memory) for run in found.runs):
         table.append((kind, *(size_words(getattr(memory, part)) for part in parts)))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

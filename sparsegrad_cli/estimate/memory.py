@@ -122,7 +122,7 @@ def _as_loaded(skeleton: PreTrainedModel, config: RunConfig, has_padding: bool) 
     """Returns a copy of the skeleton, changed as a run changes what it loads."""
     model = copy.deepcopy(skeleton)
     if config.precision == "bf16-weights":
-        model.to(torch.bfloat16)
+        nn.Module.to(model, torch.bfloat16)
     if config.gradient_checkpointing:
         enable_gradient_checkpointing(model)
     if model.config.pad_token_id is None:

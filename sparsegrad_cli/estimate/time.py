@@ -24,6 +24,7 @@ from ..methods import get_method
 from ..store.find import read_all
 from ..store.folder import RUNS
 from ..tasks.load import TaskData
+from ..tasks.task import Task
 from ..training.basis import PROBE_STEPS, basis_digest
 from ..training.encode import tokens_of
 from ..training.resolve import Sources
@@ -118,6 +119,7 @@ class Workloads:
 
 
 def _of_texts(data: TaskData, tokenizer: PreTrainedTokenizerBase) -> dict[str, np.ndarray]:
+    assert isinstance(data.task, Task)
     table = data.splits[data.task.train].with_format("arrow")[:]
     columns = [table[name] for name in data.task.text]
     characters = sum(pc.utf8_length(column).to_numpy() for column in columns)

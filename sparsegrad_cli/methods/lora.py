@@ -55,8 +55,9 @@ class LoRA(Method):
         """Returns the model with `B A` added to its weights."""
         for layer in self.model.modules():
             if isinstance(layer, LoraLayer):  # in bfloat16 most of a small B A would be lost
-                weight: torch.Tensor = layer.get_base_layer().weight
-                weight.data = weight.data.to(torch.promote_types(weight.dtype, torch.float32))
+                base = layer.get_base_layer()
+                assert isinstance(base, nn.Linear)
+                base.weight.data = base.weight.data.to(torch.promote_types(base.weight.dtype, torch.float32))
         return self._tuner.merge_and_unload()
 
 

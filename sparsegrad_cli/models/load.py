@@ -18,7 +18,7 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -62,6 +62,11 @@ class LoadedModel:
         if self.use_cache is not None:
             trained.config.use_cache = self.use_cache
         trained.save_pretrained(folder)
+
+
+def on_device(model: nn.Module, device: str) -> nn.Module:
+    """Returns the model itself, moved to a device: transformers' own `to` is not typed for it."""
+    return model.to(device)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -169,14 +170,9 @@ class MetricsLog(TrainerCallback):
         self.path.write_text("".join(lines), encoding="utf-8")
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float],
-        **kwargs: object,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        line = _log_line({**logs, "step": state.global_step, "epoch": state.epoch or 0.0})
+        line = _log_line({**kwargs["logs"], "step": state.global_step, "epoch": state.epoch or 0.0})
         if line:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(line)
@@ -200,13 +196,9 @@ class StopAtDivergence(TrainerCallback):
     """Raises `DivergedError` when a logged loss is not finite; the last log has the mean over all steps."""
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float],
-        **kwargs: object,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        logs: dict[str, float] = kwargs["logs"]
         for loss in (logs.get("loss", 0.0), logs.get("train_loss", 0.0)):
             if not math.isfinite(loss):
                 raise DivergedError(f"the loss is {loss} at step {state.global_step}")
@@ -273,23 +265,13 @@ class ReportProgress(TrainerCallback):
         self.progress.step(state.global_step, self.loss)
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float],
-        **kwargs: object,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.loss = logs.get("loss", self.loss)
+        self.loss = kwargs["logs"].get("loss", self.loss)
 
     def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float],
-        **kwargs: object,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        value = metrics[f"eval_{self.metric}"]
+        value: float = kwargs["metrics"][f"eval_{self.metric}"]
         best = value if state.best_metric is None else self.better(value, state.best_metric)
         self.progress.evaluated(self.metric, value, best)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypedDict
 
 import datasets
 import numpy as np
@@ -17,6 +16,7 @@ from ..errors import InputError
 from ..models.load import hash_tokenizer
 from ..store.io import add_cache_folder, cache_folder
 from ..tasks.load import TaskData
+from ..tasks.task import Task
 
 LAYOUT = 1  # goes into the cache's key; raised when what is stored changes
 
@@ -27,8 +27,10 @@ def encode_pairs(data: TaskData, tokenizer: PreTrainedTokenizerBase, length: int
     Raises:
         WorkError: the cache cannot be written.
     """
-    key = [data.sha256, *data.task.text, str(length)]
-    return kept(key, tokenizer, data.splits, lambda: _tokenize(data, tokenizer, length))
+    assert isinstance(data.task, Task)
+    text = data.task.text
+    key = [data.sha256, *text, str(length)]
+    return kept(key, tokenizer, data.splits, lambda: _tokenize(data, text, tokenizer, length))
 
 
 def kept(
@@ -54,9 +56,11 @@ def kept(
     return {split: datasets.load_from_disk(str(folder / split)) for split in splits}
 
 
-def _tokenize(data: TaskData, tokenizer: PreTrainedTokenizerBase, length: int) -> dict[str, Dataset]:
+def _tokenize(
+    data: TaskData, columns: Sequence[str], tokenizer: PreTrainedTokenizerBase, length: int
+) -> dict[str, Dataset]:
     def tokens(rows: dict[str, list]) -> dict[str, list]:
-        texts = [rows[column] for column in data.task.text]
+        texts = [rows[column] for column in columns]
         labels = {"labels": rows["label"]} if "label" in rows else {}
         return {**tokenizer(*texts, truncation=True, max_length=length), **labels}
 
@@ -79,13 +83,7 @@ def _write(encoded: dict[str, Dataset], folder: Path) -> None:
 
 IGNORED = -100  # the label of a token that does not count, in torch and transformers
 SHUFFLE_SEED = 0  # the order of the train threads, the same for every run
-
-
-class Turn(TypedDict):
-    """One turn of a thread."""
-
-    role: str  # "user" or "assistant"
-    content: str
+Turn = dict[str, str]  # of a thread: "role" ("user" or "assistant") and "content"
 
 
 def encode_threads(
@@ -146,7 +144,9 @@ def assistant_spans(
     """
 
     def written(turns: int, asks: bool = False) -> str:
-        return tokenizer.apply_chat_template(list(thread[:turns]), tokenize=False, add_generation_prompt=asks)
+        text = tokenizer.apply_chat_template(list(thread[:turns]), tokenize=False, add_generation_prompt=asks)
+        assert isinstance(text, str)
+        return text
 
     text, spans = written(len(thread)), []
     for place, turn in enumerate(thread):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,8 @@ class CPUPeak:
         """The peak in bytes, `live` included."""
         self._profile.stop()
         held = peak = self._live
-        for event in self._profile.profiler.kineto_results.events():
+        profiler: Any = self._profile.profiler  # torch does not declare what an event has
+        for event in profiler.kineto_results.events():
             if event.name() == "[memory]" and event.device_type() == torch.autograd.DeviceType.CPU:
                 held += event.nbytes()
                 peak = max(peak, held)

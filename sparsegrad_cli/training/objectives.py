@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ from ..tasks.task import ChatTask, Task
 from .callbacks import DivergedError
 from .encode import IGNORED, encode_pairs, encode_threads
 
-LossShare = Callable[[object, Tensor, Tensor], Tensor]  # outputs, labels, items in the batch
+LossShare = Callable[[Any, Tensor, Tensor], Tensor]  # outputs, labels, items in the batch
 BatchShapes = Mapping[str, tuple[tuple[int, ...], torch.dtype]]  # input -> shape and type
 
 
@@ -112,7 +112,7 @@ def selection_scorer(task: Task) -> Callable[[EvalPrediction], dict[str, float]]
 
     def score(prediction: EvalPrediction) -> dict[str, float]:
         _, predicted = _predicted(prediction.predictions, task)
-        found = compute_metrics(task, predicted, prediction.label_ids)
+        found = compute_metrics(task, predicted, np.asarray(prediction.label_ids))
         return {f"{name}{task.suffixes[0]}": value for name, value in found.items()}
 
     return score
@@ -124,7 +124,7 @@ def score_classes(
     """Metrics of the trainer's model on a split, and one row an example for paired tests."""
     output = trainer.predict(rows)
     logits, predicted = _predicted(output.predictions, task)
-    found = compute_metrics(task, predicted, output.label_ids)
+    found = compute_metrics(task, predicted, np.asarray(output.label_ids))
     examples = _examples(name, indices, logits, predicted)
     examples.insert(2, "label", output.label_ids)
     return {f"{metric}{suffix}": value for metric, value in found.items()}, examples
@@ -209,6 +209,7 @@ class Classify:
 
         def share(outputs: SequenceClassifierOutput, labels: Tensor, num_items_in_batch: Tensor) -> Tensor:
             logits = outputs.logits
+            assert logits is not None
             if is_regression:
                 total = functional.mse_loss(logits.squeeze(-1), labels.to(logits.dtype), reduction="sum")
             else:
@@ -283,7 +284,7 @@ class Chat:
 
     def scorer(self) -> Callable[[EvalPrediction], dict[str, float]]:
         suffix = self.task.suffixes[0]
-        return lambda prediction: _metrics(prediction.predictions, suffix)
+        return lambda prediction: _metrics(np.asarray(prediction.predictions), suffix)
 
     def shorten(self) -> Callable[[Tensor, Tensor], Tensor]:
         return _losses
@@ -291,7 +292,7 @@ class Chat:
     def score_split(
         self, trainer: Trainer, name: str, suffix: str, rows: Dataset, indices: list[int]
     ) -> tuple[dict[str, float], pd.DataFrame]:
-        losses = trainer.predict(rows).predictions
+        losses = np.asarray(trainer.predict(rows).predictions)
         examples = pd.DataFrame(
             {
                 "split": name,

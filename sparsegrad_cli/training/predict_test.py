@@ -7,11 +7,12 @@ import pandas as pd
 
 from ..errors import InputError, WorkError
 from ..models.checkpoint import find_checkpoint
-from ..models.load import float32_products, load_classifier
+from ..models.load import float32_products, load_classifier, on_device
 from ..store.folder import RunFolder
 from ..store.io import write_atomically
 from ..store.records import TEST_PREDICTIONS
 from ..tasks.load import TaskData
+from ..tasks.task import Task
 from .encode import encode_pairs
 from .objectives import predict_split
 from .trainer import Cell, CellTrainer, make_trainer
@@ -20,17 +21,18 @@ MODEL = "model"  # in a run's folder: the trained model
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}  # of logits, as a share of the largest
 
 
-def write_test_predictions(trainer: CellTrainer, cell: Cell) -> None:
+def write_test_predictions(trainer: CellTrainer, cell: Cell, test: TaskData) -> None:
     """Writes `test_predictions.parquet` of the trainer's model; the file knows the hash of its data."""
-    encoded = encode_pairs(cell.test, cell.inputs.tokenizer, cell.config.length)
+    assert isinstance(test.task, Task)
+    encoded = encode_pairs(test, cell.inputs.tokenizer, cell.config.length)
     cell.progress.phase("predict", sum(map(len, encoded.values())))
     predicted = []
     for name, rows in encoded.items():
-        indices = cell.test.splits[name]["idx"][:]
-        predicted.append(predict_split(trainer, cell.test.task, name, rows, indices))
+        indices = test.splits[name]["idx"][:]
+        predicted.append(predict_split(trainer, test.task, name, rows, indices))
         cell.progress.step(sum(map(len, predicted)))
     predictions = pd.concat(predicted, ignore_index=True)
-    predictions.attrs["data"] = cell.test.sha256
+    predictions.attrs["data"] = test.sha256
     write_atomically(cell.folder.path / TEST_PREDICTIONS, predictions.to_parquet)
 
 
@@ -53,7 +55,7 @@ def check_model_kept(folder: RunFolder, test: TaskData) -> None:
         )
 
 
-def predict_again(cell: Cell) -> None:
+def predict_again(cell: Cell, test: TaskData) -> None:
     """Writes the test predictions of a finished run that has none, by the model that it saved.
 
     Raises:
@@ -61,21 +63,22 @@ def predict_again(cell: Cell) -> None:
         WorkError: the model does not make the run's dev predictions; or another process is at it.
     """
     folder, inputs = cell.folder, cell.inputs
-    if has_test_predictions(folder, cell.test):
+    if has_test_predictions(folder, test):
         return
-    check_model_kept(folder, cell.test)
+    check_model_kept(folder, test)
     task = inputs.data.task
+    assert isinstance(task, Task)
     num_labels = 1 if task.labels is None else len(task.labels)
     with folder.lock(), float32_products(cell.config.precision):
         loaded = load_classifier(find_checkpoint(str(folder.path / MODEL)), num_labels, task.is_regression)
-        trainer = make_trainer(loaded.model.to(cell.config.device), None, cell)
+        trainer = make_trainer(on_device(loaded.model, cell.config.device), None, cell)
         trainer.compute_metrics = None
         again = [
             inputs.objective.score_split(trainer, split.name, split.suffix, split.rows, split.indices)[1]
             for split in inputs.reported
         ]
         _check_same(cell, pd.concat(again))
-        write_test_predictions(trainer, cell)
+        write_test_predictions(trainer, cell, test)
         folder.drop_checkpoints()  # the trainer made their folder
 
 

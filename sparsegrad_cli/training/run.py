@@ -10,15 +10,14 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from torch import nn
-from transformers import Trainer, set_seed
+from transformers import PreTrainedModel, Trainer, set_seed
 
 from ..config import RunConfig
 from ..core import touched_entries
 from ..errors import DeviceError, DiskError, WorkError, is_device_error, is_disk_full, is_out_of_memory
 from ..methods import get_method
 from ..methods.base import Method, MethodConfig, count_parameters
-from ..models.load import LoadedModel, enable_gradient_checkpointing, float32_products
+from ..models.load import LoadedModel, enable_gradient_checkpointing, float32_products, on_device
 from ..store.environment import describe_environment
 from ..store.folder import RUNS
 from ..store.io import write_atomically, write_text
@@ -46,7 +45,7 @@ def run(cell: Cell) -> Result:
     earlier = folder.result()
     if earlier is not None and earlier.status == "done":
         if cell.test is not None:
-            predict_again(cell)
+            predict_again(cell, cell.test)
         return earlier
     loaded = load_model(cell.config, cell.inputs)
     with folder.lock():
@@ -151,7 +150,7 @@ def adapt(cell: Cell, loaded: LoadedModel, accumulation_steps: int = 1) -> Metho
 
 def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, parts: int) -> Result:
     config, inputs, folder = cell.config, cell.inputs, cell.folder
-    model = loaded.model.to(config.device)
+    model = on_device(loaded.model, config.device)
     total = sum(p.numel() for p in model.parameters())
     method = adapt(cell, loaded, parts)
     optimizer = method.optimizer(config.learning_rate)
@@ -177,7 +176,7 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
     predictions = pd.concat(examples, ignore_index=True)
     write_atomically(folder.path / "predictions.parquet", predictions.to_parquet)
     if cell.test is not None:
-        write_test_predictions(trainer, cell)
+        write_test_predictions(trainer, cell, cell.test)
     if cell.options.keep_model:
         plain = plain or _merge(method)
         loaded.save(plain, folder.path / MODEL)
@@ -205,9 +204,11 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
     )
 
 
-def _merge(method: Method) -> nn.Module:
+def _merge(method: Method) -> PreTrainedModel:
     with float32_products("ieee"):
-        return method.merge()
+        plain = method.merge()
+    assert isinstance(plain, PreTrainedModel)
+    return plain
 
 
 def _identity(config: RunConfig, data: TaskData) -> dict[str, Any]:

@@ -73,6 +73,9 @@ class CellTrainer(Trainer):
     A step does nothing that is not used: no norm of gradients that are not clipped, no count of FLOPs.
     """
 
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+
     def training_step(
         self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
@@ -93,13 +96,17 @@ class CellTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Writes what training changes: the rest is what every start of the run begins with."""
-        save_changing(self.model, Path(output_dir or self.args.output_dir))
+        save_changing(self.model, Path(output_dir or self._checkpoints()))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         lay_over(self.model, Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
-        lay_over(self.model, _best(self.state, Path(self.args.output_dir)))
+        lay_over(self.model, _best(self.state, self._checkpoints()))
+
+    def _checkpoints(self) -> Path:
+        assert self.args.output_dir is not None
+        return Path(self.args.output_dir)
 
 
 def make_trainer(
