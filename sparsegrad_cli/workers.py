@@ -266,11 +266,16 @@ def run_in_fresh_process(
 ) -> Finished | Failed | Died:
     """Do a job in a process of its own, and wait for it; whatever stops us stops it too."""
     with WorkerPool(1, device, tries=1) as pool:
-        pool.submit(0, function, job)
-        while True:
-            for event in pool.events(1.0):
-                if not isinstance(event.message, ProgressState):
-                    return event.message
+        return do_job(pool, 0, function, job)
+
+
+def do_job(pool: Pool, worker: int, function: JobFunction, job: BaseModel) -> Finished | Failed | Died:
+    """Do a job on an idle worker of a pool that has nothing else to do, and wait for it."""
+    pool.submit(worker, function, job)
+    while True:
+        for event in pool.events(1.0):
+            if not isinstance(event.message, ProgressState):
+                return event.message
 
 
 def make_call(function: JobFunction, job: BaseModel, command: Sequence[str]) -> Call:

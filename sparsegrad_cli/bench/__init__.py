@@ -1,1 +1,1 @@
-"""The benchmark: what a training step of each method costs, measured side by side."""
+"""Benchmarks: what a training step of each method costs, what a calibration costs, what our loop adds."""

@@ -1,59 +1,103 @@
-"""`bench calibrate`: running sums against the paper's stack and SVD, each in a process of its own.
+"""`sparsegrad bench calibrate`: our running sums against the paper's stack of gradients and its SVD.
 
-Where the stack would not fit, `stack: false` leaves the paper's way out; its size is told all the same.
+Each is measured in a process of its own. Where the stack would not fit, `--no-stack` leaves the paper's way
+out; the stack's size is computed all the same.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import set_seed
 
+from ..config import Given, check_given
 from ..core import Basis, LayerBasis, calibrate, find_mlp_linears
 from ..errors import InputError
-from ..settings import config_id
+from ..progress import Progress
+from ..settings import Record, config_id
 from ..store.basis_file import load_basis, save_basis
-from .jobs import Calibrated, CalibrateJob, Failure
-from .machine import synchronize
-from .measure import forget_resident_peak, resident_bytes
-from .plan import Found
-from .process import ask
-from .run import Tell
-from .schema import Agreement, CalibrationConfig, CalibrationResult, CalibrationRow, KindSize
-from .step import Batch, build_model, load_batches, save_batches
+from .config import (
+    CALIBRATION_OPTIONS,
+    Agreement,
+    CalibrationConfig,
+    CalibrationResult,
+    CalibrationRow,
+    KindSize,
+)
+from .measure import synchronize
+from .target import Batch, Failure, Job, ResolvedTarget, Tell, ask, find_target
 
 ENERGY = 0.9  # carried by the leading directions that are compared
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def run_calibration(config: CalibrationConfig, found: Found, tell: Tell) -> CalibrationResult:
-    """Measures both ways with `config.steps` batches, ours also with a third and with four thirds of them.
+class CalibrateJob(Job):
+    """Find a basis, by sums or by the SVD of the stack, and write it."""
+
+    by: Literal["sums", "svd"]
+    steps: int
+    probe_steps: int
+    basis_rank: int | None = None
+    basis: str  # file to write
+
+
+class Calibrated(Record):
+    """The answer to `CalibrateJob`."""
+
+    seconds: float
+    gradient_seconds: float
+    added_bytes: int | None
+    unseen_energy: dict[str, float] | None = None  # kind -> share that a truncated basis keeps
+
+
+def plan_calibration(given: Given) -> tuple[CalibrationConfig, ResolvedTarget]:
+    """Finds model and data of a comparison of calibrations, and fills in the defaults.
+
+    Args:
+        given: by name, settings of `config.CALIBRATION_OPTIONS`.
+
+    Raises:
+        InputError: anything that is wrong with what was asked for.
+    """
+    given = check_given(given, CALIBRATION_OPTIONS)
+    found = find_target(given)
+    config = CalibrationConfig(
+        **found.target.model_dump(),
+        steps=given.get("calibration_steps", CALIBRATION_OPTIONS["calibration_steps"].default),
+        basis_rank=given.get("basis_rank"),
+        stack=given.get("stack", True),
+    )
+    return config, found
+
+
+def run_calibration(config: CalibrationConfig, found: ResolvedTarget, tell: Tell) -> CalibrationResult:
+    """Measure both ways with `config.steps` batches, ours also with a third and with four thirds of them.
 
     Raises:
         InputError: the stack would not fit into memory.
     """
     check_stack_fits(config, found, available_bytes(config.device))
-    found.fetch()
     third = max(1, config.steps // 3)
     stack = [("svd", config.steps)] if config.stack else []
     plans = [("sums", config.steps), *stack, ("sums", third), ("sums", config.steps + third)]
     rows, sizes = [], ()
     with tempfile.TemporaryDirectory() as name:
-        setup = found.setup(str(Path(name) / "batches.safetensors"))
-        save_batches(found.batches(), config.steps + third + 1, Path(setup.batches))
+        shared = found.prepare(Path(name), config.steps + third + 1)
         paths = [Path(name) / f"{by}-{steps}.safetensors" for by, steps in plans]
         for (by, steps), path in zip(plans, paths, strict=True):
             rank = config.basis_rank if by == "sums" else None
-            job = CalibrateJob(
-                setup=setup, by=by, steps=steps, probe_steps=0, basis_rank=rank, basis=str(path)
-            )
-            answer = ask(job, Calibrated)
+            how = {"by": by, "steps": steps, "probe_steps": 0, "basis_rank": rank, "basis": str(path)}
+            job = CalibrateJob(**{**shared, **how})
+            answer = ask(find_basis, job, config.device)
             rows.append(_row(job, answer))
             if not sizes and isinstance(answer, Calibrated):
                 sizes = _sizes(load_basis(path), answer, gradients_of_a_kind(config, found))
@@ -65,8 +109,8 @@ def run_calibration(config: CalibrationConfig, found: Found, tell: Tell) -> Cali
     )
 
 
-def gradients_of_a_kind(config: CalibrationConfig, found: Found) -> int:
-    """Over blocks and batches."""
+def gradients_of_a_kind(config: CalibrationConfig, found: ResolvedTarget) -> int:
+    """Returns the number of gradients of one kind of linear, over blocks and batches."""
     return config.steps * found.skeleton.config.num_hidden_layers
 
 
@@ -86,9 +130,9 @@ def _sizes(basis: Basis, answer: Calibrated, gradients: int) -> tuple[KindSize, 
 
 
 def compare(one: Basis, other: Basis) -> list[Agreement]:
-    """For each kind and side: the largest principal angle between the leading directions of the two.
+    """Returns the largest principal angle between the leading directions of two bases, by kind and side.
 
-    The number of directions is what carries 90% of the energy in `one`. The cosines of the principal angles
+    So many directions are compared as carry 90% of the energy in `one`. The cosines of the principal angles
     are the singular values of `A^T B`.
     """
     found = []
@@ -111,11 +155,11 @@ def compare(one: Basis, other: Basis) -> list[Agreement]:
     return found
 
 
-def check_stack_fits(config: CalibrationConfig, found: Found, available: int | None) -> None:
-    """Refuse what the paper's way could not hold.
+def check_stack_fits(config: CalibrationConfig, found: ResolvedTarget, available: int | None) -> None:
+    """Refuses a stack that memory could not hold.
 
     Raises:
-        InputError: the stack and its SVD need more than is available; says what to lower.
+        InputError: the stack and its SVD need more than is available; the message says what to lower.
     """
     if not config.stack:
         return
@@ -131,7 +175,7 @@ def check_stack_fits(config: CalibrationConfig, found: Found, available: int | N
 
 
 def available_bytes(device: str) -> int | None:
-    """Memory that can be had, without swapping; None where the system does not tell."""
+    """Returns the memory that can be had without swapping; None where the system does not say."""
     if device == "cuda":
         return torch.cuda.mem_get_info()[0]
     try:
@@ -149,35 +193,35 @@ def _row(job: CalibrateJob, answer: Calibrated | Failure) -> CalibrationRow:
     return CalibrationRow(by=job.by, steps=job.steps, status="done", **cost)
 
 
-def find_basis(job: CalibrateJob) -> Calibrated:
-    """Finds a basis of the model in training mode, writes it, and tells what that took.
+def find_basis(job: CalibrateJob, progress: Progress) -> Calibrated:
+    """Find a basis of the model in training mode, write it, and return what that took.
 
     The peak is what is held beyond the model: passes, sums or stack, and decomposition. What a truncated
-    basis keeps of unseen gradients is measured after, on one more batch.
+    basis keeps of unseen gradients is measured afterwards, on one more batch.
     """
-    subject = job.setup.subject
-    model = build_model(job.setup).model
-    batches = load_batches(job.setup.batches, 0, job.steps + max(1, job.probe_steps), subject.device)
-    set_seed(subject.seed)  # the same dropout for both ways
-    before = _begin_peak(subject.device)
+    target = job.target
+    model = job.model().model
+    batches = job.batches(0, job.steps + max(1, job.probe_steps))
+    set_seed(target.seed)  # the same dropout for both ways
+    before = _begin_peak(target.device)
     began = time.perf_counter()
     gathered = began
 
-    def tell_time(done: int) -> None:
+    def note_time(done: int) -> None:
         nonlocal gathered
         if done == job.steps:
-            synchronize(subject.device)
+            synchronize(target.device)
             gathered = time.perf_counter()
 
     if job.by == "svd":
         basis, gathered = svd_basis(model, batches[: job.steps])
     else:
         basis = calibrate(
-            model, batches, job.steps, job.probe_steps, on_step=tell_time, basis_rank=job.basis_rank
+            model, batches, job.steps, job.probe_steps, on_step=note_time, basis_rank=job.basis_rank
         ).basis
-    synchronize(subject.device)
+    synchronize(target.device)
     ended = time.perf_counter()
-    after = _end_peak(subject.device)
+    after = _end_peak(target.device)
     save_basis(basis, Path(job.basis))
     return Calibrated(
         seconds=ended - began,
@@ -188,7 +232,7 @@ def find_basis(job: CalibrateJob) -> Calibrated:
 
 
 def svd_basis(model: nn.Module, batches: Iterable[Batch]) -> tuple[Basis, float]:
-    """The paper's HOSVD to the letter: gradients of one kind stacked, both unfoldings decomposed.
+    """Compute the paper's HOSVD to the letter: stack the gradients of a kind, decompose both unfoldings.
 
     The stack of `n` gradients, over blocks and batches, is `n x O x I`. `V` are the left singular vectors of
     its unfolding `O x (n I)`, `U` those of `I x (n O)`.
@@ -221,7 +265,7 @@ def svd_basis(model: nn.Module, batches: Iterable[Batch]) -> tuple[Basis, float]
 
 
 def energy_kept(model: nn.Module, batch: Batch, basis: Basis) -> dict[str, float]:
-    """For each kind, the share of the energy of the gradients of `batch` that `V G~ U^T` keeps."""
+    """Returns, for each kind, the share of the energy of the gradients of `batch` that `V G~ U^T` keeps."""
     places = find_mlp_linears(model)
     weights = [place.linear.weight.requires_grad_() for place in places]
     gradients = torch.autograd.grad(model(**batch).loss, weights)
@@ -234,8 +278,10 @@ def energy_kept(model: nn.Module, batch: Batch, basis: Basis) -> dict[str, float
 
 
 def stack_bytes(shapes: Iterable[tuple[int, int]], gradients: int) -> int:
-    """What `svd_basis` holds at its peak, about: every stack, and of the largest one an unfolding, LAPACK's
-    copy of it, and its right singular vectors.
+    """Returns about what `svd_basis` holds at its peak, in bytes.
+
+    That is every stack and, of the largest one, an unfolding, LAPACK's copy of it, and its right singular
+    vectors.
 
     Args:
         shapes: `O x I` of each kind.
@@ -246,13 +292,13 @@ def stack_bytes(shapes: Iterable[tuple[int, int]], gradients: int) -> int:
 
 
 def one_stack_bytes(shape: tuple[int, int], gradients: int) -> int:
-    """Of so many float32 gradients, `O x I`."""
+    """Returns the bytes of a stack of float32 gradients, each `O x I`."""
     O, I = shape
     return 4 * O * I * gradients
 
 
 def _left_singular_vectors(unfolding: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest first, with their shares of the energy; zeros beyond the rank that a short stack has."""
+    """Returns the vectors, largest first, with their shares of the energy; zeros beyond the rank."""
     vectors, values, _ = torch.linalg.svd(unfolding, full_matrices=False)
     energy = values.square() / values.square().sum()
     beyond = (0, len(unfolding) - len(values))
@@ -260,11 +306,25 @@ def _left_singular_vectors(unfolding: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _begin_peak(device: str) -> int | None:
+    """Let the peak begin anew; returns the bytes held now, None where the system does not say."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
-    return resident_bytes() if forget_resident_peak() else None
+    try:
+        CLEAR.write_text("5")
+    except OSError:
+        return None
+    return _resident_bytes("VmRSS")
 
 
 def _end_peak(device: str) -> int | None:
-    return torch.cuda.max_memory_allocated() if device == "cuda" else resident_bytes(peak=True)
+    return torch.cuda.max_memory_allocated() if device == "cuda" else _resident_bytes("VmHWM")
+
+
+def _resident_bytes(key: str) -> int | None:
+    """Returns the resident set of this process, now (VmRSS) or at its peak (VmHWM)."""
+    try:
+        found = re.search(rf"{key}:\s+(\d+) kB", STATUS.read_text())
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None

@@ -1,103 +1,151 @@
-"""In a worker: the steps of one row, timed; in the first round also their memory and their floor."""
+"""In a worker: the steps of one row, timed; in the first round also what a step holds and computes.
+
+Memory is that of torch's allocator: CUDA's own statistics, or the profiler's record of a CPU's allocations.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
-import re
-import statistics
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile, record_function
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.module_tracker import ModuleTracker
 
 from ..config import SETTINGS
-from ..core import Basis, Subspace, SubspaceLinear, find_mlp_linears
+from ..core import Basis, Subspace, find_mlp_linears
 from ..core.reference import REFERENCE_FORMS, ReferenceLinear, apply_reference
 from ..methods import get_method
-from ..methods.base import Method, MethodConfig, choose_trained, count_parameters
+from ..methods.base import ROTATION_PRECISION, Method, MethodConfig, choose_trained, count_parameters
 from ..methods.sparse import SparseMethod
-from ..models.load import LoadedModel
+from ..models.load import LoadedModel, float32_products
+from ..progress import Progress
+from ..settings import Record
 from ..store.basis_file import load_basis
-from ..training.memory import live_bytes
-from .floors import Ranks, Trained, count_work, read_architecture
-from .jobs import Measured, MeasureJob
-from .machine import synchronize
-from .schema import Memory, Operation, Work
-from .step import Batch, TrainingStep, build_model, load_batches, time_steps, tokens_of
+from ..store.records import Parameters
+from ..training.memory import CPUPeak, group_tensors, live_bytes, optimizer_tensors, storage_bytes
+from .config import BenchConfig, Memory, Operation, Phase, RowSpec
+from .target import BASIS, Batch, Job
+
+PROBE_STEPS = 2  # batches beyond the calibration's, that give a mask its energies
+MOST_EXPENSIVE = 5
+SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices whose product is timed
+TRIES = 4
+CUDA_CONTEXT = 600_000_000  # bytes that a CUDA process holds before it allocates anything
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler tells stderr that it starts and stops
 
 
-def measure(job: MeasureJob) -> Measured:
-    """Builds the model, burns in, times the steps, then counts what they cost."""
-    subject = job.setup.subject
-    at_start = resident_bytes()
-    loaded = build_model(job.setup)
-    batches = load_batches(job.setup.batches, job.first_batch, job.burn_in + job.steps, subject.device)
-    timed = batches[job.burn_in :]
-    met = [
-        read_architecture(loaded.model, loaded.head, batch["attention_mask"].sum(1).tolist())
-        for batch in timed
-    ]
+class MeasureJob(Job):
+    """Measure one row in one round."""
+
+    target: BenchConfig
+    row: RowSpec
+    number: int  # of the round, from 0
+    trace: str | None  # file to write
+
+
+class Measured(Record):
+    """The answer to `MeasureJob`; the costs are those of the first round."""
+
+    seconds: tuple[float, ...]  # of each timed step
+    tokens: tuple[int, ...]  # of each, padding not counted
+    memory: Memory | None = None
+    flops: int | None = None
+    parameters: Parameters | None = None
+    operations: tuple[Operation, ...] = ()
+
+
+class MachineJob(Record):
+    """Measure what the device reaches at most."""
+
+    device: str
+    precision: str
+
+
+class Machine(Record):
+    """The answer to `MachineJob`."""
+
+    peak_flops: float  # FLOPs per second of a large matrix product
+    used_by_others: int  # bytes of a CUDA device that other processes hold
+
+
+def needs_basis(row: RowSpec) -> bool:
+    """Returns whether a row needs the basis of a calibration."""
+    return row.basis == "calibrated"
+
+
+def measure(job: MeasureJob, progress: Progress) -> Measured:
+    """Build the model, burn in, time the steps; in the first round measure also what a step costs."""
+    config = job.target
+    if config.device == "cuda":  # the process may have measured other rows
+        gc.collect()
+        torch.cuda.empty_cache()
+    with float32_products(config.precision):
+        return _measure(job)
+
+
+def _measure(job: MeasureJob) -> Measured:
+    config = job.target
+    first = config.calibration_steps + PROBE_STEPS + job.number * (config.burn_in + config.steps)
+    batches = job.batches(first, config.burn_in + config.steps)
+    timed = batches[config.burn_in :]
+    loaded = job.model()
     total = sum(p.numel() for p in loaded.model.parameters())
-    basis = None if job.basis is None else load_basis(Path(job.basis))
-    method = _build_method(job, loaded, basis)
-    ranks = {} if basis is None else {kind.shape: kind.rank for kind in basis.kinds.values()}
-    del basis  # on a CPU the method holds what it needs of it
+    method = _build_method(job, loaded)
     optimizer = method.optimizer(SETTINGS["learning_rate"].default_for(is_chat=False))
-    step = TrainingStep(loaded.model, optimizer, subject.device, subject.precision)
-    for batch in batches[: job.burn_in]:
+    step = TrainingStep(loaded.model, optimizer, config.device, config.precision)
+    for batch in batches[: config.burn_in]:
         step(batch)
-    tells_peak = forget_resident_peak()
     seconds = tuple(time_steps(step, timed))
-    tokens = tuple(tokens_of(batch) for batch in timed)
-    if not job.costs:
+    tokens = tuple(int(batch["attention_mask"].sum()) for batch in timed)
+    if job.number > 0:
         return Measured(seconds=seconds, tokens=tokens)
-
-    peak = resident_bytes(peak=True) if tells_peak else None
-    resident = None if peak is None or at_start is None else peak - at_start
-    largest = max(timed, key=lambda batch: batch["input_ids"].numel())
-    memory = measure_memory(step, largest, resident)
-    trained = _trained(job, method, ranks, memory)
-    works = [count_work(architecture, trained) for architecture in met]
-    operations = () if job.trace is None else trace_step(step, largest, Path(job.trace))
+    by_size = sorted(timed, key=lambda batch: batch["input_ids"].numel())
     return Measured(
         seconds=seconds,
         tokens=tokens,
-        memory=memory,
-        work=Work(
-            operations=statistics.fmean(work.operations for work in works),
-            bytes=statistics.fmean(work.bytes for work in works),
-        ),
+        memory=measure_memory(step, by_size[-1]),
+        flops=count_flops(step, by_size[len(by_size) // 2]),
         parameters=count_parameters(method, loaded.head, total, None),
-        operations=operations,
+        operations=() if job.trace is None else trace_step(step, by_size[-1], Path(job.trace)),
     )
 
 
 class _ReferenceMethod(SparseMethod):
     """SparseGrad on the paper's own layer."""
 
-    def __init__(self, job: MeasureJob, loaded: LoadedModel, config: MethodConfig, basis: Basis) -> None:
+    def __init__(self, loaded: LoadedModel, config: MethodConfig, basis: Basis, form: Any) -> None:
         self.model, self.config = loaded.model, config
-        form = REFERENCE_FORMS[REFERENCE_FORMS.index(job.row.place)]  # type: ignore[arg-type]
-        self.applied = apply_reference(loaded.model, basis, form, job.density, job.kept)
+        self.applied = apply_reference(loaded.model, basis, form, config.density, config.kept)
         self.adapted = self.applied.adapted
-        choose_trained(loaded.model, loaded.head, self.adapted, job.freeze_rest)
+        choose_trained(loaded.model, loaded.head, self.adapted, config.freeze_rest)
 
 
-def _build_method(job: MeasureJob, loaded: LoadedModel, basis: Basis | None) -> Method:
-    row = job.row
+def _build_method(job: MeasureJob, loaded: LoadedModel) -> Method:
+    bench, row = job.target, job.row
+    basis = load_basis(Path(job.scratch) / BASIS) if needs_basis(row) else None
     config = MethodConfig(
-        freeze_rest=job.freeze_rest,
-        density=job.density,
-        kept=job.kept,
-        rank=job.rank,
+        freeze_rest=bench.freeze_rest,
+        density=None if bench.kept else bench.density,
+        kept=bench.kept,
+        rank=bench.rank,
+        basis_rank=bench.basis_rank,
         recompute=row.recompute,
+        precision=ROTATION_PRECISION[bench.precision],
+        seed=bench.seed,
     )
     if row.place in REFERENCE_FORMS and basis is not None:
-        return _ReferenceMethod(job, loaded, config, basis)
+        return _ReferenceMethod(loaded, config, basis, row.place)
     config = replace(config, mask=row.mask, place=row.place)  # type: ignore[arg-type]
     method_class = get_method(row.method)
     if method_class.calibration(config) == "squares":  # which entries they choose costs nothing
@@ -106,157 +154,160 @@ def _build_method(job: MeasureJob, loaded: LoadedModel, basis: Basis | None) -> 
     return method_class(loaded.model, loaded.head, config, basis)
 
 
-def _trained(job: MeasureJob, method: Method, ranks: Ranks, memory: Memory) -> Trained:
-    merged = any(isinstance(m, SubspaceLinear) and m.merge_each_step for m in method.model.modules())
-    masked = isinstance(method, SparseMethod) and not merged
-    adapted = set(method.adapted)
-    trained = [p for p in method.model.parameters() if p.requires_grad]
-    return Trained(
-        row=job.row,
-        freeze_rest=job.freeze_rest,
-        dense=sum(p.numel() for p in trained if not (masked and p in adapted)),
-        masked=sum(p.numel() for p in adapted) if masked else 0,
-        kept=method.moved_at_a_step() if masked else 0,
-        rank=job.rank or 0,
-        corners=ranks
-        | {
-            (m.weight.shape[0], m.weight.shape[1]): m.subspace.shape
-            for m in method.model.modules()
-            if isinstance(m, SubspaceLinear)
-        },
-        basis_bytes=memory.basis,
-        saved_bytes=memory.activations,
-    )
-
-
-MARK = "sparsegrad bench: "  # before a phase's name in the profile
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-
-
-def measure_memory(step: TrainingStep, batch: Batch, resident: int | None = None) -> Memory:
-    """Takes one step on `batch`; see the module's head for what is counted.
+class TrainingStep:
+    """A training step as `finetune` takes it, without what Trainer puts around it.
 
     Args:
-        step: after steps enough that the optimizer has its moments.
-        batch: the largest there is.
-        resident: what the process held at most, above its start; goes into the answer as it is.
+        model: ready for training, on its device.
+        optimizer: of all that takes gradients.
+        device: "cpu" or "cuda".
+        precision: "bf16" computes forward under autocast.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, device: str, precision: str
+    ) -> None:
+        self.model, self.optimizer, self.device = model, optimizer, device
+        self.bf16 = precision == "bf16"
+
+    def __call__(self, batch: Batch) -> None:
+        for act in self.phases(batch).values():
+            act()
+
+    def phases(self, batch: Batch) -> Mapping[Phase, Callable[[], None]]:
+        """Returns the parts of the step on `batch`, in order."""
+        loss: list[Tensor] = []
+
+        def forward() -> None:
+            with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bf16):
+                loss.append(self.model(**batch).loss)
+
+        def optimize() -> None:
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+
+        return {"forward": forward, "backward": lambda: loss.pop().backward(), "optimizer": optimize}
+
+
+class Stopwatch:
+    """Measures steps without waiting for the device in between: on CUDA by events in its stream."""
+
+    def __init__(self, device: str) -> None:
+        self.on_cuda = device == "cuda"
+        self._ticks: list[Any] = []
+
+    def tick(self) -> None:
+        """Mark the start of the first step, or the end of a step."""
+        if self.on_cuda:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self._ticks.append(event)
+        else:
+            self._ticks.append(time.perf_counter())
+
+    def seconds(self) -> list[float]:
+        """Returns the time between each two marks."""
+        if not self.on_cuda:
+            return [end - begin for begin, end in pairwise(self._ticks)]
+        torch.cuda.synchronize()
+        return [begin.elapsed_time(end) / 1e3 for begin, end in pairwise(self._ticks)]
+
+
+def time_steps(step: TrainingStep, batches: Sequence[Batch]) -> list[float]:
+    """Returns the seconds of a step on each batch."""
+    synchronize(step.device)
+    watch = Stopwatch(step.device)
+    watch.tick()
+    for batch in batches:
+        step(batch)
+        watch.tick()
+    return watch.seconds()
+
+
+def measure_memory(step: TrainingStep, batch: Batch) -> Memory:
+    """Take one step on `batch`, and return what it holds.
+
+    Args:
+        step: after as many steps as give the optimizer its state.
+        batch: the largest.
     """
     model = step.model
-    basis = [g[name] for g in step.optimizer.param_groups for name in ("U", "V") if g.get(name) is not None]
-    basis += [
-        b
-        for m in model.modules()
-        if isinstance(m, Subspace | ReferenceLinear)
-        for b in m.buffers(recurse=False)
-    ]
-    moments = [t for s in step.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
-    of_basis = storage_bytes(basis)
-    buffers = [
-        b for m in model.modules() if not isinstance(m, Subspace | ReferenceLinear) for b in m.buffers(False)
-    ]
-    weights = storage_bytes([*model.parameters(), *buffers])
-    held, peaks, gradients, before = _cuda(step, batch) if step.device == "cuda" else _cpu(step, batch)
+    holds_basis = [m for m in model.modules() if isinstance(m, Subspace | ReferenceLinear)]
+    basis = [buffer for module in holds_basis for buffer in module.buffers(recurse=False)]
+    basis += group_tensors(step.optimizer)
+    peaks: dict[Phase, int] = {}
+    held: dict[Phase, int] = {}
+    gradients = 0
+    on_cuda = step.device == "cuda"
+    meter = _CUDAPeak() if on_cuda else CPUPeak()
+    live = live_bytes(model, step.optimizer, batch.values())
+    now = before = torch.cuda.memory_allocated() if on_cuda else live
+    for name, act in step.phases(batch).items():
+        meter.start(now)
+        act()
+        peaks[name] = meter.stop()
+        now = held[name] = meter.held
+        if name == "backward":
+            gradients = storage_bytes(p.grad for p in model.parameters() if p.grad is not None)
     phase = max(peaks, key=lambda name: peaks[name])
     return Memory(
-        weights=weights,
-        basis=of_basis,
-        optimizer=storage_bytes(moments),
+        weights=storage_bytes([*model.parameters(), *model.buffers(), *basis]) - storage_bytes(basis),
+        basis=storage_bytes(basis),
+        optimizer=storage_bytes(optimizer_tensors(step.optimizer)),
         gradients=gradients,
-        activations=held - before,
+        activations=held["forward"] - before,
         peak=peaks[phase],
         peak_phase=phase,
-        resident=resident,
     )
 
 
-def storage_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of the storages behind `tensors`, each once."""
-    storages = (tensor.untyped_storage() for tensor in tensors)
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+class _CUDAPeak:
+    """The same as `CPUPeak`, from CUDA's statistics."""
 
+    held = 0
 
-_Readings = tuple[int, dict[str, int], int, int]  # held after forward, peak of each phase, gradients, before
-
-
-def _cuda(step: TrainingStep, batch: Batch) -> _Readings:
-    peaks, held, gradients = {}, 0, 0
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    for name, act in step.phases(batch):
-        torch.cuda.reset_peak_memory_stats()
-        act()
+    def start(self, live: int) -> None:
         torch.cuda.synchronize()
-        peaks[name] = torch.cuda.max_memory_allocated()
-        if name == "forward":
-            held = torch.cuda.memory_allocated()
-        if name == "backward":
-            gradients = _gradients(step.model)
-    return held, peaks, gradients, before
+        torch.cuda.reset_peak_memory_stats()
+
+    def stop(self) -> int:
+        torch.cuda.synchronize()
+        self.held = torch.cuda.memory_allocated()
+        return torch.cuda.max_memory_allocated()
 
 
-def _cpu(step: TrainingStep, batch: Batch) -> _Readings:
-    gradients = 0
-    before = live_bytes(step.model, step.optimizer, batch.values())
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        for name, act in step.phases(batch):
-            with record_function(MARK + name):
-                act()
-            if name == "backward":
-                gradients = _gradients(step.model)
-    held, peaks = _replay(recorded, before)
-    return held, peaks, gradients, before
+def count_flops(step: TrainingStep, batch: Batch) -> int:
+    """Take one step on `batch`, and return the FLOPs of its matrix products and attention, padding included.
+
+    torch's counter knows neither elementwise operations, sums by index, sorts, the optimizer nor the kernels
+    of our own.
+    """
+    mapping = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops}
+    counter = FlopCounterMode(display=False, custom_mapping=mapping)
+    counter.mod_tracker = _NoModules()
+    with counter:
+        step(batch)
+    return counter.get_total_flops()
 
 
-def _replay(recorded: profile, before: int) -> tuple[int, dict[str, int]]:
-    """Bytes held at the end of forward, and the peak of each phase, from the allocations in order."""
-    events = recorded.profiler.kineto_results.events()
-    names = ("forward", "backward", "optimizer")
-    marks = {MARK + name: name for name in names}
-    ends = {marks[event.name()]: event.end_ns() for event in events if event.name() in marks}
-    now = at_forward_end = before
-    peaks = dict.fromkeys(names, 0)
-    for event in events:
-        if event.name() != "[memory]" or event.device_type() != torch.autograd.DeviceType.CPU:
-            continue
-        now += event.nbytes()
-        phase = next((name for name in names if event.start_ns() <= ends[name]), names[-1])
-        peaks[phase] = max(peaks[phase], now)
-        if phase == "forward":
-            at_forward_end = now
-    return at_forward_end, peaks
+class _NoModules(ModuleTracker):
+    """Counts the whole model as one: the tracker's hooks forbid `autograd.grad` in a backward of our own."""
+
+    def __enter__(self) -> _NoModules:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        pass
 
 
-def _gradients(model: nn.Module) -> int:
-    return storage_bytes(p.grad for p in model.parameters() if p.grad is not None)
-
-
-def resident_bytes(peak: bool = False) -> int | None:
-    """The resident set of this process, now or at its peak; None where the system does not tell."""
-    try:
-        found = re.search(rf"{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB", STATUS.read_text())
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
-
-
-def forget_resident_peak() -> bool:
-    """Lets the peak begin again from now; whether the system does that."""
-    try:
-        CLEAR.write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-MOST_EXPENSIVE = 5
-
-os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler tells stderr that it starts and stops
+def _cpu_attention_flops(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+    return sdpa_flop_count(query, key, value)
 
 
 def trace_step(step: TrainingStep, batch: Batch, path: Path) -> tuple[Operation, ...]:
-    """Writes a Chrome trace of a step to `path` (`.json.gz`) and gives its most expensive operations.
+    """Write a Chrome trace of a step to `path` (`.json.gz`), and return its most expensive operations.
 
-    Their time is their own, without what they call: on CUDA the kernels' on the device.
+    Their time is their own, without the operations that they call; on CUDA that of the kernels.
     """
     on_cuda = step.device == "cuda"
     with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_cuda]) as recorded:
@@ -278,3 +329,29 @@ def trace_step(step: TrainingStep, batch: Batch, path: Path) -> tuple[Operation,
         )
         for event in events[:MOST_EXPENSIVE]
     )
+
+
+def measure_machine(job: MachineJob, progress: Progress) -> Machine:
+    """Time a large matrix product, the best of a few tries; on CUDA look first what others hold."""
+    used = 0
+    if job.device == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        used = max(0, total - free - CUDA_CONTEXT)
+    side = SIDE[job.device]
+    dtype = torch.bfloat16 if job.precision == "bf16" else torch.float32
+    A = torch.randn(side, side, device=job.device, dtype=dtype)
+    seconds = []
+    with float32_products(job.precision):
+        for _ in range(TRIES + 1):  # the first does not count
+            synchronize(job.device)
+            began = time.perf_counter()
+            A @ A
+            synchronize(job.device)
+            seconds.append(time.perf_counter() - began)
+    return Machine(peak_flops=2 * side**3 / min(seconds[1:]), used_by_others=used)
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done all that it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()

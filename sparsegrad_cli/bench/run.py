@@ -1,107 +1,240 @@
-"""The benchmark: rounds of fresh processes, one a row, and what their answers come to."""
+"""`sparsegrad bench`: choose the rows, measure them in turns, and compare what they came to."""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any, cast
 
-from ..errors import InputError, WorkError
-from ..settings import Record, config_id
-from .folder import bench_folder
-from .jobs import Calibrated, CalibrateJob, Failure, Machine, Measured, MeasureJob, PeaksJob, Setup
-from .plan import PROBE_STEPS, Found
-from .process import ask
-from .schema import BenchConfig, BenchResult, Peaks, Row, RowSpec
-from .step import save_batches
+from ..config import SETTINGS, BasisKind, Given, Mask, check_given
+from ..core import PLACES
+from ..core.reference import REFERENCE_FORMS
+from ..errors import InputError, WorkError, unknown
+from ..methods import get_method, method_names, methods_in_order
+from ..methods.sparse import SparseMethod, default_place
+from ..settings import config_id
+from ..store.environment import describe_environment
+from ..store.records import Environment
+from ..training.checks import check_sizes, check_used
+from ..training.resolve import lora_rank
+from ..workers import Pool, WorkerPool
+from .calibration import Calibrated, CalibrateJob, find_basis
+from .config import (
+    BENCH_OPTIONS,
+    AnyConfig,
+    BenchConfig,
+    BenchResult,
+    Padding,
+    Row,
+    RowSpec,
+    bench_folder,
+)
+from .measure import (
+    PROBE_STEPS,
+    Machine,
+    MachineJob,
+    Measured,
+    MeasureJob,
+    measure,
+    measure_machine,
+    needs_basis,
+)
+from .target import BASIS, Failure, ResolvedTarget, Tell, ask, find_target
 
+OF_THE_PAPER = ("ft", "lora", "meprop", "sparsegrad")  # methods that are measured where none is named
+CALIBRATED_MASKS = ("dynamic", "fixed", "block")
+STEPS = {"cpu": 5, "cuda": 30}  # timed, in a round
+BURN_IN = {"cpu": 2, "cuda": 20}
 ALLOWED_IN_USE = 500_000_000  # bytes of a device that others may hold
-Tell = Callable[[str], None]
 
 
-def run_bench(config: BenchConfig, found: Found, results: Path, profile: bool, tell: Tell) -> BenchResult:
-    """Measures every row, `config.rounds` times in turn; in each round another row is the first.
+def plan_bench(given: Given, shapes_only: bool = False) -> tuple[BenchConfig, ResolvedTarget]:
+    """Finds model and data, fills in the defaults, and checks that all fit together.
 
-    A row that fails is not tried again; the others go on.
+    Args:
+        given: by name, settings of `config.BENCH_OPTIONS`.
+        shapes_only: see `find_target`.
+
+    Raises:
+        InputError: anything that is wrong with what was asked for.
+    """
+    given = check_given(given, BENCH_OPTIONS)
+    basis_rank, kept = given.get("basis_rank"), given.get("kept")
+    chosen = (given.get(name, ()) for name in ("methods", "places", "masks"))
+    rows = choose_rows(*chosen, basis_rank=basis_rank)
+    used = {name: given[name] for name in ("density", "kept", "rank", "basis_rank") if name in given}
+    check_used(used, [row.method for row in rows])
+    found = find_target(given, shapes_only)
+    target = found.target
+    density = given.get("density", SETTINGS["density"].default_for(is_chat=False))
+    check_sizes(target.model, found.shapes, kept, given.get("rank"), basis_rank, density)
+    config = BenchConfig(
+        **target.model_dump(),
+        rows=tuple(_placed(row, target.device, basis_rank) for row in rows),
+        freeze_rest=given.get("freeze_rest", False),
+        density=None if kept else density,
+        kept=kept,
+        rank=given.get("rank") or lora_rank(found.skeleton, is_chat=False),
+        basis_rank=basis_rank,
+        calibration_steps=given.get("calibration_steps", BENCH_OPTIONS["calibration_steps"].default),
+        rounds=given.get("rounds", BENCH_OPTIONS["rounds"].off),
+        steps=given.get("steps", STEPS[target.device]),
+        burn_in=given.get("burn_in", BURN_IN[target.device]),
+    )
+    return config, found
+
+
+def choose_rows(
+    methods: Sequence[str] = (),
+    places: Sequence[str] = (),
+    masks: Sequence[str] = (),
+    basis_rank: int | None = None,
+) -> list[RowSpec]:
+    """Returns a row for each method; of sparsegrad one for each place, and one for each mask chosen once.
+
+    Args:
+        methods: by default those of the paper's tables.
+        places, masks: where either is given, only the rows that they name.
+        basis_rank: of a truncated basis: the paper's own layer takes none, the adapter no other.
+
+    Raises:
+        InputError: a name that is not known, a place or mask without sparsegrad, or a place that does not go
+            with the basis.
+    """
+    every_place = (*PLACES, *REFERENCE_FORMS)
+    for option, given, known in (
+        ("method", methods, method_names()),
+        ("place", places, every_place),
+        ("mask", masks, CALIBRATED_MASKS),
+    ):
+        for name in given:
+            if name not in known:
+                raise InputError(f"--{option}: {unknown(option, name, known)}")
+    unfit: tuple[str, ...] = ("adapter",) if basis_rank is None else REFERENCE_FORMS
+    for place in places:
+        if place in unfit:
+            wants = "give --basis-rank" if basis_rank is None else "leave --basis-rank out"
+            raise InputError(f"--place {place}: {wants}, or take another place")
+    names = [name for name in methods_in_order() if name in (methods or OF_THE_PAPER)]
+    if "sparsegrad" not in names and (places or masks):
+        raise InputError("--place and --mask are of --method sparsegrad: add it, or leave them out")
+    has_all = not places and not masks
+    if has_all or (not places and "dynamic" in masks):
+        places = every_place
+    rows = []
+    for name in names:
+        method = get_method(name)
+        if not issubclass(method, SparseMethod):
+            rows.append(RowSpec(method=name))
+            continue
+        row = RowSpec(method=name, basis=method.basis, mask=method.mask)
+        if name != "sparsegrad":
+            rows.append(row)
+            continue
+        for place in every_place:
+            if place in places and place not in unfit:
+                placed = row.model_copy(update={"place": place})
+                rows += [placed, *[placed.model_copy(update={"recompute": True})] * (place == "backward")]
+        once = [mask for mask in CALIBRATED_MASKS if mask != "dynamic" and (has_all or mask in masks)]
+        rows += [row.model_copy(update={"mask": mask}) for mask in once]
+    return rows
+
+
+def _placed(row: RowSpec, device: str, basis_rank: int | None) -> RowSpec:
+    """Returns the row at the place that a run takes where the user names none."""
+    if row.mask is None or row.place is not None:
+        return row
+    place = default_place(
+        cast(BasisKind, row.basis),
+        cast(Mask, row.mask),
+        is_truncated=basis_rank is not None,
+        accumulates=False,
+        half_weights=False,
+        device=device,
+    )
+    return row.model_copy(update={"place": place})
+
+
+def run_bench(
+    config: BenchConfig, found: ResolvedTarget, results: Path, profile: bool, tell: Tell
+) -> BenchResult:
+    """Measure every row, `config.rounds` times in turn; in each round another row is the first.
+
+    On a CPU each measurement has a fresh process; on CUDA, where the allocator's statistics need none, all
+    share one, which saves most of the time. A row that fails is not tried again; the others go on.
 
     Args:
         results: traces go into the folder of this benchmark in it.
         profile: whether to trace a step of each row.
-        tell: is told a line when a process has ended.
+        tell: called with a line when a measurement has ended.
 
     Raises:
         InputError: other processes use the CUDA device.
         WorkError: the machine cannot be measured at all.
     """
-    found.fetch()
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        setup = found.setup(str(scratch / "batches.safetensors"))
-        of_calibration = config.calibration_steps + PROBE_STEPS
-        count = of_calibration + config.rounds * (config.burn_in + config.steps)
-        save_batches(found.batches(), count, Path(setup.batches))
-        peaks = _peaks(config, tell)
-        basis = scratch / "basis.safetensors"
-        no_basis = _calibrate(config, setup, basis, tell)
+    one_process: AbstractContextManager[Pool | None] = nullcontext()
+    if config.device == "cuda":
+        one_process = WorkerPool(1, config.device, tries=1)
+    with tempfile.TemporaryDirectory() as scratch, one_process as pool:
+        batches = config.calibration_steps + PROBE_STEPS + config.rounds * (config.burn_in + config.steps)
+        shared = found.prepare(Path(scratch), batches)
+        peak_flops = _peak_flops(config, pool, tell)
+        no_basis = _calibrate(config, shared, pool, tell)
         measured: dict[RowSpec, list[Measured]] = {row: [] for row in config.rows}
-        failures = {row: no_basis for row in config.rows if no_basis and _needs_basis(row)}
+        failures = {row: no_basis for row in config.rows if no_basis and needs_basis(row)}
         for number in range(config.rounds):
             for row in _rotated(config.rows, number):
                 if row in failures:
                     continue
                 trace = bench_folder(results, config).path / f"trace-{row.name.replace(' ', '-')}.json.gz"
-                job = MeasureJob(
-                    setup=setup,
-                    row=row,
-                    freeze_rest=config.freeze_rest,
-                    density=None if config.kept else config.density,
-                    kept=config.kept,
-                    rank=config.rank,
-                    basis=str(basis) if _needs_basis(row) else None,
-                    first_batch=of_calibration + number * (config.burn_in + config.steps),
-                    burn_in=config.burn_in,
-                    steps=config.steps,
-                    costs=number == 0,
-                    trace=str(trace.resolve()) if profile and number == 0 else None,
-                )
-                answer = ask(job, Measured)
+                own: dict[str, Any] = {"target": config, "row": row, "number": number}
+                own["trace"] = str(trace.resolve()) if profile and number == 0 else None
+                answer = ask(measure, MeasureJob(**{**shared, **own}), config.device, pool)
                 if isinstance(answer, Failure):
                     failures[row] = answer
+                    words = f"{answer.status}: {answer.error}"
                 else:
                     measured[row].append(answer)
-                tell(f"round {number + 1} of {config.rounds}: {row.name}, {_words(answer)}")
-    rows = [summarize(row, measured[row], failures.get(row), peaks) for row in config.rows]
-    return BenchResult(id=config_id(config), peaks=peaks, rows=tuple(with_ratios(rows)))
+                    words = f"{statistics.median(answer.seconds):.3g} s a step"
+                tell(f"round {number + 1} of {config.rounds}: {row.name}, {words}")
+    rows = [
+        summarize(row, config.padding, measured[row], failures.get(row), peak_flops) for row in config.rows
+    ]
+    return BenchResult(id=config_id(config), peak_flops=peak_flops, rows=tuple(with_ratios(rows)))
 
 
-def summarize(row: RowSpec, rounds: Sequence[Measured], failure: Failure | None, peaks: Peaks) -> Row:
-    """What the rounds of a row come to; a row that failed in any of them has no numbers."""
+def summarize(
+    row: RowSpec, padding: Padding, rounds: Sequence[Measured], failure: Failure | None, peak_flops: float
+) -> Row:
+    """Returns what the rounds of a row came to; a row that failed in any of them has no numbers."""
     if failure is not None:
-        return Row(**row.model_dump(), **failure.model_dump())
+        return Row(**row.model_dump(), padding=padding, **failure.model_dump())
     seconds = [time for measured in rounds for time in measured.seconds]
     tokens = [count for measured in rounds for count in measured.tokens]
-    median = statistics.median(seconds)
-    first = rounds[0]
-    floor = None if first.work is None else peaks.floor(first.work)
+    median, first = statistics.median(seconds), rounds[0]
+    quartiles = statistics.quantiles(seconds, method="inclusive") if len(seconds) > 1 else [median] * 3
     return Row(
         **row.model_dump(),
+        padding=padding,
         status="done",
         steps_per_second=1 / median,
+        quartiles=(1 / quartiles[2], 1 / quartiles[0]),
         tokens_per_second=statistics.median(n / t for n, t in zip(tokens, seconds, strict=True)),
         seconds=tuple(measured.seconds for measured in rounds),
         peak_memory_bytes=first.memory and first.memory.peak,
         memory=first.memory,
-        work=first.work,
-        floor_seconds=floor,
-        over_floor=floor and median / floor,
+        flops=first.flops,
+        utilization=first.flops and first.flops / median / peak_flops,
         parameters=first.parameters,
         operations=first.operations,
     )
 
 
 def with_ratios(rows: Sequence[Row]) -> list[Row]:
-    """The rows with their speed and memory over those of `ft` and of `lora`, where these are among them."""
+    """Returns the rows with their speed and memory over those of ft and of lora, where these are there."""
     done = []
     for row in rows:
         ratios = {}
@@ -123,12 +256,9 @@ def _rotated(rows: Sequence[RowSpec], by: int) -> list[RowSpec]:
     return [*rows[by:], *rows[:by]]
 
 
-def _needs_basis(row: RowSpec) -> bool:
-    return row.basis == "calibrated"
-
-
-def _peaks(config: BenchConfig, tell: Tell) -> Peaks:
-    answer = ask(PeaksJob(device=config.device, precision=config.precision), Machine)
+def _peak_flops(config: BenchConfig, pool: Pool | None, tell: Tell) -> float:
+    job = MachineJob(device=config.device, precision=config.precision)
+    answer: Machine | Failure = ask(measure_machine, job, config.device, pool)
     if isinstance(answer, Failure):
         raise WorkError(f"the machine cannot be measured: {answer.error}")
     if answer.used_by_others > ALLOWED_IN_USE:
@@ -136,35 +266,30 @@ def _peaks(config: BenchConfig, tell: Tell) -> Peaks:
             f"--device cuda: others hold {answer.used_by_others / 1e6:,.0f} MB of it, which would spoil the "
             "timings: wait for them (nvidia-smi names them), or choose another with CUDA_VISIBLE_DEVICES"
         )
-    tell(_words(answer))
-    return answer.peaks
+    tell(f"this machine: {answer.peak_flops / 1e9:,.0f} GFLOP/s")
+    return answer.peak_flops
 
 
-def _calibrate(config: BenchConfig, setup: Setup, basis: Path, tell: Tell) -> Failure | None:
-    if not any(_needs_basis(row) for row in config.rows):
+def _calibrate(config: BenchConfig, shared: dict[str, Any], pool: Pool | None, tell: Tell) -> Failure | None:
+    """Write the basis that rows need; returns why there is none."""
+    if not any(needs_basis(row) for row in config.rows):
         return None
     job = CalibrateJob(
-        setup=setup,
+        **shared,
         by="sums",
         steps=config.calibration_steps,
         probe_steps=PROBE_STEPS,
         basis_rank=config.basis_rank,
-        basis=str(basis),
+        basis=str(Path(shared["scratch"]) / BASIS),
     )
-    answer = ask(job, Calibrated)
-    tell(f"calibration: {_words(answer)}")
-    return answer if isinstance(answer, Failure) else None
+    answer: Calibrated | Failure = ask(find_basis, job, config.device, pool)
+    failure = answer if isinstance(answer, Failure) else None
+    words = f"{failure.status}: {failure.error}" if failure else f"{answer.seconds:.3g} s"
+    tell(f"calibration: {words}")
+    return failure
 
 
-def _words(answer: Record) -> str:
-    match answer:
-        case Failure():
-            return f"{answer.status}: {answer.error}"
-        case Measured():
-            return f"{statistics.median(answer.seconds):.3g} s a step"
-        case Calibrated():
-            return f"{answer.seconds:.3g} s"
-        case Machine():
-            operations, copied = answer.peaks.operations_per_second, answer.peaks.bytes_per_second
-            return f"this machine: {operations / 1e9:,.0f} GFLOP/s, {copied / 1e9:,.0f} GB/s"
-    raise TypeError(type(answer).__name__)
+def describe_machine(config: AnyConfig) -> Environment:
+    """Returns the environment of a benchmark of any kind: this process and this machine."""
+    data = f"sha256:{config.data_revision}" if config.data_revision else "random tokens"
+    return describe_environment(config.checkpoint, data, restarts=0)

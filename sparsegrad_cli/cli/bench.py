@@ -1,88 +1,41 @@
-"""`sparsegrad bench`: what a training step of each method costs; `bench calibrate`: what its basis costs."""
+"""`sparsegrad bench`: what a step of each method, a calibration, and finetune's own loop cost."""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..config import SETTINGS, Given, check_given
+from ..bench.config import (
+    BENCH_OPTIONS,
+    CALIBRATION_OPTIONS,
+    MEASURING,
+    RUNNER_OPTIONS,
+    AnyConfig,
+    AnyResult,
+    Bench,
+    CalibrationRow,
+    Row,
+    bench_folder,
+    write_bench,
+)
+from ..config import Given
 from ..errors import WorkError
-from ..settings import METHOD, WHAT
-from . import bench_common as common
 from . import options as opt
-from .bench_runner import runner
 
 bench = typer.Typer(invoke_without_command=True, no_args_is_help=False)
-bench.command()(runner)
-
-MEASURING = "Measuring"
-
-
-MEASURED = {  # settings of what is measured
-    name: SETTINGS[name]
-    for name in (
-        *("model", "data", "device", "batch_size", "length", "pad_to_max", "precision", "freeze_rest"),
-        *("density", "kept", "rank"),
-    )
-}
 
 
 @bench.callback()
-@opt.takes_settings(MEASURED)
+@opt.takes_settings(BENCH_OPTIONS)
 def measure(
     *,
     context: typer.Context,
-    init: common.InitOption = "pretrained",
-    layers: common.Layers = None,
-    task: common.MaybeTask = None,
-    method: Annotated[
-        list[str] | None,
-        typer.Option("--method", help="Repeatable. Default: all.", show_default=False, rich_help_panel=WHAT),
-    ] = None,
-    place: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="sparsegrad: only this place (optimizer, backward, adapter), or the paper's own layer "
-            "(regular, sparse-by-dense); repeatable.",
-            show_default=False,
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    mask: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="sparsegrad: only dynamic (all places), fixed or block; repeatable.",
-            show_default=False,
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    seed: common.Seed = 0,
     given: Given,
-    basis_rank: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="sparsegrad: leading directions of the basis a side; adds the adapter. Default: all.",
-            show_default=False,
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    calibration_steps: Annotated[
-        int,
-        typer.Option(min=1, help="sparsegrad: batches that make the basis.", rich_help_panel=METHOD),
-    ] = 4,
-    rounds: Annotated[
-        int, typer.Option(min=1, help="Times that every row is measured.", rich_help_panel=MEASURING)
-    ] = 3,
-    steps: Annotated[
-        int, typer.Option(min=1, help="Timed steps of a row in a round.", rich_help_panel=MEASURING)
-    ] = 5,
-    burn_in: Annotated[
-        int | None,
-        typer.Option(min=1, help="Steps before them. Default: 2, on CUDA 10.", rich_help_panel=MEASURING),
-    ] = None,
     profile: Annotated[
         bool,
         typer.Option(
@@ -96,78 +49,35 @@ def measure(
     dry_run: opt.DryRun = False,
     quiet: opt.Quiet = False,
 ) -> int:
-    """Measure the training step of each method side by side: speed, memory, and how far both could go.
+    """Measure the training step of each method side by side: speed, memory, and the use of the hardware.
 
-    Every measurement has a process of its own, and rounds of all methods alternate. Timings are not
+    On a CPU every measurement has a process of its own, and rounds of all methods alternate. Timings are not
     repeatable: the same command measures anew and overwrites what it found before.
     """
     if context.invoked_subcommand is not None:
         return 0
-    from ..bench.plan import Choices, plan
-    from ..bench.run import run_bench
+    from ..bench.run import plan_bench, run_bench
     from ..report.figures.others import save_bench_plot
 
-    choices = Choices(
-        **{"model": "demo", **check_given(given, SETTINGS)},
-        init=init,
-        layers=layers,
-        task=task,
-        seed=seed,
-        methods=method or (),
-        places=place or (),
-        masks=mask or (),
-        basis_rank=basis_rank,
-        calibration_steps=calibration_steps,
-        rounds=rounds,
-        steps=steps,
-        burn_in=burn_in,
-    )
-    common.quiet(quiet or as_json)
-    config, found = plan(choices, from_shapes=dry_run)
+    _quiet_libraries(quiet or as_json)
+    config, found = plan_bench(given, shapes_only=dry_run)
     if dry_run:
         print(config.model_dump_json(indent=2) if as_json else "\n".join(row.name for row in config.rows))
         return 0
-    result = run_bench(config, found, output, profile, common.teller(quiet))
-    done = common.keep(output, config, result)
+    result = run_bench(config, found, output, profile, _Teller(quiet))
+    done = _write(output, config, result)
     if any(row.status == "done" for row in result.rows):
         save_bench_plot(done, done.folder / "plot.png")
-    common.show(done, as_json, quiet)
-    failed = [f"{row.name} {row.status} ({row.error})" for row in result.rows if row.status != "done"]
-    if failed:
-        raise WorkError(f"{len(failed)} of {len(result.rows)} rows failed: {'; '.join(failed)}")
+    _show(done, as_json, quiet)
+    _check_done("rows", result.rows, [row.name for row in result.rows])
     return 0
 
 
 @bench.command()
-@opt.takes_settings(
-    {name: MEASURED[name] for name in ("model", "data", "device", "batch_size", "length", "pad_to_max")}
-)
+@opt.takes_settings(CALIBRATION_OPTIONS)
 def calibrate(
     *,
-    init: common.InitOption = "pretrained",
-    layers: common.Layers = None,
-    task: common.MaybeTask = None,
-    seed: common.Seed = 0,
     given: Given,
-    calibration_steps: Annotated[
-        int, typer.Option(min=1, help="Batches that make the basis.", rich_help_panel=METHOD)
-    ] = 30,
-    basis_rank: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Ours: find so many leading directions a side. Default: all.",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    stack: Annotated[
-        bool,
-        typer.Option(
-            "--stack/--no-stack",
-            help="Measure the paper's way too; without, only its size is told.",
-            rich_help_panel=METHOD,
-        ),
-    ] = True,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
@@ -177,25 +87,100 @@ def calibrate(
 
     Shows time, memory, and how far the two bases agree. Like bench, it measures anew and overwrites.
     """
-    from ..bench.calibration import available_bytes, check_stack_fits, run_calibration
-    from ..bench.plan import SubjectChoices, plan_calibration
+    from ..bench.calibration import available_bytes, check_stack_fits, plan_calibration, run_calibration
 
-    choices = SubjectChoices(
-        **{"model": "demo", **check_given(given, SETTINGS)}, init=init, layers=layers, task=task, seed=seed
-    )
-    common.quiet(quiet or as_json)
-    config, found = plan_calibration(choices, calibration_steps, basis_rank, stack)
+    _quiet_libraries(quiet or as_json)
+    config, found = plan_calibration(given)
     if dry_run:
         check_stack_fits(config, found, available_bytes(config.device))
-        print(
-            config.model_dump_json(indent=2)
-            if as_json
-            else f"{config.steps} batches, {'both ways' if stack else 'ours'}"
-        )
+        words = f"{config.steps} batches, {'both ways' if config.stack else 'ours'}"
+        print(config.model_dump_json(indent=2) if as_json else words)
         return 0
-    result = run_calibration(config, found, common.teller(quiet))
-    common.show(common.keep(output, config, result), as_json, quiet)
-    failed = [f"{row.by} {row.status} ({row.error})" for row in result.rows if row.status != "done"]
-    if failed:
-        raise WorkError(f"{len(failed)} of {len(result.rows)} calibrations failed: {'; '.join(failed)}")
+    result = run_calibration(config, found, _Teller(quiet))
+    _show(_write(output, config, result), as_json, quiet)
+    _check_done("calibrations", result.rows, [row.by for row in result.rows])
     return 0
+
+
+@bench.command()
+@opt.takes_settings(RUNNER_OPTIONS, leave_out=("task",))
+def runner(
+    *,
+    task: opt.Task,
+    given: Given,
+    output: opt.Output = Path("results"),
+    as_json: opt.Json = False,
+    dry_run: opt.DryRun = False,
+    quiet: opt.Quiet = False,
+) -> int:
+    """Measure finetune's training step against that of a bare torch loop, turn by turn.
+
+    Like bench, it measures anew and overwrites.
+    """
+    from ..bench.runner import plan_runner, run_runner
+    from ..models.checkpoint import fetch_weights
+
+    _quiet_libraries(quiet or as_json)
+    config, configs, sources = plan_runner({**given, "task": task})
+    if dry_run:
+        print(config.model_dump_json(indent=2) if as_json else "\n".join(config.methods))
+        return 0
+    fetch_weights(sources.checkpoint)
+    result = run_runner(config, configs, sources, _Teller(quiet))
+    _show(_write(output, config, result), as_json, quiet)
+    return 0
+
+
+class _Teller:
+    """Prints lines of progress on stderr."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def __call__(self, line: str) -> None:
+        if not self.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _quiet_libraries(wanted: bool) -> None:
+    """Keep the libraries from printing; if `wanted`, from showing downloads too."""
+    from ..training.inputs import quiet_libraries
+
+    quiet_libraries(downloads=not wanted)
+
+
+def _write(output: Path, config: AnyConfig, result: AnyResult) -> Bench:
+    from ..bench.run import describe_machine
+
+    with bench_folder(output, config).lock(timeout=60):  # another process may have measured the same
+        return write_bench(output, config, result, describe_machine(config))
+
+
+def _show(done: Bench, as_json: bool, quiet: bool) -> None:
+    """Print a result, as JSON or as tables."""
+    from rich.console import Console
+
+    from ..report.bench_tables import bench_section
+    from ..report.render.terminal import print_section
+
+    if as_json:
+        result = done.result.model_dump(mode="json")
+        around = {"config": done.config, "environment": done.environment}
+        documents = {name: record.model_dump(mode="json") for name, record in around.items()}
+        print(json.dumps({**result, **documents}, indent=2))
+    else:
+        print_section(Console(), bench_section(done))
+    if not quiet:
+        print(f"written: {done.folder}", file=sys.stderr)
+
+
+def _check_done(what: str, rows: Sequence[Row] | Sequence[CalibrationRow], names: Sequence[str]) -> None:
+    """Ends the command with exit code 1 if a row failed.
+
+    Raises:
+        WorkError: names them.
+    """
+    pairs = zip(names, rows, strict=True)
+    failed = [f"{name} {row.status} ({row.error})" for name, row in pairs if row.status != "done"]
+    if failed:
+        raise WorkError(f"{len(failed)} of {len(rows)} {what} failed: {'; '.join(failed)}")

@@ -1,4 +1,4 @@
-"""Records gradients: a small training loop that looks at some of its steps."""
+"""Records gradients: a small training loop that measures the gradients of some of its steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import set_seed
 
-from ..config import SETTINGS, check_given
+from ..config import SETTINGS, Given, check_given
 from ..core import FusedMLP, LayerBasis, MLPLinear, energy_in_top, find_mlp_linears
 from ..core.targets import partners
 from ..errors import WorkError
 from ..methods import get_method
-from ..methods.base import Method
+from ..methods.base import Method, MethodConfig
 from ..progress import Progress
 from ..settings import Record, config_id, setting, settings_of
 from ..store.environment import describe_environment
@@ -32,27 +32,7 @@ from .schema import GRADIENTS, THRESHOLDS, Counts, GradientsConfig, GradientsRes
 Batch = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class Choices:
-    """What is recorded; None stands for the default of `finetune`."""
-
-    model: str
-    task: str
-    data: str
-    method: str = "sparsegrad"
-    seed: int = 0
-    device: str = "auto"
-    length: int = 128
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    calibration_steps: int | None = None
-    density: float | None = None
-    kept: int | None = None
-    steps: int = 100  # of the training
-    every: int = 10  # steps between those that are recorded
-
-
-class OwnSettings(Record):
+class RecordingSettings(Record):
     """Settings of a recording, besides those of its training."""
 
     steps: int = setting("Steps of the training.", off=100, at_least=1)
@@ -60,36 +40,36 @@ class OwnSettings(Record):
 
 
 _OF_RUN = ("device", "length", "batch_size", "learning_rate", "calibration_steps", "density", "kept")
-GRADIENTS_SETTINGS = {**{name: SETTINGS[name] for name in _OF_RUN}, **settings_of(OwnSettings)}
+GRADIENTS_SETTINGS = {**{name: SETTINGS[name] for name in _OF_RUN}, **settings_of(RecordingSettings)}
 
 
-def plan(choices: Choices, from_shapes: bool = False) -> tuple[GradientsConfig, Sources]:
+def plan(
+    given: Given, method: str = "sparsegrad", seed: int = 0, shapes_only: bool = False
+) -> tuple[GradientsConfig, Sources]:
     """Finds the model and the data, fills in the defaults, and checks that all fit together.
 
     Args:
-        from_shapes: see `find_sources`.
+        given: by name, the model, task and data, and settings of `GRADIENTS_SETTINGS`.
+        shapes_only: see `find_sources`.
 
     Raises:
         InputError: anything that is wrong with what was asked for.
     """
-    check_given({"steps": choices.steps, "every": choices.every}, GRADIENTS_SETTINGS)
-    names = ("model", "task", "data", "device", "length", "batch_size", "learning_rate", "density", "kept")
-    names += ("calibration_steps",) * ("calibration_steps" in get_method(choices.method).settings)
-    given = {name: getattr(choices, name) for name in names}
-    given["max_steps"] = choices.steps
-    (run,), sources = resolve(given, [choices.method], [choices.seed], shapes_only=from_shapes)
-    config = GradientsConfig(
-        run=run,
-        calibration_steps=choices.calibration_steps or SETTINGS["calibration_steps"].default,
-        every=choices.every,
-    )
-    return config, sources
+    of_run = dict(given)
+    asked = {name: of_run.pop(name) for name in settings_of(RecordingSettings) if name in of_run}
+    recording = RecordingSettings(**check_given(asked, GRADIENTS_SETTINGS))
+    calibration_steps = of_run.get("calibration_steps", SETTINGS["calibration_steps"].default)
+    if "calibration_steps" not in get_method(method).settings:
+        of_run.pop("calibration_steps", None)
+    of_run["max_steps"] = recording.steps
+    (run,), sources = resolve(of_run, [method], [seed], shapes_only=shapes_only)
+    return GradientsConfig(run=run, calibration_steps=calibration_steps, every=recording.every), sources
 
 
 def run_gradients(
     config: GradientsConfig, found: Sources, results: Path, progress: Progress
 ) -> GradientsResult:
-    """Calibrates, trains and records; a finished recording is not made again.
+    """Calibrate, train and record; a finished recording is not made again.
 
     The basis is that of a run with the same configuration. The training is plain: no evaluation, and the
     batches are in another order than the calibration's, which the basis was made from. The caller holds the
@@ -107,7 +87,8 @@ def run_gradients(
     cell = found.cell(run, results, progress)
     loaded = load_model(run, cell.inputs)
     model = loaded.model.to(run.device)
-    calibrated = run.model_copy(update={"calibration_steps": config.calibration_steps})
+    own = {"method": "sparsegrad", "calibration_steps": config.calibration_steps}
+    calibrated = run.model_copy(update=own)  # the same basis for every method
     basis = find_or_calibrate(model, calibrated, cell.inputs, results, progress)
     places = choose_places(find_mlp_linears(model))
     kinds = {place.kind for place in places}
@@ -116,7 +97,8 @@ def run_gradients(
         for kind, b in basis.kinds.items()
         if kind in kinds
     }
-    method = adapt(replace(cell, basis=basis), loaded)
+    is_used = get_method(run.method).calibration(MethodConfig.of(run)) == "basis"
+    method = adapt(replace(cell, basis=basis) if is_used else cell, loaded)
     set_seed(run.seed)  # the same dropout for every method
     recorder = Recorder(config, places, rotations)
     progress.phase("train", recorder.steps[-1])
@@ -145,7 +127,7 @@ class Recorder:
         self.arrays: dict[str, np.ndarray] = {}
 
     def backward(self, model: nn.Module, batch: Batch, step: int) -> float:
-        """Forward and backward of step number `step`, looked at where that is wanted; gives the loss."""
+        """Do forward and backward of step number `step`, recorded if it is one of those; returns the loss."""
         if step not in self.steps:
             return _backward(model, batch)
         tokens = batch["attention_mask"]
@@ -173,7 +155,7 @@ def _train(
     recorder: Recorder,
     tell: Callable[[int, float], None],
 ) -> dict[int, float]:
-    """Trains to the last recorded step; gives the loss of every recorded one."""
+    """Train to the last recorded step; returns the loss of every recorded one."""
     optimizer = method.optimizer(learning_rate)
     method.model.train()
     losses = {}
@@ -202,7 +184,7 @@ TOP = 0.01  # share of the entries
 
 
 def above(sizes: Tensor) -> tuple[int, ...]:
-    """How many of `sizes` (>= 0, any shape) are above each of THRESHOLDS, as shares of the largest."""
+    """Returns how many of `sizes` (>= 0) are above each of THRESHOLDS, which are shares of the largest."""
     largest = sizes.max()
     return tuple(int((sizes > threshold * largest).sum()) for threshold in THRESHOLDS)
 
@@ -212,7 +194,7 @@ def counts(A: Tensor) -> Counts:
 
 
 def numbers(dY: Tensor, X: Tensor, rotation: LayerBasis) -> dict[str, object]:
-    """What `schema.Place` says of one gradient, from `dY` (rows x O) and `X` (rows x I)."""
+    """Returns the fields of `schema.Place` of one gradient, from `dY` (rows x O) and `X` (rows x I)."""
     G = dY.T @ X  # O x I
     rotated = rotation.to_basis(G)
     return {
@@ -229,7 +211,7 @@ def numbers(dY: Tensor, X: Tensor, rotation: LayerBasis) -> dict[str, object]:
 
 
 def pictures(dY: Tensor, x: Tensor, rotation: LayerBasis) -> dict[str, np.ndarray]:
-    """The arrays of one gradient, as `schema` names them, from `dY` (examples x tokens x O) and `x`."""
+    """Returns the arrays of one gradient by their names, from `dY` (examples x tokens x O) and `x`."""
     G = dY.flatten(0, -2).T @ x.flatten(0, -2)
     rotated = rotation.to_basis(G)
     shares, before = energy_curve(G)
@@ -245,14 +227,14 @@ def pictures(dY: Tensor, x: Tensor, rotation: LayerBasis) -> dict[str, np.ndarra
 
 
 def energy_map(G: Tensor) -> Tensor:
-    """Root mean square of the entries in each of at most 64 x 64 cells of nearly equal size."""
+    """Returns the root mean square of the entries in each of at most 64 x 64 cells of nearly equal size."""
     O, I = G.shape
     energy = F.adaptive_avg_pool2d(G.square()[None, None], (min(CELLS, O), min(CELLS, I)))
     return energy[0, 0].sqrt()
 
 
 def energy_curve(G: Tensor) -> tuple[Tensor, Tensor]:
-    """Shares of the entries, evenly spaced in their logarithm, and the energy in the largest so many."""
+    """Returns shares of the entries, evenly spaced in their logarithm, and the energy in the largest."""
     energy = G.flatten().double().square().sort(descending=True).values.cumsum(0)
     sizes = torch.logspace(0, math.log10(len(energy)), POINTS, dtype=torch.float64).round().long().unique()
     shares = sizes.double() / len(energy)
@@ -263,7 +245,7 @@ Use = Callable[[MLPLinear, Tensor, Tensor], None]
 
 
 def choose_places(places: list[MLPLinear]) -> list[MLPLinear]:
-    """The MLP linears of the first, the middle and the last block."""
+    """Returns the MLP linears of the first, the middle and the last block."""
     blocks = sorted({place.block for place in places})
     chosen = {blocks[0], blocks[len(blocks) // 2], blocks[-1]}
     return [place for place in places if place.block in chosen]
@@ -271,7 +253,7 @@ def choose_places(places: list[MLPLinear]) -> list[MLPLinear]:
 
 @contextmanager
 def each_output_gradient(model: nn.Module, places: list[MLPLinear], use: Use) -> Iterator[None]:
-    """Hands `dL/dY` (... x O) and the input `x` (... x I) of each place to `use`, in the backward inside.
+    """Hand `dL/dY` (... x O) and the input `x` (... x I) of each place to `use`, in the backward inside.
 
     Args:
         model: as a method has made it ready; its layers still have the names in `places`.
@@ -304,7 +286,7 @@ def _hook_linear(
 def _hook_fused(
     places: list[MLPLinear | None], use: Use, layer: FusedMLP, inputs: tuple[Tensor, ...], output: Tensor
 ) -> None:
-    """The same of a layer that holds a linear, or a linear, an activation and a linear."""
+    """Do the same for a layer that holds a linear, or a linear, an activation and a linear."""
     x = inputs[0].detach()
 
     def hook(dz: Tensor) -> None:

@@ -13,8 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
-
+from ..bench.config import BENCH_SETTINGS, BENCHES, BenchConfig, write_bench
 from ..config import TRAINING_SETTINGS, ExecutionOptions, Pruner, RunConfig, SelectOn, check_given
 from ..errors import InputError
 from ..progress import Progress
@@ -315,43 +314,41 @@ class Bench(Kind):
     axes = frozenset({"task"})
     takes = frozenset({"tasks", "methods"})
     alone = True
-    settings = _imported("bench.plan:BENCH_SETTINGS")
-    results = _imported("bench.folder:STEPS")
+    settings: Mapping[str, Setting] = BENCH_SETTINGS
+    results = BENCHES
 
     def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
-        from ..bench.plan import Choices, plan
+        from ..bench.run import plan_bench
 
-        given = self.given(point, device)
-        choices = Choices(model=point.model, task=point.task, data=point.data, methods=point.methods, **given)
-        config, _ = plan(choices, from_shapes)
+        given = {"model": point.model, "task": point.task, "data": point.data, "methods": point.methods}
+        given |= self.given(point, device)
+        config, _ = plan_bench(given, from_shapes)
         cell = GridCell(
             id=config_id(config),
             kind=self.name,
             model=point.model,
             task=point.task,
             device=config.device,
-            config=TypeAdapter(Choices).dump_python(choices, mode="json"),
+            config=config.model_dump(mode="json"),
         )
         return [cell]
 
     def do(self, cell: GridCell, results: Path, progress: Progress, options: ExecutionOptions) -> Outcome:
-        from ..bench.folder import write_bench
-        from ..bench.plan import Choices, plan
-        from ..bench.run import run_bench
-        from ..store.environment import describe_environment
+        from ..bench.run import describe_machine, run_bench
+        from ..bench.target import target_of
 
-        config, found = plan(TypeAdapter(Choices).validate_python(cell.config))
+        config = BenchConfig.model_validate(cell.config)
+        found = target_of(config)
+        progress.phase("measure", 2 + len(config.rows) * config.rounds)
+        said: list[str] = []
+
+        def tell(line: str) -> None:
+            said.append(line)
+            progress.step(len(said))
+
         with lock(self.folder(cell, results)):
-            progress.phase("measure", 2 + len(config.rows) * config.rounds)
-            said: list[str] = []
-
-            def tell(line: str) -> None:
-                said.append(line)
-                progress.step(len(said))
-
             result = run_bench(config, found, results, profile=False, tell=tell)
-            data = f"sha256:{config.data_revision}" if config.data_revision else "random tokens"
-            write_bench(results, config, result, describe_environment(config.checkpoint, data, restarts=0))
+            write_bench(results, config, result, describe_machine(config))
         failed = [f"{row.name} {row.status} ({row.error})" for row in result.rows if row.status != "done"]
         if len(failed) == len(result.rows):
             return Outcome(status="failed", error="; ".join(failed))
@@ -369,36 +366,37 @@ class Gradients(Kind):
     results = _imported("gradients.schema:GRADIENTS")
 
     def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
-        from ..gradients.record import Choices, plan
+        from ..gradients.record import plan
 
-        given = self.given(point, device)
-        given |= {"method": point.methods[0]} if point.methods else {}
-        assert point.task is not None
+        given = {"model": point.model, "task": point.task, "data": point.data, **self.given(point, device)}
+        method = point.methods[0] if point.methods else "sparsegrad"
         found = []
         for seed in point.seeds:
-            choices = Choices(model=point.model, task=point.task, data=point.data, **{**given, "seed": seed})
-            config, _ = plan(choices, from_shapes)
+            config, _ = plan(given, method, seed, from_shapes)
             cell = GridCell(
                 id=config_id(config),
                 kind=self.name,
                 model=point.model,
                 task=config.run.task,
-                method=config.run.method,
+                method=method,
                 seed=seed,
                 device=config.run.device,
-                config=TypeAdapter(Choices).dump_python(choices, mode="json"),
+                config=config.model_dump(mode="json"),
             )
             found.append(cell)
         return found
 
     def do(self, cell: GridCell, results: Path, progress: Progress, options: ExecutionOptions) -> Outcome:
-        from ..gradients.record import Choices, plan, run_gradients
+        from ..gradients.record import run_gradients
+        from ..gradients.schema import GradientsConfig
         from ..models.checkpoint import fetch_weights
+        from ..training.resolve import sources_of
 
-        config, found = plan(TypeAdapter(Choices).validate_python(cell.config))
-        fetch_weights(found.checkpoint)
+        config = GradientsConfig.model_validate(cell.config)
+        sources = sources_of(config.run)
+        fetch_weights(sources.checkpoint)
         with lock(self.folder(cell, results)):
-            run_gradients(config, found, results, progress)
+            run_gradients(config, sources, results, progress)
         return Outcome(status="done")
 
 

@@ -8,8 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..bench.folder import Bench
-from ..bench.schema import BenchConfig, BenchResult, CalibrationConfig, CalibrationResult, Row, RunnerResult
+from ..bench.config import (
+    Bench,
+    BenchConfig,
+    BenchResult,
+    CalibrationConfig,
+    CalibrationResult,
+    Row,
+    RunnerResult,
+)
 from ..paper import GLUE, PaperCell, paper_calibration_seconds, paper_cells, same_model
 from .caption import (
     bench_caption,
@@ -109,7 +116,9 @@ def _step_section(bench: Bench, result: BenchResult, figures: Sequence[Figure]) 
         Column("range", [_range(row) for row in rows]),
         Column("tokens/s", [amount(row.tokens_per_second) for row in rows]),
         *_ratio_columns(rows, paper, "speed"),
-        Column("step /\nfloor", [DASH if r.over_floor is None else f"{r.over_floor:.1f}×" for r in rows]),
+        Column(
+            "use of\npeak", [DASH if r.utilization is None else f"{100 * r.utilization:.0f}%" for r in rows]
+        ),
         Column("peak\nMB", [megabytes(row.peak_memory_bytes) for row in rows]),
         *_ratio_columns(rows, paper, "memory"),
         *(

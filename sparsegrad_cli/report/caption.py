@@ -12,8 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..bench.folder import Bench
-from ..bench.schema import BenchConfig, BenchResult
+from ..bench.config import Bench, BenchConfig, BenchResult
 from ..gradients.schema import THRESHOLDS, Gradients
 from ..store.records import Environment
 from ..sweep.records import ReadSweep, SweepConfig
@@ -79,9 +78,8 @@ def bench_caption(bench: Bench) -> Caption:
             "training": bench_training(config),
             "measured": f"{counted(config.rounds, 'round')} of {counted(config.steps, 'step')} after "
             f"{config.burn_in}, each in a fresh process; steps/s of the median step, range: its quartiles",
-            "floor": "the step at the machine's peaks, "
-            f"{result.peaks.operations_per_second / 1e9:,.0f} GFLOP/s in a matrix product, "
-            f"{result.peaks.bytes_per_second / 1e9:,.0f} GB/s in a copy",
+            "use of peak": "FLOPs per second of the median step, padding included, over the machine's "
+            f"{result.peak_flops / 1e9:,.0f} GFLOP/s in a matrix product",
             "memory": "of torch's allocator on the device in a step, in MB of 10^6 bytes",
             "code": environment_code(bench.environment),
         }

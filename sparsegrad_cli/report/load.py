@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow.parquet
 from pydantic import JsonValue
 
-from ..bench.folder import Bench, read_benches
+from ..bench.config import Bench, read_benches
 from ..config import METHOD_SETTINGS, RunConfig
 from ..errors import InputError, UnreadableResultWarning
 from ..gradients.schema import Gradients, read_gradients

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
-from ..bench.folder import Bench
-from ..bench.schema import BenchConfig
+from ..bench.config import Bench, BenchConfig
 from ..paper import same_model
 from ..tasks import get_task, task_names
 from .caption import device_words

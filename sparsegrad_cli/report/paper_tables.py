@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..bench.schema import BenchConfig, BenchResult
+from ..bench.config import BenchConfig, BenchResult
 from ..paper import GLUE, PaperCell, paper_cells, same_model
 from .bench_tables import BENCH_ROWS
 from .caption import bench_machine, bench_training, group_words, run_caption, sweep_caption

@@ -19,6 +19,8 @@ class CPUPeak:
     The profiler reports each allocation; what was there before is counted by `live_bytes`.
     """
 
+    held = 0  # bytes held at `stop`
+
     def start(self, live: int = 0) -> None:
         """Args:
         live: bytes held already.
@@ -36,6 +38,7 @@ class CPUPeak:
             if event.name() == "[memory]" and event.device_type() == torch.autograd.DeviceType.CPU:
                 held += event.nbytes()
                 peak = max(peak, held)
+        self.held = held
         return peak
 
 

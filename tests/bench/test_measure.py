@@ -1,69 +1,92 @@
-"""A worker's jobs, done in this process: times, memory, the basis by both ways."""
+"""The jobs of a worker, done in this process: times, memory, FLOPs."""
 
 from __future__ import annotations
 
 import gzip
 import json
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from sparsegrad_cli.bench import calibration as basis_module
-from sparsegrad_cli.bench.calibration import check_stack_fits, compare, find_basis, svd_basis
-from sparsegrad_cli.bench.jobs import CalibrateJob, Setup
-from sparsegrad_cli.bench.measure import measure, storage_bytes
-from sparsegrad_cli.bench.plan import choose_rows, plan_calibration
-from sparsegrad_cli.bench.schema import RowSpec
-from sparsegrad_cli.bench.step import TrainingStep, build_model, load_batches
-from sparsegrad_cli.core import calibrate
-from sparsegrad_cli.errors import InputError
+from sparsegrad_cli.bench.calibration import CalibrateJob, find_basis
+from sparsegrad_cli.bench.config import BenchConfig, RowSpec
+from sparsegrad_cli.bench.measure import Measured, TrainingStep, count_flops, measure, needs_basis
+from sparsegrad_cli.bench.run import choose_rows
+from sparsegrad_cli.bench.target import BASIS
 from sparsegrad_cli.methods import get_method
 from sparsegrad_cli.methods.base import MethodConfig
-from sparsegrad_cli.store.basis_file import load_basis
-from sparsegrad_cli.training.memory import CPUPeak, live_bytes
+from sparsegrad_cli.progress import NoProgress
+from sparsegrad_cli.training.memory import CPUPeak, live_bytes, storage_bytes
 
 from ..checkpoints import tiny_checkpoint
-from .workers import make_setup, measure_job, small
+from .targets import measure_job, prepare
 
-ROWS = choose_rows((), (), ())
+Prepared = tuple[BenchConfig, dict[str, Any]]
+ROWS = choose_rows()
+FT = RowSpec(method="ft")
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
-    folder = tmp_path_factory.mktemp("setup")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """A model of two blocks with batches of 4 x 16 tokens and a basis."""
+    folder = tmp_path_factory.mktemp("scratch")
     model = tiny_checkpoint(folder / "model", "bert", layers=3)
-    return make_setup(str(model), folder, batch_size=4, length=16, layers=2)
+    config, shared = prepare(folder, str(model), batch_size=4, length=16, layers=2)
+    job = CalibrateJob(**shared, by="sums", steps=2, probe_steps=1, basis=str(folder / BASIS))
+    find_basis(job, NoProgress())
+    return config, shared
+
+
+def measured(prepared: Prepared, row: RowSpec, **how: Any) -> Measured:
+    return measure(measure_job(prepared, row, **how), NoProgress())
 
 
 @pytest.fixture(scope="module")
-def basis(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("basis") / "basis.safetensors"
-    find_basis(CalibrateJob(setup=setup, by="sums", steps=3, probe_steps=1, basis=str(path)))
-    return path
+def costs(prepared: Prepared) -> dict[str, Measured]:
+    """What each row costs while the rest of the model is trained too."""
+    return {row.name: measured(prepared, row) for row in ROWS}
 
 
-@pytest.mark.parametrize("freeze_rest", [False, True])
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_every_row_is_measured_in_both_regimes(setup, basis, row, freeze_rest):
-    needed = basis if row.method == "sparsegrad" else None
-    found = measure(measure_job(setup, row, needed, freeze_rest=freeze_rest))
+def check(found: Measured, has_basis: bool) -> None:
     assert len(found.seconds) == 2
     assert found.tokens == (64, 64)
     memory = found.memory
     assert memory.peak >= memory.weights + memory.basis + memory.optimizer
     assert memory.activations > 0
-    assert (memory.basis > 0) == (row.method == "sparsegrad")
-    assert found.work.operations > 0
+    assert (memory.basis > 0) == has_basis
+    assert found.flops > 0
     assert found.parameters.trainable >= found.parameters.adapted + found.parameters.head
 
 
-def test_memory_is_split_as_torch_holds_it(setup):
-    memory = measure(measure_job(setup, RowSpec(method="ft"))).memory
-    loaded = build_model(setup)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_row_is_measured(costs, row):
+    check(costs[row.name], needs_basis(row))
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.place != "optimizer"][::2], ids=lambda row: row.name
+)
+def test_rows_are_measured_beside_a_frozen_rest(prepared, row, costs):
+    config = prepared[0].model_copy(update={"freeze_rest": True})
+    found = measured(prepared, row, target=config)
+    check(found, needs_basis(row))
+    assert found.parameters.trainable < costs[row.name].parameters.trainable
+
+
+def test_only_the_first_round_measures_costs(prepared):
+    found = measured(prepared, FT, number=1)
+    assert len(found.seconds) == 2
+    assert (found.memory, found.flops, found.operations) == (None, None, ())
+
+
+def test_memory_is_split_as_torch_holds_it(prepared, costs):
+    memory = costs["ft"].memory
+    job = measure_job(prepared, FT)
+    loaded = job.model()
     method = get_method("ft")(loaded.model, loaded.head, MethodConfig())
     step = TrainingStep(loaded.model, method.optimizer(1e-3), "cpu", "fp32")
-    batches = load_batches(setup.batches, 0, 3, "cpu")
+    batches = job.batches(0, 3)
     for batch in batches[:2]:
         step(batch)
     parameters = storage_bytes(loaded.model.parameters())
@@ -76,17 +99,39 @@ def test_memory_is_split_as_torch_holds_it(setup):
     assert memory.peak == pytest.approx(meter.stop(), rel=0.02)
 
 
-def test_in_backward_no_gradient_of_the_matrices_is_held(setup, basis):
-    rows = {row.place: row for row in ROWS if row.place in ("backward", "optimizer")}
-    backward, optimizer = (
-        measure(measure_job(setup, rows[place], basis)).memory for place in ("backward", "optimizer")
-    )
+def test_in_backward_no_gradient_of_the_matrices_is_held(costs):
+    optimizer, backward = (costs[f"sparsegrad {place}"].memory for place in ("optimizer", "backward"))
     assert optimizer.gradients - backward.gradients == 4 * 2 * 2 * 32 * 64
 
 
-def test_a_profile_is_a_trace_and_five_operations(setup, tmp_path):
+def test_flops_of_full_fine_tuning_are_those_of_its_linears_and_attention(costs):
+    T, n, H, M, blocks = 64, 16, 32, 64, 2
+    linears = blocks * (4 * H * H + 2 * H * M)
+    pooled = 4 * (H * H + 2 * H)  # of 4 sequences
+    attention = blocks * 2 * (2 * T * n * H)
+    forward = 2 * T * linears + 2 * pooled + attention
+    assert costs["ft"].flops == pytest.approx(3 * forward, rel=0.02)
+
+
+def test_a_basis_takes_flops_and_recomputing_more_and_lora_saves_some(costs):
+    flops = {name: found.flops for name, found in costs.items()}
+    assert flops["lora"] < flops["ft"] < flops["sparsegrad optimizer"]
+    assert flops["meprop"] < flops["sparsegrad backward"] < flops["sparsegrad backward recompute"]
+    assert flops["ft"] < flops["sparsegrad regular"]
+
+
+def test_flops_count_attention_without_dropout(prepared, costs):
+    job = measure_job(prepared, FT)
+    loaded = job.model()
+    loaded.model.eval()  # then a CPU takes its fused kernel
+    method = get_method("ft")(loaded.model, loaded.head, MethodConfig())
+    step = TrainingStep(loaded.model, method.optimizer(1e-3), "cpu", "fp32")
+    assert count_flops(step, job.batches(0, 1)[0]) >= 0.9 * costs["ft"].flops
+
+
+def test_a_profile_is_a_trace_and_five_operations(prepared, tmp_path):
     path = tmp_path / "somewhere" / "trace.json.gz"
-    found = measure(measure_job(setup, RowSpec(method="ft"), trace=str(path)))
+    found = measured(prepared, FT, trace=str(path))
     assert json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
     shares = [operation.share for operation in found.operations]
     assert shares == sorted(shares, reverse=True)
@@ -94,41 +139,8 @@ def test_a_profile_is_a_trace_and_five_operations(setup, tmp_path):
     assert 0 < sum(shares) <= 1
 
 
-def test_random_weights_are_the_same_in_every_worker(setup, tmp_path):
+def test_random_weights_are_the_same_in_every_worker(tmp_path):
     folder = tiny_checkpoint(tmp_path / "model", "roberta")
-    setup = make_setup(str(folder), tmp_path, init="random", layers=1)
-    one, other = (build_model(setup).model.state_dict() for _ in range(2))
+    job = measure_job(prepare(tmp_path, str(folder), init="random", layers=1), FT)
+    one, other = (job.model().model.state_dict() for _ in range(2))
     assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_sums_and_svd_find_the_same_leading_directions(setup, tmp_path):
-    found = {}
-    for by in ("sums", "svd"):
-        path = tmp_path / f"{by}.safetensors"
-        answer = find_basis(CalibrateJob(setup=setup, by=by, steps=4, probe_steps=0, basis=str(path)))
-        assert answer.seconds > 0
-        found[by] = load_basis(path)
-    agreement = compare(found["sums"], found["svd"])
-    assert {(a.kind, a.side) for a in agreement} == {
-        (kind, side) for kind in ("intermediate.dense", "output.dense") for side in "UV"
-    }
-    assert all(a.cosine > 0.999 for a in agreement)
-
-
-def test_agreement_ignores_signs_and_sees_other_directions(setup):
-    model = build_model(setup).model.eval()
-    batches = load_batches(setup.batches, 0, 8, "cpu")
-    basis = calibrate(model, batches[:4], 4, 0).basis
-    svd, _ = svd_basis(model, batches[:4])
-    assert max(a.degrees for a in compare(basis, svd)) < 1
-    other, _ = svd_basis(model, batches[4:5])
-    assert max(a.degrees for a in compare(basis, other)) > 5
-
-
-def test_a_stack_that_does_not_fit_is_refused(setup):
-    config, found = plan_calibration(small(setup.subject.model), steps=100)
-    needed = basis_module.stack_bytes([(64, 32), (32, 64)], 300)
-    assert needed == 5 * 4 * 32 * 64 * 300
-    check_stack_fits(config, found, needed)
-    with pytest.raises(InputError, match="lower --calibration-steps or --layers"):
-        check_stack_fits(config, found, needed - 1)

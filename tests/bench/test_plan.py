@@ -1,4 +1,4 @@
-"""What is measured: rows, defaults, and what is refused before any process is started."""
+"""What is measured: model, data and batches, and the configuration that names all that decides."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparsegrad_cli.bench.plan import choose_rows, plan
+from sparsegrad_cli.bench.run import choose_rows, plan_bench
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.settings import config_id
 
 from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
-from .workers import small
+from .targets import small
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,9 @@ def names(*given):
 
 
 def test_a_row_for_each_method_and_of_sparsegrad_for_each_place_and_mask():
-    confined = ["sparsegrad fixed", "sparsegrad block"]
-    assert names((), (), ()) == ["ft", "lora", "meprop", *DYNAMIC, *confined]
-    assert names(["sparsegrad", "lora"], (), ()) == ["lora", *DYNAMIC, *confined]
+    once = ["sparsegrad fixed", "sparsegrad block"]
+    assert names((), (), ()) == ["ft", "lora", "meprop", *DYNAMIC, *once]
+    assert names(["sparsegrad", "lora"], (), ()) == ["lora", *DYNAMIC, *once]
 
 
 @pytest.mark.parametrize(
@@ -83,47 +83,47 @@ def test_a_truncated_basis_has_the_places_that_take_it():
 )
 def test_what_cannot_be_measured_is_refused(model, how, words):
     with pytest.raises(InputError, match=words):
-        plan(small(model, **how))
+        plan_bench(small(model, **how))
 
 
 def test_a_known_model_with_random_weights_needs_nothing_from_the_hub():
-    config, found = plan(small("FacebookAI/roberta-base", init="random"))
+    config, found = plan_bench(small("FacebookAI/roberta-base", init="random"))
     assert sum(p.numel() for p in found.skeleton.parameters()) == 124_647_170
     assert config.checkpoint == "random:config:roberta-base"
     assert (config.rank, config.burn_in) == (7, 2)
-    assert plan(small("roberta-large", init="random"))[0].rank == 10
+    assert plan_bench(small("roberta-large", init="random"))[0].rank == 10
 
 
 def test_random_weights_take_a_folder_with_nothing_but_a_configuration(model, tmp_path):
     (tmp_path / "config.json").write_bytes((Path(model) / "config.json").read_bytes())
-    config, found = plan(small(str(tmp_path), init="random", layers=1))
+    config, found = plan_bench(small(str(tmp_path), init="random", layers=1))
     assert len(found.shapes) == 2
     assert config.checkpoint.startswith("random:config:sha256:")
     with pytest.raises(InputError, match="tokenizer"):
-        plan(small(str(tmp_path), init="random", task="cola", data="demo"))
+        plan_bench(small(str(tmp_path), init="random", task="cola", data="demo"))
 
 
 def test_random_batches_have_no_padding_and_are_the_same_for_the_same_seed(model):
-    _, found = plan(small(model))
+    _, found = plan_bench(small(model))
     first, second = (next(found.batches()) for _ in range(2))
     assert torch.equal(first["input_ids"], second["input_ids"])
     assert first["input_ids"].shape == (2, 8)
     assert not (first["input_ids"] == found.skeleton.config.pad_token_id).any()
-    other = next(plan(small(model, seed=1))[1].batches())
+    other = next(plan_bench(small(model, seed=1))[1].batches())
     assert not torch.equal(first["input_ids"], other["input_ids"])
 
 
 def test_a_tasks_batches_are_padded_to_their_longest(model, tmp_path):
     data = str(write_cola(tmp_path / "glue"))
-    config, found = plan(small(model, task="cola", data=data, batch_size=4, length=64))
+    config, found = plan_bench(small(model, task="cola", data=data, batch_size=4, length=64))
     batch = next(found.batches())
     assert batch["attention_mask"].sum(1).max() == batch["input_ids"].shape[1] < 64
     assert config.data_revision == found.data.sha256
     with pytest.raises(InputError, match="64 training examples"):
-        plan(small(model, task="cola", data=data, batch_size=65))
+        plan_bench(small(model, task="cola", data=data, batch_size=65))
 
 
 def test_the_folders_name_depends_on_all_that_was_asked_for(model):
-    config, _ = plan(small(model))
-    assert config_id(config) == config_id(plan(small(model))[0])
-    assert config_id(config) != config_id(plan(small(model, length=9))[0])
+    config, _ = plan_bench(small(model))
+    assert config_id(config) == config_id(plan_bench(small(model))[0])
+    assert config_id(config) != config_id(plan_bench(small(model, length=9))[0])

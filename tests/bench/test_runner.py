@@ -13,7 +13,7 @@ METHODS = ["ft", "sparsegrad"]
 
 
 @pytest.fixture
-def choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
     return {
         "model": str(tiny_checkpoint(tmp_path / "model", "bert")),
@@ -26,8 +26,8 @@ def choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object
     }
 
 
-def test_every_method_has_a_row_that_compares_both(choices, tmp_path):
-    config, configs, sources = plan_runner(choices, METHODS, 0, steps=3, rounds=2)
+def test_every_method_has_a_row_that_compares_both(given, tmp_path):
+    config, configs, sources = plan_runner({**given, "methods": METHODS, "steps": 3, "rounds": 2})
     assert all(run.max_steps == BURN_IN + 3 and run.pad_to_max for run in configs)
     said: list[str] = []
     result = run_runner(config, configs, sources, said.append)
@@ -38,8 +38,8 @@ def test_every_method_has_a_row_that_compares_both(choices, tmp_path):
         assert min(row.runner_seconds, row.bare_seconds) > 0
 
 
-def test_the_configuration_names_all_that_decides(choices):
-    config, _, _ = plan_runner(choices, METHODS, 0, steps=3, rounds=1)
+def test_the_configuration_names_all_that_decides(given):
+    config, _, _ = plan_runner({**given, "methods": METHODS, "steps": 3})
     assert (config.bench, config.methods, config.steps) == ("runner", ("ft", "sparsegrad"), 3)
     assert (config.batch_size, config.length, config.pad_to_max, config.task) == (8, 16, True, "cola")
     assert config.data_revision is not None

@@ -8,16 +8,26 @@ from pathlib import Path
 import pytest
 
 from sparsegrad_cli.bench import calibration, run
-from sparsegrad_cli.bench.jobs import Failure, MeasureJob
-from sparsegrad_cli.bench.plan import SubjectChoices, plan_calibration
+from sparsegrad_cli.bench.calibration import plan_calibration
+from sparsegrad_cli.bench.measure import MeasureJob
+from sparsegrad_cli.bench.target import Failure
 from sparsegrad_cli.settings import config_id
 
-from ..bench.workers import answer_here
+from ..bench.targets import answer_here
 from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
 
 SHORT = ["--rounds", "2", "--steps", "2", "--batch-size", "2", "--length", "16", "--calibration-steps", "2"]
-KEYS = {"method", "basis", "mask", "place", "steps_per_second", "tokens_per_second", "peak_memory_bytes"}
+KEYS = {
+    "method",
+    "basis",
+    "mask",
+    "place",
+    "padding",
+    "steps_per_second",
+    "tokens_per_second",
+    "peak_memory_bytes",
+}
 KEYS |= {"speed_vs_ft", "speed_vs_lora", "memory_vs_ft", "memory_vs_lora"}
 
 
@@ -31,7 +41,6 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
     answer_here(monkeypatch)
-    monkeypatch.setattr(calibration, "ask", run.ask)
 
 
 def test_methods_side_by_side_in_json_on_disk_and_in_the_report(call, model, tmp_path):
@@ -50,7 +59,8 @@ def test_methods_side_by_side_in_json_on_disk_and_in_the_report(call, model, tmp
     ]
     assert all(set(row) >= KEYS for row in rows)
     assert rows[0]["speed_vs_ft"] == rows[1]["memory_vs_lora"] == 1
-    assert all(row["over_floor"] > 1 for row in rows)
+    assert all(row["flops"] > 0 and row["utilization"] > 0 for row in rows)
+    assert {row["padding"] for row in rows} == {"max"}
     assert document["config"]["length"] == 16
     assert document["environment"]["versions"]["torch"]
 
@@ -95,10 +105,10 @@ def test_real_batches_and_random_weights(call, model, tmp_path):
 def test_a_row_that_fails_is_told_and_the_exit_code_is_1(call, model, monkeypatch):
     here = run.ask
 
-    def ask(job, kind):
+    def ask(function, job, device, pool):
         if isinstance(job, MeasureJob) and job.row.method == "ft":
             return Failure(status="out-of-memory", error="no room")
-        return here(job, kind)
+        return here(function, job, device, pool)
 
     monkeypatch.setattr(run, "ask", ask)
     code, out, err = call("bench", "--model", model, *SHORT, "--method", "ft", "--method", "lora")
@@ -174,7 +184,7 @@ def test_bench_calibrate_without_the_stack_tells_its_size_and_what_a_truncated_b
 
 
 def test_options_that_came_later_leave_the_names_of_earlier_benchmarks(model):
-    config, _ = plan_calibration(SubjectChoices(model=model), 3)
+    config, _ = plan_calibration({"model": model, "calibration_steps": 3})
     before = {key: value for key, value in config.model_dump().items() if key not in ("basis_rank", "stack")}
     assert config_id(type(config)(**before)) == config_id(config)
     assert config_id(config.model_copy(update={"basis_rank": 4})) != config_id(config)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from sparsegrad_cli.errors import InputError, UnreadableResultWarning, WorkError
-from sparsegrad_cli.gradients.record import plan, run_gradients
+from sparsegrad_cli.gradients.record import run_gradients
 from sparsegrad_cli.gradients.schema import GRADIENTS, read_arrays, read_gradients
 from sparsegrad_cli.store.find import find_results
 from sparsegrad_cli.store.folder import RUNS
 from sparsegrad_cli.store.io import write_text
 
 from ..cells import RecordingWatch
-from .recordings import record, small
+from .recordings import plan_small, record
 
 
 @pytest.fixture(autouse=True)
@@ -47,13 +47,14 @@ def test_padding_and_what_the_classifier_does_not_read_have_no_gradient(tmp_path
 
 
 def test_every_method_starts_from_the_same_gradients(tmp_path):
-    recorded = [record(tmp_path, method=method) for method in ("ft", "sparsegrad", "meprop", "lora")]
+    methods = ("ft", "sparsegrad", "meprop", "lora", "sift")
+    recorded = [record(tmp_path, method=method) for method in methods]
     first = [[place for place in shown.result.places if place.step == 1] for shown in recorded]
     for other in first[1:]:
         for one, same in zip(first[0], other, strict=True):
             assert (one.block, one.kind) == (same.block, same.kind)
             assert one.energy_rotated == pytest.approx(same.energy_rotated, rel=1e-3)
-    assert len({shown.result.losses[4] for shown in recorded}) == 4
+    assert len({shown.result.losses[4] for shown in recorded}) == 5
 
 
 def test_a_finished_recording_is_not_made_again_and_another_seed_is_another(tmp_path):
@@ -86,7 +87,7 @@ def test_damaged_files_are_named(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_leaves_no_folder(tmp_path):
-    config, found = plan(small(tmp_path, method="ft", learning_rate=1e30, steps=6))
+    config, found = plan_small(tmp_path, method="ft", learning_rate=1e30, steps=6)
     with pytest.raises(WorkError, match="smaller learning rate"):
         run_gradients(config, found, tmp_path / "results", RecordingWatch())
     assert not (tmp_path / "results" / "gradients").exists()
@@ -105,4 +106,4 @@ def test_a_loss_that_is_not_finite_leaves_no_folder(tmp_path):
 )
 def test_what_cannot_be_recorded_is_refused(tmp_path, how, words):
     with pytest.raises(InputError, match=words):
-        plan(small(tmp_path, **how))
+        plan_small(tmp_path, **how)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sparsegrad_cli.bench.folder import Bench, write_bench
-from sparsegrad_cli.bench.jobs import Measured
+from sparsegrad_cli.bench.config import Bench, BenchConfig, BenchResult, Memory, RowSpec, write_bench
+from sparsegrad_cli.bench.measure import Measured
 from sparsegrad_cli.bench.run import summarize, with_ratios
-from sparsegrad_cli.bench.schema import BenchConfig, BenchResult, Memory, Peaks, RowSpec
 from sparsegrad_cli.settings import config_id
 from sparsegrad_cli.store.records import Environment
 
@@ -28,7 +27,7 @@ ENVIRONMENT = Environment(
     data="random tokens",
     restarts=0,
 )
-PEAKS = Peaks(operations_per_second=1e11, bytes_per_second=1e10)
+PEAK_FLOPS = 1e11
 
 
 def make_bench(folder: Path, **how: object) -> Bench:
@@ -54,9 +53,8 @@ def make_bench(folder: Path, **how: object) -> Bench:
     rows = []
     for place, row in enumerate(ROWS):
         peak = 10**6 * (2000 + 100 * place)
-        memory = Memory(**sizes, peak=peak, peak_phase="backward", resident=None)
-        rows.append(
-            summarize(row, [Measured(seconds=(1.0 + place,), tokens=(2048,), memory=memory)], None, PEAKS)
-        )
-    result = BenchResult(id=config_id(config), peaks=PEAKS, rows=tuple(with_ratios(rows)))
+        memory = Memory(**sizes, peak=peak, peak_phase="backward")
+        measured = Measured(seconds=(1.0 + place,), tokens=(2048,), memory=memory)
+        rows.append(summarize(row, config.padding, [measured], None, PEAK_FLOPS))
+    result = BenchResult(id=config_id(config), peak_flops=PEAK_FLOPS, rows=tuple(with_ratios(rows)))
     return write_bench(folder, config, result, ENVIRONMENT)

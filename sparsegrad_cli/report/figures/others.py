@@ -10,8 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from ...bench.folder import Bench
-from ...bench.schema import BenchConfig, BenchResult
+from ...bench.config import Bench, BenchConfig, BenchResult
 from ...sweep.records import ReadSweep, Sweep, TrialRecord
 from ...sweep.space import Range
 from ..bench_tables import bench_title

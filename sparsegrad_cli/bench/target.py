@@ -1,0 +1,279 @@
+"""The model that is measured and its batches: found and checked here, built again in each worker."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import BaseModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from ..config import SETTINGS, Given
+from ..core import UnsupportedModelError, find_mlp_linears
+from ..errors import InputError
+from ..models.checkpoint import Checkpoint, fetch_weights, find_checkpoint
+from ..models.load import LoadedModel, load_classifier, load_tokenizer
+from ..models.random import architecture, check_depth, cut_blocks, find_architecture, random_classifier
+from ..progress import Progress
+from ..settings import Record
+from ..store.records import Status
+from ..tasks import get_task
+from ..tasks.load import TaskData, load_data
+from ..tasks.task import ChatTask, Task
+from ..training.checks import check_length, choose_device
+from ..training.encode import encode_pairs
+from ..training.resolve import choose_hyperparameters
+from ..workers import Died, Failed, Finished, Pool, do_job, run_in_fresh_process
+from .config import BenchTarget
+
+Batch = dict[str, Tensor]
+Tell = Callable[[str], None]  # shows a line of progress
+A = TypeVar("A", bound=BaseModel)
+J = TypeVar("J", bound=BaseModel)
+BATCHES, BASIS = "batches.safetensors", "basis.safetensors"  # files of a benchmark's scratch folder
+
+
+class Job(Record):
+    """What every job of a worker starts from."""
+
+    target: BenchTarget
+    location: str  # the checkpoint's folder; empty if the architecture is known by name
+    num_labels: int
+    is_regression: bool
+    scratch: str  # folder of BATCHES and BASIS
+
+    def batches(self, first: int, count: int) -> list[Batch]:
+        """Read `count` batches, from number `first` on, onto the device."""
+        found: list[Batch] = [{} for _ in range(count)]
+        for key, tensor in load_file(Path(self.scratch) / BATCHES).items():
+            number, name = key.split("/")
+            if first <= int(number) < first + count:
+                found[int(number) - first][name] = tensor.to(self.target.device)
+        return found
+
+    def model(self) -> LoadedModel:
+        """Build the classifier on its device, in training mode; the same for the same seed."""
+        target = self.target
+        set_seed(target.seed)
+        identity = target.checkpoint
+        checkpoint = Checkpoint(target.model, self.location, identity.rpartition("@")[2], identity)
+        if target.init == "random":
+            config = architecture(checkpoint)
+            loaded = random_classifier(config, target.layers, self.num_labels, self.is_regression)
+        else:
+            loaded = load_classifier(checkpoint, self.num_labels, self.is_regression)
+            if target.layers is not None:
+                cut_blocks(loaded.model, target.layers)
+        loaded.model.to(target.device).train()
+        return loaded
+
+
+class Failure(Record):
+    """The answer to a job that failed."""
+
+    status: Status
+    error: str
+
+
+def ask(
+    function: Callable[[J, Progress], A], job: J, device: str = "cpu", pool: Pool | None = None
+) -> A | Failure:
+    """Do a job in a process of its own, or in that of `pool`; a job that fails is not tried again."""
+    answer = run_in_fresh_process(function, job, device) if pool is None else do_job(pool, 0, function, job)
+    match answer:
+        case Finished():
+            return answer.value
+        case Failed():
+            status: Status = "out-of-memory" if answer.reason == "memory" else "failed"
+            return Failure(status=status, error=answer.error)
+        case Died(signal=signal.SIGKILL):
+            return Failure(
+                status="out-of-memory", error="the system killed the process, as it does for memory"
+            )
+        case Died():
+            return Failure(status="failed", error=f"the process {answer.how}")
+
+
+@dataclass(frozen=True)
+class ResolvedTarget:
+    """A target with its model and its data, found and checked."""
+
+    target: BenchTarget
+    checkpoint: Checkpoint
+    skeleton: PreTrainedModel  # on the meta device, cut to its layers
+    data: TaskData | None
+    shapes: list[tuple[int, int]]  # O x I of every MLP linear
+
+    def prepare(self, scratch: Path, batches: int) -> dict[str, Any]:
+        """Fetch the weights and write the first `batches`; returns the fields of a `Job`."""
+        if self.target.init == "pretrained":
+            fetch_weights(self.checkpoint)
+        tensors = {
+            f"{number}/{name}": tensor.contiguous()
+            for number, batch in enumerate(islice(self.batches(), batches))
+            for name, tensor in batch.items()
+        }
+        save_file(tensors, scratch / BATCHES)
+        task = self.data.task if self.data else None
+        return {
+            "target": self.target,
+            "location": self.checkpoint.location,
+            "num_labels": 2 if task is None else len(task.labels or [0]),
+            "is_regression": task is not None and task.is_regression,
+            "scratch": str(scratch),
+        }
+
+    def batches(self) -> Iterator[Batch]:
+        """Yields batches without end, the same for the same seed."""
+        if self.data is not None:
+            return real_batches(self.target, load_tokenizer(self.checkpoint), self.data)
+        config = self.skeleton.config
+        return random_batches(self.target, config.vocab_size, config.pad_token_id, config.num_labels)
+
+
+def find_target(given: Given, shapes_only: bool = False) -> ResolvedTarget:
+    """Finds model and data, and checks them against each other.
+
+    Args:
+        given: settings by name, those of `config.BenchTarget`.
+        shapes_only: a model's directory without weights will do, since nothing of it is to be measured.
+
+    Raises:
+        InputError: anything that is wrong with them.
+    """
+    name, task_name, layers = given.get("model", "demo"), given.get("task"), given.get("layers")
+    check_precision(given)
+    device = choose_device(given.get("device", "auto"), given.get("precision"))
+    length = given.get("length", SETTINGS["length"].default_for(is_chat=False))
+    data_from = given.get("data", "hub")
+    data = None if task_name is None else load_data(find_task(task_name), data_from)
+    is_random = given.get("init") == "random"
+    if not is_random:
+        checkpoint = find_checkpoint(name, needs_weights=not shapes_only)
+    else:
+        checkpoint = find_architecture(name)
+        if data and not checkpoint.location:  # texts need the tokenizer
+            checkpoint = find_checkpoint(name)
+    config = architecture(checkpoint)
+    check_depth(layers, config.num_hidden_layers)
+    try:
+        with torch.device("meta"):
+            skeleton = random_classifier(config, layers).model
+        shapes = [tuple(place.linear.weight.shape) for place in find_mlp_linears(skeleton)]
+    except UnsupportedModelError as error:
+        raise InputError(f"--model: {error}") from None
+    check_length(skeleton, name, length)
+    task = data.task.name if data else None
+    target = BenchTarget(
+        model=name,
+        checkpoint=f"random:{checkpoint.identity}" if is_random else checkpoint.identity,
+        init="random" if is_random else "pretrained",
+        layers=layers,
+        device=device,
+        precision=given.get("precision", "fp32"),
+        batch_size=choose_hyperparameters(name, task, None, given.get("batch_size"))[1],
+        length=length,
+        task=task,
+        task_file=task_name if task_name != task else None,
+        data=data_from if data else None,
+        data_revision=data.sha256 if data else None,
+        pad_to_max=given.get("pad_to_max", False),
+        seed=given.get("seed", 0),
+    )
+    found = ResolvedTarget(target, checkpoint, skeleton, data, shapes)
+    next(found.batches())  # refuses a tokenizer that is missing, and data that are too few
+    return found
+
+
+def target_of(config: BenchTarget) -> ResolvedTarget:
+    """Finds model and data of a benchmark that was planned elsewhere or before.
+
+    Raises:
+        InputError: one is not there, or is no longer what it was.
+    """
+    planned = config.model_dump(include=BenchTarget.model_fields.keys())
+    given = {name: value for name, value in planned.items() if value is not None}
+    found = find_target({**given, "task": config.task_file or config.task})
+    if found.target != BenchTarget(**planned):
+        raise InputError(
+            f"--model {config.model}: the model or its data are not those that the benchmark was planned with"
+        )
+    return found
+
+
+def find_task(name: str) -> Task:
+    """Returns the task of that name.
+
+    Raises:
+        InputError: there is none, or it is a chat task.
+    """
+    task = get_task(name)
+    if isinstance(task, ChatTask):
+        raise InputError(
+            f"--task {name}: bench times classifiers, and {name} is a chat task: name a GLUE task "
+            "(see sparsegrad ls tasks)"
+        )
+    return task
+
+
+def check_precision(given: Given) -> None:
+    """Refuses a precision that only language models have.
+
+    Raises:
+        InputError: it is given.
+    """
+    if given.get("precision") == "bf16-weights":
+        raise InputError("--precision bf16-weights is for chat tasks; bench times classifiers: take bf16")
+
+
+def random_batches(target: BenchTarget, vocabulary: int, padding: int, num_labels: int) -> Iterator[Batch]:
+    """Yields batches of random tokens without end, all different: every sequence is `target.length` long.
+
+    Args:
+        vocabulary: number of token ids.
+        padding: the id that is left out.
+        num_labels: classes.
+    """
+    generator = torch.Generator().manual_seed(target.seed)
+    shape = (target.batch_size, target.length)
+    while True:
+        ids = torch.randint(vocabulary - 1, shape, generator=generator)
+        yield {
+            "input_ids": ids + (ids >= padding),
+            "attention_mask": torch.ones(shape, dtype=torch.int64),
+            "labels": torch.randint(num_labels, shape[:1], generator=generator),
+        }
+
+
+def real_batches(target: BenchTarget, tokenizer: PreTrainedTokenizerBase, data: TaskData) -> Iterator[Batch]:
+    """Yields batches of shuffled training examples without end, padded as `finetune` pads them.
+
+    Raises:
+        InputError: there are fewer examples than a batch has.
+    """
+    rows = encode_pairs(data, tokenizer, target.length)[data.task.train]
+    if len(rows) < target.batch_size:
+        raise InputError(
+            f"--batch-size {target.batch_size}: {data.task.name} has {len(rows)} training examples"
+        )
+    collator = DataCollatorWithPadding(tokenizer)
+    if target.pad_to_max:
+        collator = DataCollatorWithPadding(tokenizer, padding="max_length", max_length=target.length)
+    loader = DataLoader(
+        rows,
+        batch_size=target.batch_size,
+        shuffle=True,
+        drop_last=True,  # a smaller batch would be a faster step
+        generator=torch.Generator().manual_seed(target.seed),
+        collate_fn=collator,
+    )
+    while True:
+        yield from (dict(batch) for batch in loader)
