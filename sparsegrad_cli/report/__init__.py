@@ -151,7 +151,8 @@ class Report:
             print_section(console, section, caption=False)
         for note in self.notes:
             print_text(console, note, "yellow")
-        print_text(console, f"More, with figures: sparsegrad report {output}", "dim")
+        if self.groups:
+            print_text(console, f"More, with figures: sparsegrad report {output}", "dim")
 
     def checklist(self) -> str:
         """Returns ACL's reproducibility items as Markdown."""

@@ -120,7 +120,8 @@ class Comparison:
         interval = f"{scale.number(self.difference, '+')} {scale.interval(self.low, self.high)}"
         side = "above" if self.difference > 0 else "below"
         if self.verdict == "one seed":
-            return f"{size} {side} {self.other}"
+            is_nothing = not float(scale.number(self.difference))
+            return f"equal to {self.other}" if is_nothing else f"{size} {side} {self.other}"
         if self.verdict != "open":
             better = (side == "above") != scale.less_is_better
             hint = f", {'better' if better else 'worse'}" if scale.less_is_better else ""

@@ -154,6 +154,7 @@ def test_one_function_says_what_is_significant_level_or_open():
 
 
 def test_with_one_seed_no_significance_and_no_interval_is_printed():
+    assert comparison(-0.01, 0.01, seeds=1).words(POINTS) == "equal to lora"
     each = comparison(0.01, 0.05, 1e-6, seeds=1)
     for text in (each.words(POINTS), each.cell(POINTS)):
         assert "significant" not in text
