@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -230,7 +231,7 @@ def _unpack(name: str, file: Path, folder: Path) -> None:
     try:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-    except (ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+    except (ValueError, LookupError, TypeError, RuntimeError, ImportError, struct.error) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"--model {name}: not a GGUF file of a language model ({reason})") from None
     config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)

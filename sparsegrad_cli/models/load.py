@@ -131,8 +131,9 @@ def classifier_on_meta(checkpoint: Checkpoint) -> PreTrainedModel:
     Raises:
         InputError: transformers can make no sequence classifier of it.
     """
-    with torch.device("meta"):
-        return AutoModelForSequenceClassification.from_config(classifier_config(checkpoint))
+    config = classifier_config(checkpoint)
+    with torch.device("meta"), readable(checkpoint, "config.json"):
+        return AutoModelForSequenceClassification.from_config(config)
 
 
 def classifier_config(checkpoint: Checkpoint) -> PreTrainedConfig:

@@ -68,15 +68,15 @@ def choose_runs(folders: Sequence[Path], wanted: Wanted) -> Candidate:
     """
     runs, _ = read_runs(folders)
     done = runs[(runs["status"] == "done") & runs["task"].isin(list(leaderboard()))]
-    has = done["folder"].map(lambda folder: (folder / TEST_PREDICTIONS).is_file()).astype(bool)
-    predicted = done[has].drop_duplicates("same")
+    has = [(folder / TEST_PREDICTIONS).is_file() for folder in done.get("folder", ())]
     where = ", ".join(map(str, folders))
-    if predicted.empty:
+    if not any(has):
         raise InputError(
             f"--glue-zip: no finished run in {where} has test predictions: sparsegrad finetune ... "
             "--predict-test makes them, of finished runs too where their model was kept"
         )
-    found = _candidates(_narrow(predicted, wanted), done[~has])
+    predicted, others = done[has].drop_duplicates("same"), done[[not each for each in has]]
+    found = _candidates(_narrow(predicted, wanted), others)
     if len(found) > 1:
         telling = [name for name in found[0].traits if len({one.traits[name] for one in found}) > 1]
         listed = "; ".join(f"{one.words(telling)} ({', '.join(one.tasks)})" for one in found)

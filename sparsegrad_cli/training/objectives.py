@@ -34,6 +34,7 @@ from ..models.load import (
     load_causal,
     load_classifier,
     load_tokenizer,
+    readable,
 )
 from ..tasks.load import TaskData
 from ..tasks.metrics import compute_metrics
@@ -245,7 +246,7 @@ class Chat:
     def skeleton(self, checkpoint: Checkpoint) -> PreTrainedModel:
         config = causal_config(checkpoint)
         config.use_cache = False  # as `load` does
-        with torch.device("meta"):
+        with torch.device("meta"), readable(checkpoint, "config.json"):
             return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
     def head(self, model: PreTrainedModel) -> frozenset[str]:
