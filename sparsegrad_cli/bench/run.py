@@ -283,10 +283,11 @@ def _calibrate(config: BenchConfig, shared: dict[str, Any], pool: Pool | None, t
         basis=str(Path(shared["scratch"]) / BASIS),
     )
     answer: Calibrated | Failure = ask(find_basis, job, config.device, pool)
-    failure = answer if isinstance(answer, Failure) else None
-    words = f"{failure.status}: {failure.error}" if failure else f"{answer.seconds:.3g} s"
-    tell(f"calibration: {words}")
-    return failure
+    if isinstance(answer, Failure):
+        tell(f"calibration: {answer.status}: {answer.error}")
+        return answer
+    tell(f"calibration: {answer.seconds:.3g} s")
+    return None
 
 
 def describe_machine(config: AnyConfig) -> Environment:
