@@ -24,7 +24,7 @@ from ..bench.config import (
     write_bench,
 )
 from ..config import Given
-from ..errors import WorkError
+from ..errors import InputError, WorkError
 from . import options as opt
 
 bench = typer.Typer(invoke_without_command=True, no_args_is_help=False)
@@ -59,6 +59,7 @@ def measure(
     from ..bench.run import plan_bench, run_bench
     from ..report.figures.others import save_bench_plot
 
+    _check_data_used(given)
     _quiet_libraries(quiet or as_json)
     config, found = plan_bench(given, shapes_only=dry_run)
     if dry_run:
@@ -89,6 +90,7 @@ def calibrate(
     """
     from ..bench.calibration import available_bytes, check_stack_fits, plan_calibration, run_calibration
 
+    _check_data_used(given)
     _quiet_libraries(quiet or as_json)
     config, found = plan_calibration(given)
     if dry_run:
@@ -140,6 +142,16 @@ class _Teller:
     def __call__(self, line: str) -> None:
         if not self.quiet:
             print(line, file=sys.stderr, flush=True)
+
+
+def _check_data_used(given: Given) -> None:
+    """Refuse --data where the batches are random tokens.
+
+    Raises:
+        InputError: it is given without --task.
+    """
+    if "data" in given and "task" not in given:
+        raise InputError("--data: without --task the batches are random tokens: add --task, or leave it out")
 
 
 def _quiet_libraries(wanted: bool) -> None:

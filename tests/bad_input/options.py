@@ -116,6 +116,7 @@ CASES = [
     Case("bench of no such mask", f"{BENCH} --mask nothing", "nothing"),
     Case("bench of no such method", f"{BENCH} --method loar", "loar"),
     Case("bench of an adapter of all", f"{BENCH} --place adapter", "--place adapter"),
+    Case("bench of data for no task", f"{BENCH} --data demo", "--data: without --task"),
     Case("bench in bf16 weights", f"{BENCH} --precision bf16-weights", "is for chat tasks"),
     Case("bench without a task", "bench runner --quiet", "--task"),
     Case("ls of nothing known", "ls thing", "thing"),

@@ -104,7 +104,7 @@ TRIED: dict[str, dict[str, Row]] = {
         **each(
             RUN, "--data demo", "--device cuda", "--model bert2", "--task rte", "--method lora", "--seed 1"
         ),
-        **each(RUN, "--address auto", "--retry all", "--save-model"),
+        **each(RUN, "--workers 2", "--address auto", "--retry all", "--save-model"),
     },
     "calibrate": {
         **each(CALIBRATE, "--task rte", "--seed 1", "--model other", "--data demo", "--device cuda"),
@@ -164,7 +164,6 @@ EXCUSED = {
     },
     "run": {
         "--engine": "processes or a Ray cluster, the same cells: tests/grid/test_ray.py",
-        "--workers": "cells at a time, the same cells: tests/cli/test_run.py",
         "--per-gpu": "cells at a time on a GPU, of which there is none here: tests/grid",
         "--predict-test": "what follows the training: tests/cli/test_run.py",
     },
@@ -228,9 +227,9 @@ def documents() -> dict[str, str]:
 def quick(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An estimate would take most of the time; it shows here what it is asked."""
 
-    def estimate(due: object, *_: object, keep_model: bool = False, **more: object) -> SimpleNamespace:
-        asked = {"keep_model": keep_model, **{name: str(value) for name, value in more.items()}}
-        return SimpleNamespace(runs=(), model_dump=lambda **_: asked)
+    def estimate(planned: object, *asked: object, **named: object) -> SimpleNamespace:
+        document = {"asked": [str(value) for value in (*asked, *named.items())]}
+        return SimpleNamespace(runs=(), model_dump=lambda **_: document)
 
     monkeypatch.setattr("sparsegrad_cli.estimate.estimate", estimate)
     monkeypatch.chdir(folder)
