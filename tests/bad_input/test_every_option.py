@@ -164,7 +164,7 @@ EXCUSED = {
     },
     "run": {
         "--engine": "processes or a Ray cluster, the same cells: tests/grid/test_ray.py",
-        "--per-gpu": "cells at a time on a GPU, of which there is none here: tests/grid",
+        "--per-gpu": "cells at a time on a GPU, of which there is none here: tests/cli/test_run.py",
         "--predict-test": "what follows the training: tests/cli/test_run.py",
     },
     "bench": {"--profile": "a trace beside the numbers: tests/cli/test_bench.py"},
