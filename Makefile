@@ -7,7 +7,7 @@ BIN := .venv/bin
 DATA ?= hub
 WORKERS ?= 2
 
-.PHONY: demo test chaos tables lint bench bench-gpu clean
+.PHONY: demo test chaos check tables bench bench-gpu clean
 
 demo: .venv/demo
 	$(BIN)/sparsegrad finetune --model demo --data demo --task sst2 --seed 0 --seed 1 --max-steps 50 \
@@ -27,9 +27,11 @@ tables: .venv/demo
 	$(BIN)/sparsegrad run small-figures --data $(DATA)
 	$(BIN)/sparsegrad report --compare paper --format md,latex,html,csv
 
-lint: .venv/dev
+# style, format and types
+check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # speed and memory of every method, on a CPU: fewer blocks (about ten minutes)
 bench: .venv/demo
