@@ -22,20 +22,21 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import pydantic
 from pydantic import Field
+from pydantic_core import ErrorDetails
 
 from ..config import METHOD_SETTINGS
 from ..errors import InputError, unknown
 from ..methods import get_method, method_names
 from ..settings import Record
 from ..tasks import get_task
-from ..yaml_lines import Keys, Lines, Value, read_yaml
+from ..yaml_lines import Keys, Lines, read_yaml
 from .cells import Point, Scalar, SettingValue
 from .kinds import Kind, get_kind
 
@@ -126,12 +127,13 @@ class ReadExperiment:
     def about(self, message: str) -> str:
         """A complaint about a cell, with the line of the first setting that it names."""
         experiment = self.experiment
-        for names, place in [
+        places: list[tuple[Iterable[str], Keys]] = [
             *((case, ("cases", i)) for i, case in enumerate(experiment.cases)),
             *((override.set, ("overrides", i, "set")) for i, override in enumerate(experiment.overrides)),
             (experiment.vary, ("vary",)),
             (experiment.settings, ("settings",)),
-        ]:
+        ]
+        for names, place in places:
             for name in names:
                 if f"--{name.replace('_', '-')}" in message:
                     return f"{self.lines.at((*place, name))}: {message}"
@@ -160,7 +162,7 @@ def read_experiment(path: Path) -> ReadExperiment:
     return ReadExperiment(experiment, lines)
 
 
-def _said(error: pydantic.ErrorDetails) -> str:
+def _said(error: ErrorDetails) -> str:
     name = ".".join(str(part) for part in error["loc"] if isinstance(part, str))
     if error["loc"] == ("kind",):
         return f"kind: {unknown('kind', str(error['input']), KIND_NAMES)}"
@@ -174,7 +176,7 @@ def _place(where: tuple[int | str, ...]) -> Keys:
 
 
 def _misspelt(
-    place: Keys, given: dict[str, Value], known: Iterable[str], what: str, lines: Lines
+    place: Keys, given: Iterable[str], known: Iterable[str], what: str, lines: Lines
 ) -> Iterator[str]:
     names = list(known)
     for name in given:
@@ -243,7 +245,9 @@ def _unused(experiment: Experiment, lines: Lines) -> Iterator[str]:
     """Settings that none of the methods uses that they are for."""
     if experiment.kind not in ("finetune", "sweep"):
         return
-    named = [(("settings", name), name, experiment.methods) for name in experiment.settings]
+    named: list[tuple[Keys, str, Sequence[str]]] = [
+        (("settings", name), name, experiment.methods) for name in experiment.settings
+    ]
     named += [(("vary", name), name, experiment.methods) for name in experiment.vary]
     for number, case in enumerate(experiment.cases):
         named += [(("cases", number, name), name, experiment.methods) for name in case]
@@ -259,7 +263,7 @@ def _options_of(method: str) -> frozenset[str]:
     return get_method(method).settings if method in method_names() else frozenset()
 
 
-def _wrong_value(place: Keys, name: str, value: Value, kind: Kind, lines: Lines) -> Iterator[str]:
+def _wrong_value(place: Keys, name: str, value: object, kind: Kind, lines: Lines) -> Iterator[str]:
     if name not in kind.settings or value is None:
         return
     try:

@@ -15,6 +15,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 import optuna
@@ -46,7 +47,7 @@ def open_study(storage: BaseStorage, config: SweepConfig) -> Study:
     """Returns the study of a configuration; makes it if there is none."""
     name = config.study_name()
     if name not in study_names(storage):
-        direction = "maximize" if config.greater_is_better else "minimize"
+        direction: Literal["maximize", "minimize"] = "maximize" if config.greater_is_better else "minimize"
         study = optuna.create_study(
             storage=storage, study_name=name, direction=direction, load_if_exists=True
         )
