@@ -20,6 +20,25 @@ from .load import METHODS, Results
 
 EPOCHS, LENGTH, PATIENCE = 20, 128, 5
 CHAT_BLOCKS, CHAT_LENGTH, CHAT_SHARE = "every:3", 512, 0.002
+GLUE_SETTING = (
+    "all but the MLP matrices trained in full; lora rank {rank}; meprop and sparsegrad about 1% of each MLP "
+    "matrix at a step, chosen anew at each; on dev, over 3 seeds"
+)
+KEPT_SETTING = (
+    "as many entries of each MLP matrix at a step, chosen anew at each, and all else; its numbers at 100% "
+    "are those of SparseGrad in the table of all tasks, not of full fine-tuning; ours has density 1"
+)
+CHAT_SETTING = (
+    "up_proj and down_proj of every third block, all else frozen; lora rank 32; meprop and sparsegrad "
+    "100,000 entries (0.2%) of each matrix at a step; one epoch, bfloat16; its code counts all turns in the "
+    "loss; its judge is GPT-4 on MT-Bench"
+)
+COST_SETTING = "other machines have other speeds: only what is over ft's compares"
+RATE_SETTING = "one learning rate and batch size for all methods"
+PARTS_SETTING = (
+    "mlp and attention: weights and biases of their linears; embeddings: of tokens, positions and types; "
+    "full: with norms, an encoder's pooler, a decoder's output layer"
+)
 RANKS = {"bert-base": 7, "roberta-base": 7, "roberta-large": 10, "llama-2-7b": 32}
 MATRIX = {  # entries of an MLP matrix
     **{"bert-base": 768 * 3072, "roberta-base": 768 * 3072},

@@ -38,7 +38,13 @@ from .paper_beside import (
     beside_table,
 )
 from .paper_setting import (
+    CHAT_SETTING,
+    COST_SETTING,
+    GLUE_SETTING,
+    KEPT_SETTING,
+    PARTS_SETTING,
     RANKS,
+    RATE_SETTING,
     bench_groups,
     chat_reason,
     groups_in,
@@ -64,26 +70,6 @@ from .table import (
 )
 
 AVG = "avg"
-
-GLUE_SETTING = (
-    "all but the MLP matrices trained in full; lora rank {rank}; meprop and sparsegrad about 1% of each MLP "
-    "matrix at a step, chosen anew at each; on dev, over 3 seeds"
-)
-KEPT_SETTING = (
-    "as many entries of each MLP matrix at a step, chosen anew at each, and all else; its numbers at 100% "
-    "are those of SparseGrad in the table of all tasks, not of full fine-tuning; ours has density 1"
-)
-CHAT_SETTING = (
-    "up_proj and down_proj of every third block, all else frozen; lora rank 32; meprop and sparsegrad "
-    "100,000 entries (0.2%) of each matrix at a step; one epoch, bfloat16; its code counts all turns in the "
-    "loss; its judge is GPT-4 on MT-Bench"
-)
-COST_SETTING = "other machines have other speeds: only what is over ft's compares"
-RATE_SETTING = "one learning rate and batch size for all methods"
-PARTS_SETTING = (
-    "mlp and attention: weights and biases of their linears; embeddings: of tokens, positions and types; "
-    "full: with norms, an encoder's pooler, a decoder's output layer"
-)
 
 
 @dataclass(frozen=True)
