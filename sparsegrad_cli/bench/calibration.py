@@ -89,7 +89,8 @@ def run_calibration(config: CalibrationConfig, found: ResolvedTarget, tell: Tell
     third = max(1, config.steps // 3)
     stack = [("svd", config.steps)] if config.stack else []
     plans = [("sums", config.steps), *stack, ("sums", third), ("sums", config.steps + third)]
-    rows, sizes = [], ()
+    rows: list[CalibrationRow] = []
+    sizes: tuple[KindSize, ...] = ()
     with tempfile.TemporaryDirectory() as name:
         shared = found.prepare(Path(name), config.steps + third + 1)
         paths = [Path(name) / f"{by}-{steps}.safetensors" for by, steps in plans]
@@ -249,7 +250,9 @@ def svd_basis(model: nn.Module, batches: Iterable[Batch]) -> tuple[Basis, float]
     for batch in batches:
         model(**batch).loss.backward()
         for place in places:
-            stacks[place.kind].append(place.linear.weight.grad)
+            gradient = place.linear.weight.grad
+            assert gradient is not None
+            stacks[place.kind].append(gradient)
             place.linear.weight.grad = None
     if places[0].linear.weight.is_cuda:
         torch.cuda.synchronize()

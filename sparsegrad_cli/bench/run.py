@@ -63,9 +63,11 @@ def plan_bench(given: Given, shapes_only: bool = False) -> tuple[BenchConfig, Re
     """
     given = check_given(given, BENCH_OPTIONS)
     basis_rank, kept = given.get("basis_rank"), given.get("kept")
-    chosen = (given.get(name, ()) for name in ("methods", "places", "masks"))
-    rows = choose_rows(*chosen, basis_rank=basis_rank)
-    used = {name: given[name] for name in ("density", "kept", "rank", "basis_rank") if name in given}
+    methods, places, masks = (given.get(name, ()) for name in ("methods", "places", "masks"))
+    rows = choose_rows(methods, places, masks, basis_rank)
+    used: dict[str, Any] = {
+        name: given[name] for name in ("density", "kept", "rank", "basis_rank") if name in given
+    }
     check_used(used, [row.method for row in rows])
     found = find_target(given, shapes_only)
     target = found.target
@@ -224,7 +226,7 @@ def summarize(
         quartiles=(1 / quartiles[2], 1 / quartiles[0]),
         tokens_per_second=statistics.median(n / t for n, t in zip(tokens, seconds, strict=True)),
         seconds=tuple(measured.seconds for measured in rounds),
-        peak_memory_bytes=first.memory and first.memory.peak,
+        peak_memory_bytes=None if first.memory is None else first.memory.peak,
         memory=first.memory,
         flops=first.flops,
         utilization=first.flops and first.flops / median / peak_flops,

@@ -111,7 +111,8 @@ def _turn_of_a_bare_loop(cell: Cell) -> list[float]:
 
 def _start(cell: Cell) -> tuple[nn.Module, Optimizer]:
     loaded = load_model(cell.config, cell.inputs)
-    loaded.model.to(cell.config.device)
+    model: nn.Module = loaded.model
+    model.to(cell.config.device)
     method = adapt(cell, loaded)
     return method.model, method.optimizer(cell.config.learning_rate)
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
@@ -72,7 +72,8 @@ class Job(Record):
             loaded = load_classifier(checkpoint, self.num_labels, self.is_regression)
             if target.layers is not None:
                 cut_blocks(loaded.model, target.layers)
-        loaded.model.to(target.device).train()
+        model: nn.Module = loaded.model
+        model.to(target.device).train()
         return loaded
 
 
@@ -123,6 +124,7 @@ class ResolvedTarget:
         }
         save_file(tensors, scratch / BATCHES)
         task = self.data.task if self.data else None
+        assert not isinstance(task, ChatTask)  # see `find_task`
         return {
             "target": self.target,
             "location": self.checkpoint.location,
@@ -136,7 +138,8 @@ class ResolvedTarget:
         if self.data is not None:
             return real_batches(self.target, load_tokenizer(self.checkpoint), self.data)
         config = self.skeleton.config
-        return random_batches(self.target, config.vocab_size, config.pad_token_id, config.num_labels)
+        labels = config.num_labels or 2
+        return random_batches(self.target, config.vocab_size, config.pad_token_id, labels)
 
 
 def find_target(given: Given, shapes_only: bool = False) -> ResolvedTarget:
@@ -167,7 +170,8 @@ def find_target(given: Given, shapes_only: bool = False) -> ResolvedTarget:
     try:
         with torch.device("meta"):
             skeleton = random_classifier(config, layers).model
-        shapes = [tuple(place.linear.weight.shape) for place in find_mlp_linears(skeleton)]
+        linears = [place.linear for place in find_mlp_linears(skeleton)]
+        shapes = [(linear.out_features, linear.in_features) for linear in linears]
     except UnsupportedModelError as error:
         raise InputError(f"--model: {error}") from None
     check_length(skeleton, name, length)
@@ -199,7 +203,7 @@ def target_of(config: BenchTarget) -> ResolvedTarget:
     Raises:
         InputError: one is not there, or is no longer what it was.
     """
-    planned = config.model_dump(include=BenchTarget.model_fields.keys())
+    planned = config.model_dump(include=set(BenchTarget.model_fields))
     given = {name: value for name, value in planned.items() if value is not None}
     found = find_target({**given, "task": config.task_file or config.task})
     if found.target != BenchTarget(**planned):

@@ -186,7 +186,7 @@ def _show(done: Bench, as_json: bool, quiet: bool) -> None:
         print(f"written: {done.folder}", file=sys.stderr)
 
 
-def _check_done(what: str, rows: Sequence[Row] | Sequence[CalibrationRow], names: Sequence[str]) -> None:
+def _check_done(what: str, rows: Sequence[Row | CalibrationRow], names: Sequence[str]) -> None:
     """Ends the command with exit code 1 if a row failed.
 
     Raises:

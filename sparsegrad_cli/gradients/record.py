@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,8 @@ def run_gradients(
     run = config.run
     cell = found.cell(run, results, progress)
     loaded = load_model(run, cell.inputs)
-    model = loaded.model.to(run.device)
+    model: nn.Module = loaded.model
+    model.to(run.device)
     own = {"method": "sparsegrad", "calibration_steps": config.calibration_steps}
     calibrated = run.model_copy(update=own)  # the same basis for every method
     basis = find_or_calibrate(model, calibrated, cell.inputs, results, progress)
@@ -193,7 +195,7 @@ def counts(A: Tensor) -> Counts:
     return Counts(entries=A.numel(), above=above(A.abs()))
 
 
-def numbers(dY: Tensor, X: Tensor, rotation: LayerBasis) -> dict[str, object]:
+def numbers(dY: Tensor, X: Tensor, rotation: LayerBasis) -> dict[str, Any]:
     """Returns the fields of `schema.Place` of one gradient, from `dY` (rows x O) and `X` (rows x I)."""
     G = dY.T @ X  # O x I
     rotated = rotation.to_basis(G)

@@ -252,7 +252,7 @@ def _unused(experiment: Experiment, lines: Lines) -> Iterator[str]:
     for number, case in enumerate(experiment.cases):
         named += [(("cases", number, name), name, experiment.methods) for name in case]
     for number, override in enumerate(experiment.overrides):
-        methods = override.when.named().get("method", experiment.methods)
+        methods: Sequence[str] = override.when.named().get("method", experiment.methods)
         named += [(("overrides", number, "set", name), name, methods) for name in override.set]
     for place, name, methods in named:
         if name in METHOD_SETTINGS and not any(name in _options_of(method) for method in methods):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from transformers import PreTrainedModel
@@ -101,7 +101,7 @@ def check_task_settings(given: Given, task: Task | ChatTask) -> None:
         raise InputError("--precision bf16-weights is for chat tasks such as oasst1: take bf16")
 
 
-def choose_device(device: str, precision: str | None) -> str:
+def choose_device(device: str, precision: str | None) -> Literal["cpu", "cuda"]:
     """Returns "cpu" or "cuda"; "auto" takes CUDA where there is a GPU.
 
     Raises:
@@ -110,10 +110,12 @@ def choose_device(device: str, precision: str | None) -> str:
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise InputError("--device cuda: torch sees no CUDA device here; take --device cpu or auto")
-    chosen = ("cuda" if available else "cpu") if device == "auto" else device
-    if precision == "tf32" and chosen != "cuda":
+    on_cuda = device == "cuda" or (device == "auto" and available)
+    if precision == "tf32" and not on_cuda:
         raise InputError("--precision tf32 needs a CUDA device; on a CPU take fp32 or bf16")
-    return chosen
+    if on_cuda and precision not in (None, "fp32") and torch.cuda.get_device_capability() < (8, 0):
+        raise InputError(f"--precision {precision} needs a GPU of compute capability 8.0 or above; take fp32")
+    return "cuda" if on_cuda else "cpu"
 
 
 def check_length(model: PreTrainedModel, name: str, length: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import datasets
 import numpy as np
@@ -18,7 +19,8 @@ from ..store.io import add_cache_folder, cache_folder
 from ..tasks.load import TaskData
 from ..tasks.task import Task
 
-LAYOUT = 1  # goes into the cache's key; raised when what is stored changes
+T = TypeVar("T")
+LAYOUT = 2  # goes into the cache's key; raised when what is stored changes
 
 
 def encode_pairs(data: TaskData, tokenizer: PreTrainedTokenizerBase, length: int) -> dict[str, Dataset]:
@@ -107,6 +109,7 @@ def encode_threads(
                 (tokens_of(thread, tokenizer, loss_on) for thread in _ordered(rows["messages"], split, data)),
                 length,
                 tokenizer.pad_token_id,
+                list(_ordered(rows["tree"], split, data)),
             )
             for split, rows in data.splits.items()
         }
@@ -161,16 +164,25 @@ def assistant_spans(
     return text, spans
 
 
-def pack(threads: Iterable[tuple[list[int], list[int]]], length: int, padding: int) -> Dataset:
-    """Joins threads and cuts them into sequences of `length` tokens.
+def pack(
+    threads: Iterable[tuple[list[int], list[int]]], length: int, padding: int, trees: Sequence[str]
+) -> Dataset:
+    """Join threads and cut them into sequences of `length` tokens.
 
-    The first label of each is left out: no token before it predicts it.
+    The first label of each is left out: no token before it predicts it. Each sequence says the tree that most
+    of its labels are of, since sequences of one tree are no independent examples.
+
+    Args:
+        trees: the tree of each thread.
     """
     ids: list[int] = []
     labels: list[int] = []
-    for thread_ids, thread_labels in threads:
+    numbers = {tree: number for number, tree in enumerate(dict.fromkeys(trees))}
+    owners: list[int] = []  # of each token, the number of its tree
+    for (thread_ids, thread_labels), tree in zip(threads, trees, strict=True):
         ids += thread_ids
         labels += thread_labels
+        owners += [numbers[tree]] * len(thread_ids)
     short = -len(ids) % length
     mask = np.ones(len(ids) + short, dtype=np.int64)
     mask[len(ids) :] = 0
@@ -178,16 +190,23 @@ def pack(threads: Iterable[tuple[list[int], list[int]]], length: int, padding: i
     packed_labels = np.array(labels + [IGNORED] * short, dtype=np.int64).reshape(-1, length)
     packed_labels[:, 0] = IGNORED
     counting = (packed_labels != IGNORED).any(1)  # of the others the loss would be that of nothing
+    packed_owners = np.array(owners + [0] * short, dtype=np.int64).reshape(-1, length)
+    names = list(numbers)
+    mostly = [
+        names[np.bincount(owner[label != IGNORED]).argmax()]
+        for owner, label in zip(packed_owners[counting], packed_labels[counting], strict=True)
+    ]
     return Dataset.from_dict(
         {
             "input_ids": packed_ids[counting],
             "attention_mask": mask.reshape(-1, length)[counting],
             "labels": packed_labels[counting],
+            "tree": mostly,
         }
     )
 
 
-def _ordered(threads: Sequence[Sequence[Turn]], split: str, data: TaskData) -> Iterable[Sequence[Turn]]:
+def _ordered(threads: Sequence[T], split: str, data: TaskData) -> Iterable[T]:
     if split != data.task.train:
         return threads
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(threads))

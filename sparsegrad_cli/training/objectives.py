@@ -298,6 +298,7 @@ class Chat:
             {
                 "split": name,
                 "idx": indices,
+                "tree": rows["tree"][:],
                 "tokens": losses[:, 1].astype(np.int64),
                 "loss": losses[:, 0] / losses[:, 1],
             }

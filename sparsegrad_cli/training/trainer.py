@@ -149,6 +149,7 @@ def make_trainer(
         bf16=config.precision in ("bf16", "bf16-weights"),
         use_cpu=config.device == "cpu",
         dataloader_pin_memory=config.device == "cuda",
+        accelerator_config={"non_blocking": config.device == "cuda"},
         seed=config.seed,
         report_to="none",
         disable_tqdm=True,
@@ -208,7 +209,7 @@ def _was_over(checkpoint: Path) -> bool:
 def _take_up_finished(trainer: CellTrainer, optimizer: torch.optim.Optimizer, checkpoint: Path) -> Trained:
     state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
     lay_over(trainer.model, _best(state, checkpoint.parent))
-    optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
+    optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True))
     meter = CostMeter.from_state(state.stateful_callbacks["CostMeter"])
     return _summary(state, meter)
 

@@ -102,6 +102,8 @@ def test_the_score_is_the_mean_loss_of_the_tokens_that_count(choices, tmp_path):
     predictions = pd.read_parquet(cell.folder.path / "predictions.parquet")
     assert predictions["tokens"].sum() == tokens
     assert predictions["loss"].tolist() == pytest.approx(each, rel=1e-5)
+    validation = cell.inputs.data.splits["validation"]
+    assert set(predictions["tree"]) <= set(validation["tree"])
 
 
 def test_parts_of_a_batch_count_by_their_tokens_not_equally(choices, tmp_path):

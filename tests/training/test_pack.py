@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,7 +93,9 @@ def test_packing_keeps_every_token_in_order(drawn, length):
     ]
     ids = [token for thread, _ in made for token in thread]
     labels = [label for _, thread in made for label in thread]
-    rows = pack(made, length, padding=0)
+    trees = [f"tree {number // 2}" for number in range(len(made))]
+    owners = [tree for tree, (thread, _) in zip(trees, made, strict=True) for _ in thread]
+    rows = pack(made, length, padding=0, trees=trees)
     sequences = [ids[start : start + length] for start in range(0, len(ids), length)]
     wanted = [[IGNORED, *labels[start + 1 : start + length]] for start in range(0, len(ids), length)]
     counting = [place for place, row in enumerate(wanted) if any(label != IGNORED for label in row)]
@@ -101,3 +105,8 @@ def test_packing_keeps_every_token_in_order(drawn, length):
         assert row["input_ids"] == sequences[place] + [0] * (length - n)
         assert row["labels"] == wanted[place] + [IGNORED] * (length - n)
         assert row["attention_mask"] == [1] * n + [0] * (length - n)
+        start = place * length
+        counts = Counter(
+            owner for owner, label in zip(owners[start:], wanted[place], strict=False) if label != IGNORED
+        )
+        assert counts[row["tree"]] == max(counts.values())
