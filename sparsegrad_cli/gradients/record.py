@@ -87,8 +87,9 @@ def run_gradients(
     run = config.run
     cell = found.cell(run, results, progress)
     loaded = load_model(run, cell.inputs)
-    model: nn.Module = loaded.model
-    model.to(run.device)
+    model = loaded.model
+    module: nn.Module = model
+    module.to(run.device)
     own = {"method": "sparsegrad", "calibration_steps": config.calibration_steps}
     calibrated = run.model_copy(update=own)  # the same basis for every method
     basis = find_or_calibrate(model, calibrated, cell.inputs, results, progress)
