@@ -93,7 +93,7 @@ def test_a_dry_run_says_what_each_method_will_hold(call, model, tmp_path):
     )
     assert code == 0, err
     heading = next(line for line in out.splitlines() if line.startswith("memory"))
-    assert heading.split()[1:] == ["weights", "basis", "moments", "gradients", "activations", "peak", "in"]
+    assert {"weights", "gradients", "moments", "activations", "peak"} <= set(heading.split())
     for name in ("ft", "lora", "meprop", "sparsegrad"):
         assert any(line.startswith(name) for line in out.splitlines())
     assert not (tmp_path / "results").exists()

@@ -259,7 +259,7 @@ def test_killed_before_their_first_checkpoint_nothing_of_the_whole_batches_is_le
 
 def test_parts_that_are_asked_for_are_another_run(choices):
     configs = [configs_of(changed(choices, accumulation_steps=parts))[0] for parts in (None, 1, 2, 4)]
-    assert [config.accumulation_steps for config in configs] == [None, None, 2, 4]
+    assert [config.accumulation_steps for config in configs] == [1, 1, 2, 4]
     assert len({config.run_id() for config in configs}) == 3
 
 
