@@ -10,9 +10,8 @@ WORKERS ?= 2
 .PHONY: demo test chaos check tables bench bench-gpu clean
 
 demo: .venv/demo
-	$(BIN)/sparsegrad finetune --model demo --data demo --task sst2 --seed 0 --seed 1 --max-steps 50 \
-	  --batch-size 16 --learning-rate 1e-4 --eval-steps 25 --no-save-model \
-	  --method ft --method lora --method meprop --method sparsegrad --output results/demo
+	$(BIN)/sparsegrad run demo --output results/demo
+	$(BIN)/sparsegrad report results/demo
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2
