@@ -214,6 +214,7 @@ def test_what_decides_a_judgement_names_its_folder(choices, tmp_path):
 
 def test_answers_are_in_float32_on_a_gpu_too_because_bfloat16_rounds_updates_away(choices, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: (9, 0))
     config = plan(**{**choices, "device": "auto"}).model.config
     assert (config.device, config.precision) == ("cuda", "fp32")
     assert plan(**{**choices, "device": "auto", "precision": "bf16"}).model.config.precision == "bf16"

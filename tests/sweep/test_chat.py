@@ -72,7 +72,7 @@ def test_the_median_pruner_ends_the_higher_losses(choices, tmp_path, monkeypatch
 
     def evaluate(self, args, state, control, metrics, **kwargs):
         metrics["eval_loss"] = next(losses)
-        tell(self, args, state, control, metrics, **kwargs)
+        tell(self, args, state, control, metrics=metrics, **kwargs)
 
     monkeypatch.setattr(ReportProgress, "on_evaluate", evaluate)
     study = begin(tiny_config(choices, pruner="median"), tmp_path, trials=4)

@@ -142,7 +142,7 @@ def test_the_median_pruner_ends_what_is_worse_than_half(choices, tmp_path, monke
 
     def evaluate(self, args, state, control, metrics, **kwargs):
         metrics["eval_matthews_correlation"] = next(scores)
-        tell(self, args, state, control, metrics, **kwargs)
+        tell(self, args, state, control, metrics=metrics, **kwargs)
 
     monkeypatch.setattr(ReportProgress, "on_evaluate", evaluate)
     config = tiny_config(choices, pruner="median")
@@ -236,7 +236,7 @@ def test_a_stopped_trial_is_queued_again_and_goes_on_from_its_checkpoint(choices
 
     def evaluate(self, args, state, control, metrics, **kwargs):
         stop_at["evaluation"] -= 1
-        tell(self, args, state, control, metrics, **kwargs)
+        tell(self, args, state, control, metrics=metrics, **kwargs)
         if stop_at["evaluation"] == -1:
             raise KeyboardInterrupt
 
