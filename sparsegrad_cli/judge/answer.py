@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     BatchEncoding,
     GenerationConfig,
@@ -311,7 +311,8 @@ def _load_generator(model: AnsweringModel, batch_size: int) -> AnswerGenerator:
     config = model.config
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     loaded = load_causal(model.checkpoint, dtype).model
-    loaded.to(torch.device(config.device))  # type: ignore[arg-type]
+    module: nn.Module = loaded
+    module.to(config.device)
     return AnswerGenerator(loaded, model.tokenizer, config.max_new_tokens, config.seed, batch_size)
 
 

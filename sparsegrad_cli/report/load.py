@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet
-from pydantic import JsonValue
 
 from ..bench.config import Bench, read_benches
 from ..config import METHOD_SETTINGS, RunConfig
@@ -268,11 +267,11 @@ def read_log(folder: Path, score_name: str) -> pd.DataFrame:
     rows: list[dict[str, float]] = []
     for number, line in enumerate(lines, 1):
         try:
-            entry: dict[str, JsonValue] = json.loads(line)
+            entry: Any = json.loads(line)
             kind, value = "loss", entry.get("loss")
             if isinstance(selection := entry.get("selection"), dict):
                 kind, value = "score", selection[score_name]
-            rows.append({"step": int(entry["step"]), kind: float(value)})  # type: ignore[arg-type]
+            rows.append({"step": int(entry["step"]), kind: float(value)})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}, line {number}: not one that sparsegrad wrote ({error!r})") from None
     return pd.DataFrame(rows, columns=["step", "loss", "score"]).sort_values("step")
