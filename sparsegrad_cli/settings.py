@@ -24,7 +24,7 @@ WHAT, TRAINING, METHOD, CHAT, OUTPUT = "What to run", "Training", "The method", 
 class Record(BaseModel):
     """A frozen record that refuses keys it does not know, and NaN and infinity, which JSON cannot hold."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 @dataclass(frozen=True)

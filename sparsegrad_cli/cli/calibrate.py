@@ -1,4 +1,4 @@
-"""`sparsegrad calibrate`: find and keep the basis, and show how sparse it makes the gradients."""
+"""`sparsegrad calibrate`: find and save the basis, and show how sparse it makes the gradients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def calibrate(
     dry_run: opt.DryRun = False,
     quiet: opt.Quiet = False,
 ) -> int:
-    """Find the basis in which a model's MLP gradients are nearly sparse, and keep it.
+    """Find the basis in which a model's MLP gradients are nearly sparse, and save it.
 
     `sparsegrad finetune` with the same model, task, data and seed finds it again.
     """

@@ -9,40 +9,66 @@ import os
 import sys
 import traceback
 import warnings
+from importlib import import_module
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
 from .. import __version__, interrupts
 from ..errors import InputError, UnreadableResultWarning, WorkError
 from ..store.io import redact
-from .bench import bench
-from .calibrate import calibrate
-from .finetune import finetune
-from .judge import judge
-from .ls import ls
-from .report import report
-from .run import run
-from .sweep import sweep
 
 UsageError: Any = typer.BadParameter.__mro__[1]
 INTERRUPTED = 130
+VERBS = {  # the first sentence of each one's help
+    "calibrate": "Find the basis in which a model's MLP gradients are nearly sparse, and save it.",
+    "finetune": "Fine-tune a model on a task by one method or several, once a seed, and compare them.",
+    "judge": "Have a model answer the questions of MT-Bench, both turns, and a judge rate each answer from 1 "
+    "to 10.",
+    "bench": "Measure the training step of each method side by side: speed, memory, and the use of the "
+    "hardware.",
+    "sweep": "Search the learning rate and batch size of each method on each task: one study of trials each.",
+    "run": "Do every cell of an experiment that is not done yet: a whole table of the paper, or of yours.",
+    "report": "Print what was found, and write it with figures as files.",
+    "ls": "List methods, tasks, models, experiments, or the runs in the results folder.",
+}
+HOW_TO_GO_ON = {
+    "bench": "the same command measures anew",
+    "sweep": "sparsegrad sweep --resume goes on, as does the same command",
+    "judge": "the same command goes on where this one was",
+}
+
+
+class Verbs(TyperGroup):
+    """The verbs, each imported when it is called: `--help` answers at once."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load_verb(str(name)), rest
+
+
+def load_verb(name: str) -> Any:
+    """Returns the command of a verb: what its module names like itself, a function or a `Typer`."""
+    found = getattr(import_module(f".{name}", __package__), name)
+    if isinstance(found, typer.Typer):
+        return get_group(found)
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(found)
+    return get_command(alone)
+
 
 app = typer.Typer(
     name="sparsegrad",
+    cls=Verbs,
     pretty_exceptions_enable=False,
     help="Does SparseGrad hold up on your model and task, against full fine-tuning, LoRA and MeProp?",
     epilog="A first look, in minutes: sparsegrad finetune --task cola --data demo --method lora "
     "--method sparsegrad --max-steps 100",
 )
-app.command()(calibrate)
-app.command()(finetune)
-app.command()(judge)
-app.add_typer(bench, name="bench")
-app.add_typer(sweep, name="sweep")
-app.command()(run)
-app.command()(report)
-app.command()(ls)
+for _name, _help in VERBS.items():
+    app.command(_name, help=_help)(lambda: None)
 
 
 def _version(wanted: bool) -> None:
@@ -76,7 +102,8 @@ def main() -> NoReturn:
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
     except (KeyboardInterrupt, typer.Abort):
-        code = _end(INTERRUPTED, f"stopped; {_how_to_go_on(arguments)}", debug)
+        go_on = HOW_TO_GO_ON.get(arguments[0], "the same command goes on from the last checkpoint")
+        code = _end(INTERRUPTED, f"stopped; {go_on}", debug)
     except UsageError as error:
         hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
         code = _end(2, error.format_message().rstrip(".") + hint, debug)
@@ -91,17 +118,6 @@ def main() -> NoReturn:
         hint = "" if debug else " (--debug shows where)"
         code = _end(1, f"{type(error).__name__}: {error}{hint}", debug)
     sys.exit(code)
-
-
-def _how_to_go_on(arguments: list[str]) -> str:
-    match arguments[:1]:
-        case ["bench"]:
-            return "the same command measures anew"
-        case ["sweep"]:
-            return "sparsegrad sweep --resume goes on, as does the same command"
-        case ["judge"]:
-            return "the same command goes on where this one was"
-    return "the same command goes on from the last checkpoint"
 
 
 def _show_warning(

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-import typer
 
-from sparsegrad_cli.cli.main import app
+from sparsegrad_cli.cli.main import VERBS, load_verb
 from sparsegrad_cli.config import RUN_SETTINGS, SETTINGS
 
 from ..cells import write_cola
@@ -180,14 +180,14 @@ NO_DRY_RUN = ("sweep show", "report", "ls")
 def commands() -> Iterator[tuple[str, list[str]]]:
     """Every command with its options."""
 
-    def walk(command: object, name: str) -> Iterator[tuple[str, list[str]]]:
+    def walk(command: Any, name: str) -> Iterator[tuple[str, list[str]]]:
         inner = getattr(command, "commands", {})
-        if name:
-            yield name, [p.opts[0] for p in command.params if p.param_type_name == "option"]
+        yield name, [p.opts[0] for p in command.params if p.param_type_name == "option"]
         for word, each in inner.items():
-            yield from walk(each, f"{name} {word}".strip())
+            yield from walk(each, f"{name} {word}")
 
-    yield from walk(typer.main.get_command(app), "")
+    for verb in VERBS:
+        yield from walk(load_verb(verb), verb)
 
 
 ROWS = [

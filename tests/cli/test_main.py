@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from sparsegrad_cli.cli.main import VERBS, load_verb
+
 from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
 from ..hub_server import glue_repository, hub
@@ -265,18 +267,23 @@ def test_debug_shows_the_traceback(call):
     assert "Traceback" in call("finetune", "--task", "colla", "--method", "ft", "--debug")[2]
 
 
-def test_help_and_lists_import_nothing_heavy():
+def test_the_help_of_every_verb_imports_nothing_heavy():
     code = (
-        "import sys; sys.argv = ['sparsegrad', 'finetune', '--help']\n"
-        "from sparsegrad_cli.cli.main import main\n"
-        "try: main()\n"
-        "except SystemExit as end: code = end.code\n"
-        "heavy = {'torch', 'transformers', 'datasets', 'peft', 'pandas'} & set(sys.modules)\n"
-        "sys.exit(f'imported {heavy}' if heavy else code)"
+        "import sys\n"
+        "from sparsegrad_cli.cli.main import VERBS, app\n"
+        "for verb in ([], *([verb] for verb in VERBS)):\n"
+        "    app([*verb, '--help'], standalone_mode=False)\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'peft', 'pandas', 'optuna', 'scipy'}\n"
+        "sys.exit(f'imported {found}' if (found := heavy & set(sys.modules)) else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--density" in done.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_list_of_verbs_says_of_each_what_its_own_help_says(verb):
+    assert " ".join(load_verb(verb).help.split("\n\n")[0].split()) == VERBS[verb]
 
 
 @pytest.mark.parametrize(
