@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import SETTINGS, Precision
+from ..config import SETTINGS, Precision, RunConfig
 from ..settings import METHOD, WHAT, Record, Setting, setting, settings_of
 from ..store.find import read_all
 from ..store.folder import ResultFolder, ResultKind
@@ -231,28 +231,58 @@ class CalibrationResult(ResultRecord):
     kinds: tuple[KindSize, ...] = ()
 
 
-class RunnerConfig(BenchTarget):
+class RunnerConfig(Record):
     """`config.json` of `sparsegrad bench runner`."""
 
     bench: Literal["runner"] = "runner"
-    methods: tuple[str, ...]
-    rounds: int = setting("Turns of each loop.", MEASURING, off=3, at_least=1)
-    steps: int = setting("Timed steps of a turn.", MEASURING, off=20, at_least=1)
+    runs: tuple[RunConfig, ...]  # of the first round; each later one has the next seed
+    rounds: int = setting(
+        "Times that both sides train, each with the next seed.", MEASURING, off=3, at_least=1
+    )
+    beside: Literal["trainer", "loop"] = setting(
+        "What finetune is compared with: trainer, a plain script on transformers' Trainer and PEFT; loop, a "
+        "bare torch loop with finetune's own padding.",
+        MEASURING,
+        off="trainer",
+    )
+    padding: Literal["longest", "max"] = setting(
+        "What that script pads its batches to: the longest of each, or --length as the paper.",
+        MEASURING,
+        off="longest",
+    )
+    score: bool = setting(
+        "Score both on the dev split after the last step.", MEASURING, off=True, flag="--score/--no-score"
+    )
+
+    @property
+    def device(self) -> str:
+        return self.runs[0].device
+
+    @property
+    def precision(self) -> str:
+        return self.runs[0].precision
 
 
 class RunnerRow(Record):
-    """The median training step of one method."""
+    """Training by `finetune` and by the other side; medians over the rounds."""
 
+    task: str
     method: str
-    runner_seconds: float  # in `finetune`
-    bare_seconds: float  # in a loop of forward, backward and optimizer
-    overhead: float  # runner over bare, less 1
+    steps: int
+    seconds: float  # of all steps
+    other_seconds: float
+    steps_per_second: float  # without the first three
+    other_steps_per_second: float
+    speedup: float  # `steps_per_second` over the other's, in the same round
+    scores: tuple[float, ...]  # of each round, as the task's metric gives them
+    other_scores: tuple[float, ...]
 
 
 class RunnerResult(ResultRecord):
     """`result.json` of `sparsegrad bench runner`."""
 
     rows: tuple[RunnerRow, ...]
+    speedups: dict[str, float]  # method -> geometric mean over the tasks
 
 
 _TARGET = {
@@ -280,13 +310,21 @@ CALIBRATION_OPTIONS: dict[str, Setting] = {
     **settings_of(CalibrationConfig),
 }
 RUNNER_OPTIONS: dict[str, Setting] = {
+    **{name: _TARGET[name] for name in ("model", "data", "device", "batch_size", "length", "precision")},
+    "tasks": replace(
+        SETTINGS["task"],
+        name="tasks",
+        type=tuple[str, ...],
+        help="A GLUE task (see sparsegrad ls tasks); repeatable.",
+    ),
+    "methods": replace(settings_of(RowSettings)["methods"], default=("ft", "lora"), default_help=""),
+    "seed": replace(SETTINGS["seed"], help="Seed of the first round."),
     **{
-        name: _TARGET[name]
-        for name in ("model", "data", "device", "batch_size", "length", "precision", "seed")
+        name: SETTINGS[name]
+        for name in ("learning_rate", "max_steps", "max_train_examples", "calibration_steps")
     },
-    "task": replace(SETTINGS["task"], help="A GLUE task (see sparsegrad ls tasks)."),
-    "methods": replace(settings_of(RowSettings)["methods"], default_help="ft"),
-    **{name: settings_of(RunnerConfig)[name] for name in ("rounds", "steps")},
+    "epochs": replace(SETTINGS["epochs"], default=1.0),
+    **settings_of(RunnerConfig),
 }
 # keys of an experiment's `settings`: its other keys say model, task, data and methods
 BENCH_SETTINGS = {

@@ -30,6 +30,7 @@ from .config import (
     Padding,
     Row,
     RowSpec,
+    RunnerConfig,
     bench_folder,
 )
 from .measure import (
@@ -294,5 +295,9 @@ def _calibrate(config: BenchConfig, shared: dict[str, Any], pool: Pool | None, t
 
 def describe_machine(config: AnyConfig) -> Environment:
     """Returns the environment of a benchmark of any kind: this process and this machine."""
+    if isinstance(config, RunnerConfig):
+        model = f"{config.runs[0].model} {config.runs[0].model_revision}"
+        revisions = ", ".join(dict.fromkeys(run.data_revision for run in config.runs))
+        return describe_environment(model, f"sha256:{revisions}", restarts=0)
     data = f"sha256:{config.data_revision}" if config.data_revision else "random tokens"
     return describe_environment(config.checkpoint, data, restarts=0)

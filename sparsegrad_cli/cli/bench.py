@@ -105,30 +105,28 @@ def calibrate(
 
 
 @bench.command()
-@opt.takes_settings(RUNNER_OPTIONS, leave_out=("task",))
+@opt.takes_settings(RUNNER_OPTIONS)
 def runner(
     *,
-    task: opt.Task,
     given: Given,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
     quiet: opt.Quiet = False,
 ) -> int:
-    """Measure finetune's training step against that of a bare torch loop, turn by turn.
+    """Measure finetune's training beside a plain script on transformers' Trainer and PEFT, turn by turn.
 
-    Like bench, it measures anew and overwrites.
+    Both train on the same batches. Like bench, it measures anew and overwrites.
     """
     from ..bench.runner import plan_runner, run_runner
-    from ..models.checkpoint import fetch_weights
 
     _quiet_libraries(quiet or as_json)
-    config, configs, sources = plan_runner({**given, "task": task})
+    config, sources = plan_runner(given)
     if dry_run:
-        print(config.model_dump_json(indent=2) if as_json else "\n".join(config.methods))
+        words = "\n".join(f"{run.task} {run.method}" for run in config.runs)
+        print(config.model_dump_json(indent=2) if as_json else words)
         return 0
-    fetch_weights(sources.checkpoint)
-    result = run_runner(config, configs, sources, _Teller(quiet))
+    result = run_runner(config, sources, _Teller(quiet))
     _show(_write(output, config, result), as_json, quiet)
     return 0
 

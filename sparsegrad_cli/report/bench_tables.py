@@ -23,6 +23,7 @@ from .caption import (
     bench_machine,
     environment_code,
     model_words,
+    short_identity,
 )
 from .load import METHODS
 from .table import (
@@ -280,27 +281,37 @@ def _product(shape: tuple[int, int]) -> str:
 
 def _runner_section(bench: Bench, result: RunnerResult) -> Section:
     config: Any = bench.config
-    rows = result.rows
-    worst = max(rows, key=lambda row: row.overhead)
+    rows, first = result.rows, config.runs[0]
+    other = "Trainer and PEFT" if config.beside == "trainer" else "a bare torch loop"
+    means = [f"{ratio(value)} times ({method})" for method, value in result.speedups.items()]
+    columns = {
+        "task": [row.task for row in rows],
+        "method": [row.method for row in rows],
+        "finetune\nsteps/s": [three_digits(row.steps_per_second) for row in rows],
+        "other\nsteps/s": [three_digits(row.other_steps_per_second) for row in rows],
+        "speedup": [ratio(row.speedup) for row in rows],
+        "finetune\nseconds": [three_digits(row.seconds) for row in rows],
+        "other\nseconds": [three_digits(row.other_seconds) for row in rows],
+    }
+    if any(row.scores for row in rows):
+        columns["finetune\nscore"] = [_mean_score(row.scores) for row in rows]
+        columns["other\nscore"] = [_mean_score(row.other_scores) for row in rows]
+    pads = {"longest": "to the longest of each", "max": f"to {first.length} tokens"}
     return Section(
-        title=f"{short_model(config.model)}: finetune beside a bare loop",
-        sentence=f"A step of finetune takes at most {100 * worst.overhead:+.1f}% over a bare loop "
-        f"({worst.method}).",
-        tables=[
-            table_of(
-                {
-                    "method": [row.method for row in rows],
-                    "finetune ms/step": [three_digits(1e3 * row.runner_seconds) for row in rows],
-                    "loop ms/step": [three_digits(1e3 * row.bare_seconds) for row in rows],
-                    "overhead": [f"{100 * row.overhead:+.1f}%" for row in rows],
-                }
-            )
-        ],
+        title=f"{short_model(first.model)}: finetune beside {other}",
+        sentence=f"finetune trains {' and '.join(means)} as fast as {other} on the same batches.",
+        tables=[table_of(columns)],
         caption={
             "ran on": bench_machine(bench),
-            "model": model_words(config),
-            "batches": f"{config.batch_size} × {config.length}, {config.task}, padded to the full length",
-            "steps": f"{config.steps} of each in each of {config.rounds} turns; medians, loading included",
+            "model": f"{first.model} ({short_identity(bench.environment.checkpoint)})",
+            "batches": f"{first.batch_size} examples of at most {first.length} tokens"
+            + (f"; the other side pads {pads[config.padding]}" if config.beside == "trainer" else ""),
+            "rounds": f"{config.rounds}, in turns, each with another seed; medians, loading included",
+            "steps/s": "without the first 3 steps",
             "code": environment_code(bench.environment),
         },
     )
+
+
+def _mean_score(scores: Sequence[float]) -> str:
+    return f"{100 * statistics.fmean(scores):.1f}" if scores else DASH

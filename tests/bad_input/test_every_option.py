@@ -125,7 +125,8 @@ TRIED: dict[str, dict[str, Row]] = {
     "bench runner": {
         **each(RUNNER, "--task rte", "--method lora", "--seed 1", "--model other", "--data demo"),
         **each(RUNNER, "--device cuda", "--batch-size 6", "--length 10", "--precision bf16", "--rounds 2"),
-        **each(RUNNER, "--steps 2"),
+        **each(RUNNER, "--beside loop", "--padding max", "--no-score", "--max-steps 3", "--epochs 2"),
+        **each(RUNNER, "--learning-rate 1e-3", "--max-train-examples 8"),
     },
     "bench calibrate": {
         **each(STACK, "--init random", "--layers 1", "--task cola", "--seed 1", "--model other"),

@@ -204,3 +204,18 @@ def test_what_is_of_language_models_is_refused(call, model, command, says):
     code, out, err = call(*command, "--model", model)
     assert (code, out) == (2, "")
     assert says in err
+
+
+def test_bench_runner_shows_both_sides_in_a_table_in_json_and_in_the_report(call, model, tmp_path):
+    data = str(write_cola(tmp_path / "glue"))
+    command = ["bench", "runner", "--model", model, "--task", "cola", "--data", data, "--method", "ft"]
+    command += ["--max-steps", "4", "--batch-size", "4", "--length", "16", "--rounds", "1"]
+    code, out, err = call(*command)
+    assert code == 0, err
+    assert "Trainer and PEFT" in out
+    code, out, err = call("report", "--json")
+    assert code == 0, err
+    (document,) = json.loads(out)["benches"]
+    (row,) = document["result"]["rows"]
+    assert (row["task"], row["method"], row["steps"]) == ("cola", "ft", 4)
+    assert document["result"]["speedups"]["ft"] == pytest.approx(row["speedup"])
