@@ -199,14 +199,7 @@ class WorkerPool:
     def _start(self, number: int) -> _Worker:
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process)
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env={**os.environ, **worker_env(number, self.workers, self.device)},
-                start_new_session=True,  # Ctrl-C reaches it through us, once
-            )
+            process = start_process({**os.environ, **worker_env(number, self.workers, self.device)}, stderr)
         except OSError as error:
             raise WorkError(f"cannot start a worker process: {error.strerror}") from None
         member = self._members[number] = _Worker(process, stderr)
@@ -259,6 +252,18 @@ class WorkerPool:
             tail = stderr_tail(member.stderr)
             how = f"ended with exit code {code}" + (f" ({tail})" if tail else "")
         return Died(how, member.process.pid, -code if code < 0 else None, again)
+
+
+def start_process(env: dict[str, str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a worker: a process that does `main`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", __name__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=env,
+        start_new_session=True,  # Ctrl-C reaches it through us, once
+    )
 
 
 def run_in_fresh_process(

@@ -11,6 +11,8 @@ import pytest
 
 from sparsegrad_cli.cli.main import main
 
+from .processes import Commands, start_worker
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices, and the workers share the cores
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -50,3 +52,16 @@ def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
         return int(end.value.code or 0), printed.out, printed.err
 
     return sparsegrad
+
+
+@pytest.fixture
+def begin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """Starts `sparsegrad` with arguments in a process of its own."""
+    with Commands(tmp_path_factory.mktemp("said")) as commands:
+        yield commands
+
+
+@pytest.fixture(autouse=True)
+def worker_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are forked from a process that has imported everything."""
+    monkeypatch.setattr("sparsegrad_cli.workers.start_process", start_worker)

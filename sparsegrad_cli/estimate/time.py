@@ -92,7 +92,7 @@ class Workloads:
         selecting = [rows // 2 if config.protocol == "heldout" else 0 for rows in dev]
         per_epoch = math.ceil(train / config.batch_size)
         steps = config.max_steps or math.ceil(config.epochs * per_epoch)
-        evaluations = steps // config.eval_steps if config.eval_steps else math.ceil(steps / per_epoch)
+        evaluations = math.ceil(steps / (config.eval_steps or per_epoch))  # the last after the last step
         reported = sum(dev) - sum(selecting)
         calibrates = config.calibration_steps is not None
         batches = (config.calibration_steps or 0) + PROBE_STEPS

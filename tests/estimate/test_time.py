@@ -106,7 +106,7 @@ def test_steps_and_evaluations_as_the_trainer_takes_them(choices):
     work = work_of(choices, max_train_examples=100, epochs=20)
     assert (work.steps, work.evaluations, work.may_stop_early) == (20 * 7, 20, True)
     work = work_of(choices, max_steps=50, epochs=None, eval_steps=20, patience=1)
-    assert (work.steps, work.evaluations, work.may_stop_early) == (50, 2, True)
+    assert (work.steps, work.evaluations, work.may_stop_early) == (50, 3, True)
     assert work_of(choices).reported_rows == DEV
     assert work_of(choices, protocol="heldout").reported_rows == DEV // 2
 

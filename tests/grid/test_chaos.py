@@ -8,33 +8,21 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from .grids import restarts, scores
-from .processes import Command, half_way, holder, is_gone, latest, start, wait_for
+from sparsegrad_cli.cli.main import app
+
+from ..processes import is_gone, wait_for
+from .grids import Document, Scored, restarts, scores
+from .processes import half_way, holder, latest
 
 SLOWLY = ("--checkpoint-minutes", "0")  # a checkpoint at every step
 LEFT = {"config.json", "environment.json", "metrics.jsonl", "result.json", "predictions.parquet", "lock"}
 CHAOS_KILLS = int(os.environ.get("CHAOS_KILLS", "20"))
 CHAOS_SECONDS = 1800.0  # for the rest, when the last was killed
-Start = Callable[..., Command]
-
-
-@pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Start]:
-    """Starts `sparsegrad` with arguments, and leaves none behind."""
-    begun: list[Command] = []
-
-    def run(*arguments: object) -> Command:
-        begun.append(start(tmp_path / f"said-{len(begun)}", *arguments))
-        return begun[-1]
-
-    yield run
-    for command in begun:
-        command.process.kill()
 
 
 def test_whoever_is_killed_or_stopped_the_same_command_goes_on(begin, write, finetuned, tmp_path):
@@ -47,50 +35,64 @@ def test_whoever_is_killed_or_stopped_the_same_command_goes_on(begin, write, fin
     half_way(results)  # its successor goes on
     worker = holder(half_way(results))
     assert worker not in (None, first.pid)
-    os.kill(first.pid, signal.SIGKILL)
-    code, err = first.end()
+    first.kill()
+    code, _, err = first.end()
     assert code == -signal.SIGKILL
     assert "its worker was killed by signal 9; it goes on with a new one" in err
     wait_for(lambda: is_gone(worker))
 
     second = begin(*command, *SLOWLY)
     worker = holder(half_way(results))
-    os.kill(second.pid, signal.SIGTERM)
-    code, err = second.end()
+    second.kill(signal.SIGTERM)
+    code, _, err = second.end()
     assert (code, "Traceback" in err) == (130, False), err
     assert "stopped; the same command goes on from the last checkpoint" in err
     assert is_gone(worker)
 
     ends = [command.end() for command in (begin(*command), begin(*command))]
-    assert [code for code, _ in ends] == [0, 0], ends
+    assert [code for code, *_ in ends] == [0, 0], ends
     assert scores(results) == finetuned
     assert sum(restarts(results)) in (2, 3)  # a stopped worker may have been between two cells
     assert {path.name for path in (results / "runs").glob("*/*")} == LEFT
-    done_here = sum(err.count(": matthews_correlation") for _, err in ends)
+    done_here = sum(err.count(": matthews_correlation") for *_, err in ends)
     assert done_here <= len(finetuned)  # none is done twice
+
+
+@pytest.fixture(scope="module")
+def finetune(document: Document) -> Sequence[str]:
+    """A run of 120 steps, but for where its results go."""
+    settings = {**document["settings"], "max_steps": 120, "eval_steps": 120}
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    where = (f"--model={document['models'][0]}", f"--data={document['data']}", "--task=cola")
+    return ("finetune", *where, "--method=sparsegrad", *options, "--no-save-model", "--quiet", "--output")
+
+
+@pytest.fixture(scope="module")
+def calm(finetune: Sequence[str], cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Scored:
+    """What becomes of it where nothing stops it."""
+    results = tmp_path_factory.mktemp("calm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARSEGRAD_CACHE", str(cache))
+        app([*finetune, str(results)], standalone_mode=False)
+    return scores(results)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_a_checkpoint_and_the_same_command_goes_on_to_the_same_bits(
-    number, call, begin, write, document, tmp_path
+    number, call, begin, finetune, calm, tmp_path
 ):
-    settings = {**document["settings"], "max_steps": 120, "eval_steps": 120}
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    where = (f"--model={document['models'][0]}", f"--data={document['data']}", "--task=cola")
-    command = ("finetune", *where, "--method=sparsegrad", *options, "--no-save-model", "--output")
-    calm, results = tmp_path / "calm", tmp_path / "results"
-    assert call(*command, str(calm), "--quiet")[0] == 0
-    stopped = begin(*command, results)
+    results = tmp_path / "results"
+    stopped = begin(*finetune, results)
     wait_for(lambda: any("loss" in file.read_text() for file in results.glob("runs/*/metrics.jsonl")))
-    os.kill(stopped.pid, number)
-    code, err = stopped.end()
+    stopped.kill(number)
+    code, _, err = stopped.end()
     assert (code, "Traceback" in err) == (130, False), err
     step, folder = latest(results)
     assert 0 < step < 120
     assert folder is not None
     assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
-    assert call(*command, str(results), "--quiet")[0] == 0
-    assert scores(results) == scores(calm)
+    assert call(*finetune, str(results))[0] == 0
+    assert scores(results) == calm
     assert restarts(results) == [1]
 
 
@@ -111,19 +113,19 @@ def test_twelve_cells_killed_at_random_end_as_calm_ones(call, begin, write, tmp_
         holders = (holder(folder) for folder in results.glob("runs/*"))
         return [pid for pid in holders if pid is not None]
 
-    while kills.total() < CHAOS_KILLS and parent.process.is_alive():
-        wait_for(lambda: workers() or not parent.process.is_alive())  # noqa: B023 (called at once)
+    while kills.total() < CHAOS_KILLS and parent.is_alive():
+        wait_for(lambda: workers() or not parent.is_alive())  # noqa: B023 (called at once)
         time.sleep(chosen.uniform(0.0, 5.0))
         found = workers()
         if found and chosen.random() < 0.6:
             os.kill(chosen.choice(found), signal.SIGKILL)
             kills["worker"] += 1
-        elif parent.process.is_alive():
-            parent.process.kill()
-            parent.process.join()
+        elif parent.is_alive():
+            parent.kill()
+            parent.process.wait()
             kills["parent"] += 1
             parent = begin(*command)
-    code, err = parent.end(CHAOS_SECONDS)
+    code, _, err = parent.end(CHAOS_SECONDS)
     print(dict(kills), f"{len(scores(results))} cells")
     assert code == 0, err
     assert scores(results) == scores(calm)
