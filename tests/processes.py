@@ -37,6 +37,7 @@ PRELOADED = (
     "sparsegrad_cli.bench.measure",
     "sparsegrad_cli.bench.calibration",
     "sparsegrad_cli.gradients.record",
+    "sparsegrad_cli.judge.judge",
 )
 SOCKET = "SPARSEGRAD_TEST_NURSERY"  # environment variable: where the nursery listens
 NUMBER = struct.Struct("q")

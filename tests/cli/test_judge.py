@@ -6,8 +6,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -18,6 +16,7 @@ import pytest
 from ..checkpoints import tiny_checkpoint
 from ..judge.questions_file import write_lines, write_questions
 from ..judge.server import JudgeServer, Said, judge_server, refuses, says
+from ..processes import wait_for
 from ..report.runs import write_run
 
 SECRET = "sk-Secret-0123"
@@ -287,30 +286,20 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(call, model):
         goes_on(call, model, server)
 
 
-def test_sigterm_does_not_wait_for_a_slow_judge(call, model):
+def test_sigterm_does_not_wait_for_a_slow_judge(call, begin, model):
     hour = replace(says("[[7]]"), delay=3600)
     with judge_server(says("[[7]]"), says("[[7]]"), hour) as server:
-        started = start(model, server)
-        started.send_signal(signal.SIGTERM)
-        assert started.wait(timeout=60) == 130
+        started = begin(*command(model, server), "--workers", "1", "--quiet")
+        wait_for(lambda: len(server.asked) >= 3, started.is_alive)  # two are answered
+        started.kill(signal.SIGTERM)
+        assert started.end()[0] == 130
         goes_on(call, model, server)
 
 
-def start(model: str, server: JudgeServer) -> subprocess.Popen:
-    """The command in a process of its own, which has asked three times: two are answered."""
-    started = subprocess.Popen(
-        [sys.executable, "-m", "sparsegrad_cli", *command(model, server), "--workers", "1", "--quiet"],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    while len(server.asked) < 3:
-        assert started.poll() is None
-        time.sleep(0.02)
-    return started
-
-
-def test_after_kill_9_the_same_command_goes_on(call, model):
+def test_after_kill_9_the_same_command_goes_on(call, begin, model):
     with judge_server(otherwise=slowly) as server:
-        started = start(model, server)
+        started = begin(*command(model, server), "--workers", "1", "--quiet")
+        wait_for(lambda: len(server.asked) >= 3, started.is_alive)
         started.kill()
-        started.wait()
+        started.end()
         goes_on(call, model, server)

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from sparsegrad_cli.cli.main import VERBS, load_verb
 from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
 from ..hub_server import glue_repository, hub
+from ..processes import wait_for
 from ..report.runs import write_run
 
 
@@ -296,31 +296,24 @@ def test_ls(thing, expected, call):
     assert json.loads(call("ls", thing, "--json")[1])[thing]
 
 
-def test_a_run_killed_with_kill_9_goes_on_and_ends_as_one_that_was_not(model, glue, tmp_path):
-    command = [sys.executable, "-m", "sparsegrad_cli", "finetune", "--model", model, "--data", glue]
-    command += ["--task", "cola", "--method", "sparsegrad", "--calibration-steps", "2", *SHORT]
+def test_a_run_killed_with_kill_9_goes_on_and_ends_as_one_that_was_not(call, begin, model, glue, tmp_path):
+    command = ["finetune", "--model", model, "--data", glue, "--task", "cola", "--method", "sparsegrad"]
+    command += ["--calibration-steps", "2", *SHORT, "--checkpoint-minutes", "0", "--no-save-model", "--quiet"]
     command[command.index("--max-steps") + 1] = "60"
-    command += ["--checkpoint-minutes", "0", "--no-save-model"]
-    whole = subprocess.run(
-        [*command, "--output", "whole", "--json", "--quiet"], capture_output=True, text=True, check=True
-    )
-    expected = json.loads(whole.stdout)["runs"][0]
+    code, out, err = call(*command, "--output", "whole", "--json")
+    assert code == 0, err
+    expected = json.loads(out)["runs"][0]
 
-    killed = subprocess.Popen([*command, "--output", "cut", "--quiet"], stderr=subprocess.DEVNULL)
+    killed = begin(*command, "--output", "cut")
     folder = tmp_path / "cut" / "runs" / expected["id"]
-    deadline = time.monotonic() + 300
-    while not list(folder.glob("checkpoints/checkpoint-*/trainer_state.json")):
-        assert time.monotonic() < deadline
-        assert killed.poll() is None, "it ended before it could be killed"
-        time.sleep(0.02)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
+    wait_for(lambda: [*folder.glob("checkpoints/checkpoint-*/trainer_state.json")], killed.is_alive)
+    killed.kill()
+    assert killed.end()[0] == -signal.SIGKILL
     assert not (folder / "result.json").exists()
 
-    again = subprocess.run(
-        [*command, "--output", "cut", "--json", "--quiet"], capture_output=True, text=True, check=True
-    )
-    found = json.loads(again.stdout)["runs"][0]
+    code, out, err = call(*command, "--output", "cut", "--json")
+    assert code == 0, err
+    found = json.loads(out)["runs"][0]
     for key in ("score", "metrics", "selection_score", "best_step", "steps", "parameters"):
         assert found[key] == expected[key]
     assert json.loads((folder / "environment.json").read_text())["restarts"] == 1
@@ -359,23 +352,13 @@ def test_model_and_data_come_from_the_hub_and_its_absence_is_one_line(model, tmp
         assert not (tmp_path / "nothing").exists()
 
 
-def test_ctrl_c_says_how_to_go_on(model, glue, tmp_path):
-    command = [sys.executable, "-m", "sparsegrad_cli", "finetune", "--model", model, "--data", glue]
-    command += ["--task", "cola", "--method", "ft", "--length", "24", "--epochs", "1000", "--patience", "0"]
-    process = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
-    )
-    deadline = time.monotonic() + 300
-    while not list(tmp_path.glob("results/runs/*/metrics.jsonl")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+def test_ctrl_c_says_how_to_go_on(begin, model, glue, tmp_path):
+    command = ["finetune", "--model", model, "--data", glue, "--task", "cola", "--method", "ft"]
+    process = begin(*command, "--length", "24", "--epochs", "1000", "--patience", "0")
+    wait_for(lambda: any(file.read_text() for file in tmp_path.glob("results/runs/*/metrics.jsonl")))
+    process.kill(signal.SIGINT)
+    code, _, err = process.end()
+    assert code == 130
     assert err.rstrip().endswith("sparsegrad: stopped; the same command goes on from the last checkpoint")
     assert "Traceback" not in err
     (result,) = tmp_path.glob("results/runs/*/result.json")

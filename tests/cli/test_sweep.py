@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,12 +16,12 @@ from sparsegrad_cli.sweep.records import SweepResult
 from sparsegrad_cli.sweep.storage import open_storage
 from sparsegrad_cli.sweep.study import load_study, open_study, snapshot, study_names
 
+from ..processes import wait_for
 from ..sweep.fabricate import make_config
 from ..sweep.studies import tiny_choices
 
 SHORT = ("--max-steps", "6", "--eval-steps", "2", "--length", "16")
 FT = ("--task", "cola", "--method", "ft", "--data", "demo")
-DEADLINE = 120.0  # seconds for anything that is waited for
 
 
 @pytest.fixture(scope="module")
@@ -39,28 +36,6 @@ def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts `sparsegrad sweep` with arguments, and leaves none behind."""
-    started: list[subprocess.Popen[str]] = []
-
-    def sweep(*arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from sparsegrad_cli.cli.main import main; main()", "sweep", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=tmp_path,
-        )
-        started.append(process)
-        return process
-
-    yield sweep
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
 def standing(results: Path) -> SweepResult | None:
     """The only study of a results folder, as it is in the journal."""
     if not (results / "sweeps" / "journal.log").exists():
@@ -70,14 +45,14 @@ def standing(results: Path) -> SweepResult | None:
     return snapshot(load_study(storage, names[0])).result if names else None
 
 
-def wait_for(results: Path, what: Callable[[SweepResult], bool]) -> SweepResult:
-    deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline:
-        found = standing(results)
-        if found is not None and what(found):
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"not within {DEADLINE:.0f} s: {standing(results)}")
+def wait_until(results: Path, what: Callable[[SweepResult], bool]) -> SweepResult:
+    """Waits until the study is so."""
+
+    def found() -> SweepResult | None:
+        result = standing(results)
+        return result if result is not None and what(result) else None
+
+    return wait_for(found)
 
 
 def test_from_a_search_to_the_runs_with_its_best_parameters(call, inputs, tmp_path):
@@ -139,17 +114,17 @@ def test_from_a_search_to_the_runs_with_its_best_parameters(call, inputs, tmp_pa
         assert (run.learning_rate, run.batch_size) == tuple(best["params"].values())
 
 
-def test_a_killed_worker_and_ctrl_c_cost_no_trial_and_resume_ends_the_study(start, call, inputs, tmp_path):
+def test_a_killed_worker_and_ctrl_c_cost_no_trial_and_resume_ends_the_study(begin, call, inputs, tmp_path):
     results = tmp_path / "results"
     search = (*inputs, *SHORT, "--method", "ft", "--select-on", "holdout", "--trials", "4")
-    sweep = start(*search)
-    found = wait_for(results, lambda result: any(trial.run for trial in result.trials))
+    sweep = begin("sweep", *search)
+    found = wait_until(results, lambda result: any(trial.run for trial in result.trials))
     pid = int(str(found.trials[0].worker).split()[1])
     os.kill(pid, signal.SIGKILL)
-    wait_for(results, lambda result: any(t.run and f" {pid} " not in str(t.worker) for t in result.trials))
-    sweep.send_signal(signal.SIGINT)
-    _, err = sweep.communicate(timeout=DEADLINE)
-    assert sweep.returncode == 130, err
+    wait_until(results, lambda result: any(t.run and f" {pid} " not in str(t.worker) for t in result.trials))
+    sweep.kill(signal.SIGINT)
+    code, _, err = sweep.end()
+    assert code == 130, err
     assert "was killed by signal 9; started again" in err
     assert "sparsegrad sweep --resume goes on" in err
     assert "Traceback" not in err
