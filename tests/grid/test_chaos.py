@@ -98,35 +98,47 @@ def test_a_signal_saves_a_checkpoint_and_the_same_command_goes_on_to_the_same_bi
 
 @pytest.mark.chaos
 def test_twelve_cells_killed_at_random_end_as_calm_ones(call, begin, write, tmp_path):
-    """Kill -9 parents and workers at random times; `make chaos` runs it, minutes long."""
+    """Kill -9 parents and workers at random times; `make chaos` runs it, minutes long.
+
+    A cell over which three workers of one parent died is given up by design: none dies three times.
+    """
     seed = int(os.environ.get("CHAOS_SEED", time.time_ns() % 10**6))
-    chosen = random.Random(seed)
+    chosen, began = random.Random(seed), time.monotonic()
     print(f"CHAOS_SEED={seed}")
     path = write(seeds=list(range(6)), settings={"max_steps": 200, "eval_steps": 40})
     calm, results = tmp_path / "calm", tmp_path / "results"
     assert call("run", str(path), "--output", str(calm), "--quiet")[0] == 0
-    command = ("run", path, "--workers", "2", "--output", results, "--checkpoint-minutes", "0.01")
+    command = ("run", path, "--workers", "2", "--output", results, *SLOWLY)
     kills: Counter[str] = Counter()
-    parent = begin(*command)
+    deaths: Counter[Path] = Counter()  # by run, under the present parent
+    parents = [begin(*command)]
 
-    def workers() -> list[int]:
-        holders = (holder(folder) for folder in results.glob("runs/*"))
-        return [pid for pid in holders if pid is not None]
+    def at_work() -> dict[Path, int]:
+        holders = {folder: holder(folder) for folder in results.glob("runs/*")}
+        return {folder: pid for folder, pid in holders.items() if pid is not None}
 
-    while kills.total() < CHAOS_KILLS and parent.is_alive():
-        wait_for(lambda: workers() or not parent.is_alive())  # noqa: B023 (called at once)
-        time.sleep(chosen.uniform(0.0, 5.0))
-        found = workers()
+    while kills.total() < CHAOS_KILLS:
+        wait_for(at_work, parents[-1].is_alive)
+        time.sleep(chosen.uniform(0.0, 1.5))
+        found = [(folder, pid) for folder, pid in at_work().items() if deaths[folder] < 2]
         if found and chosen.random() < 0.6:
-            os.kill(chosen.choice(found), signal.SIGKILL)
+            folder, pid = chosen.choice(found)
+            os.kill(pid, signal.SIGKILL)
             kills["worker"] += 1
-        elif parent.is_alive():
-            parent.kill()
-            parent.process.wait()
+            deaths[folder] += 1
+        else:
+            assert parents[-1].is_alive(), "it ended before it was killed often enough"
+            parents[-1].kill()
+            parents[-1].process.wait()
             kills["parent"] += 1
-            parent = begin(*command)
-    code, _, err = parent.end(CHAOS_SECONDS)
-    print(dict(kills), f"{len(scores(results))} cells")
+            deaths.clear()
+            parents.append(begin(*command))
+    code, _, err = parents[-1].end(CHAOS_SECONDS)
     assert code == 0, err
-    assert scores(results) == scores(calm)
-    assert "Traceback" not in err
+    ended, undisturbed = scores(results), scores(calm)
+    equal = sum(ended.get(run) == found for run, found in undisturbed.items())
+    print(f"{dict(kills)}: {equal} of {len(undisturbed)} cells equal, {time.monotonic() - began:.0f} s")
+    assert ended == undisturbed
+    said = [parent.err.read_text() for parent in parents]
+    assert "Traceback" not in "".join(said)
+    assert sum(err.count(": matthews_correlation") for err in said) <= len(undisturbed)  # none is done twice
