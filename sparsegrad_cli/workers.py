@@ -33,6 +33,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -402,7 +403,8 @@ class JsonLinesProgress(ProgressTracker):
     def changed(self, is_step: bool) -> None:
         if not is_step or time.monotonic() - self._written >= REPORT_SECONDS:
             self._written = time.monotonic()
-            write_line(self._out, self.state)
+            with suppress(BrokenPipeError):  # the parent has died: the closed input is about to interrupt us
+                write_line(self._out, self.state)
 
 
 def write_line(out: TextIO, message: BaseModel) -> None:

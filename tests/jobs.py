@@ -78,6 +78,20 @@ def wait(job: Ask, progress: Progress) -> Answer:
     return Answer(text="slept", pid=os.getpid())
 
 
+def report(job: Ask, progress: Progress) -> Answer:
+    """Writes its process id, reports once it is to stop, and then writes that it was interrupted."""
+    job.file.write_text(str(os.getpid()))
+    try:
+        with interrupts.deferred():
+            while not interrupts.requested():
+                time.sleep(0.01)
+            progress.phase("train", 2)
+    except BaseException as error:
+        job.file.write_text("interrupted" if isinstance(error, KeyboardInterrupt) else repr(error))
+        raise
+    return Answer(text="told", pid=os.getpid())
+
+
 def defer(job: Ask, progress: Progress) -> Answer:
     """Defers a signal that it sends itself to the end of a block, and writes where it was interrupted."""
     found = []

@@ -140,22 +140,26 @@ def test_leaving_the_pool_interrupts_the_workers(tmp_path):
     assert (tmp_path / "pid").read_text() == "interrupted"
 
 
-def test_workers_die_with_their_parent(tmp_path):
+@pytest.mark.parametrize("job", ["wait", "report"])
+def test_workers_die_with_their_parent(job, tmp_path):
+    """A worker that reports to nobody is interrupted as others are: its work has not failed."""
     parent = subprocess.Popen(
         [
             sys.executable,
             "-c",
             "import sys; from pathlib import Path; from tests import jobs; "
             "from sparsegrad_cli.workers import run_in_fresh_process; "
-            "run_in_fresh_process(jobs.wait, jobs.Ask(file=Path(sys.argv[1])))",
+            "run_in_fresh_process(getattr(jobs, sys.argv[2]), jobs.Ask(file=Path(sys.argv[1])))",
             str(tmp_path / "pid"),
+            job,
         ],
         cwd=ROOT,
     )
     wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    wait_for(lambda: (tmp_path / "pid").read_text() == "interrupted")
+    wait_for(lambda: (tmp_path / "pid").read_text().strip("0123456789"))
+    assert (tmp_path / "pid").read_text() == "interrupted"
 
 
 def test_a_signal_is_deferred_to_where_the_work_can_be_interrupted():
