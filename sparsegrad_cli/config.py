@@ -25,6 +25,7 @@ Precision = Literal["fp32", "tf32", "bf16", "bf16-weights"]
 BasisKind = Literal["calibrated", "random", "none"]
 Mask = Literal["dynamic", "fixed", "block", "random"]  # as in core
 Place = Literal["optimizer", "backward", "adapter"]  # as in core
+Padding = Literal["none", "longest", "max"]
 Schedule = Literal["constant", "cosine"]
 LossOn = Literal["assistant", "all"]
 ChatFormat = Literal["llama-2", "own"]
@@ -108,7 +109,14 @@ class RunConfig(Record):
         at_least=1,
     )
     length: int = setting("Tokens, at most.", default=128, chat=512, at_least=4, makes_basis=True)
-    pad_to_max: bool = setting("Pad every batch to --length, as the paper.", off=False, makes_basis=True)
+    padding: Padding = setting(
+        "none: compute on real tokens alone; longest: pad a batch to its longest example; max: to --length, "
+        "as the paper.",
+        off="longest",
+        default="none",
+        default_help="none where the model can, else longest (chat tasks: sequences are packed full)",
+        makes_basis=True,
+    )
     precision: Precision = setting(
         "tf32: CUDA only; bf16: autocast over float32 weights; bf16-weights: frozen weights are held in bf16 "
         "too (chat tasks).",

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import SETTINGS, Precision, RunConfig
+from ..config import SETTINGS, Padding, Precision, RunConfig
 from ..settings import METHOD, WHAT, Record, Setting, setting, settings_of
 from ..store.find import read_all
 from ..store.folder import ResultFolder, ResultKind
@@ -27,7 +27,6 @@ from ..store.records import Environment, Parameters, ResultRecord, Status, Store
 
 Init = Literal["pretrained", "random"]
 Phase = Literal["forward", "backward", "optimizer"]
-Padding = Literal["longest", "max"]
 MEASURING = "Measuring"
 
 
@@ -52,13 +51,8 @@ class BenchTarget(Record):
     task_file: str | None = setting(off=None, in_id=False)  # the YAML of a user's own task
     data: str | None = setting(off=None, in_id=False)
     data_revision: str | None
-    pad_to_max: bool = False  # every batch is padded to `length`, not to its longest example
+    padding: Padding = "longest"  # random tokens are all of `length`: max
     seed: int
-
-    @property
-    def padding(self) -> Padding:
-        """What batches are padded to; random tokens need no padding."""
-        return "max" if self.pad_to_max or self.task is None else "longest"
 
 
 class RowSpec(Record):
@@ -286,7 +280,7 @@ class RunnerResult(ResultRecord):
 
 
 _TARGET = {
-    **{name: SETTINGS[name] for name in ("model", "data", "device", "batch_size", "length", "pad_to_max")},
+    **{name: SETTINGS[name] for name in ("model", "data", "device", "batch_size", "length", "padding")},
     "precision": SETTINGS["precision"],
     "task": replace(
         SETTINGS["task"],

@@ -28,6 +28,7 @@ from ..methods import get_method
 from ..methods.base import ROTATION_PRECISION, Method, MethodConfig, choose_trained, count_parameters
 from ..methods.sparse import SparseMethod
 from ..models.load import LoadedModel, float32_products
+from ..models.unpadded import computed_tokens
 from ..progress import Progress
 from ..settings import Record
 from ..store.basis_file import load_basis
@@ -110,7 +111,7 @@ def _measure(job: MeasureJob) -> Measured:
     tokens = tuple(int(batch["attention_mask"].sum()) for batch in timed)
     if job.number > 0:
         return Measured(seconds=seconds, tokens=tokens)
-    by_size = sorted(timed, key=lambda batch: batch["input_ids"].numel())
+    by_size = sorted(timed, key=computed_tokens)
     return Measured(
         seconds=seconds,
         tokens=tokens,

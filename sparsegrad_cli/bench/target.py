@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from ..config import SETTINGS, Given
 from ..core import UnsupportedModelError, find_mlp_linears
@@ -22,14 +22,16 @@ from ..errors import InputError
 from ..models.checkpoint import Checkpoint, fetch_weights, find_checkpoint
 from ..models.load import LoadedModel, load_classifier, load_tokenizer
 from ..models.random import architecture, check_depth, cut_blocks, find_architecture, random_classifier
+from ..models.unpadded import unpad
 from ..progress import Progress
 from ..settings import Record
 from ..store.records import Status
 from ..tasks import get_task
 from ..tasks.load import TaskData, load_data
 from ..tasks.task import ChatTask, Task
-from ..training.checks import check_length, choose_device
+from ..training.checks import check_length, choose_device, choose_padding
 from ..training.encode import encode_pairs
+from ..training.objectives import pair_collator
 from ..training.resolve import choose_hyperparameters
 from ..workers import Died, Failed, Finished, Pool, do_job, run_in_fresh_process
 from .config import BenchTarget
@@ -72,6 +74,8 @@ class Job(Record):
             loaded = load_classifier(checkpoint, self.num_labels, self.is_regression)
             if target.layers is not None:
                 cut_blocks(loaded.model, target.layers)
+        if target.padding == "none":
+            unpad(loaded.model)
         model: nn.Module = loaded.model
         model.to(target.device).train()
         return loaded
@@ -175,7 +179,11 @@ def find_target(given: Given, shapes_only: bool = False) -> ResolvedTarget:
     except UnsupportedModelError as error:
         raise InputError(f"--model: {error}") from None
     check_length(skeleton, name, length)
-    task = data.task.name if data else None
+    task, padding = data.task.name if data else None, given.get("padding")
+    if data is None and padding not in (None, "max"):
+        raise InputError(
+            f"--padding {padding}: random tokens are all of --length: name a --task, or leave it out"
+        )
     target = BenchTarget(
         model=name,
         checkpoint=f"random:{checkpoint.identity}" if is_random else checkpoint.identity,
@@ -189,7 +197,7 @@ def find_target(given: Given, shapes_only: bool = False) -> ResolvedTarget:
         task_file=task_name if task_name != task else None,
         data=data_from if data else None,
         data_revision=data.sha256 if data else None,
-        pad_to_max=given.get("pad_to_max", False),
+        padding="max" if data is None else choose_padding(skeleton, name, padding),
         seed=given.get("seed", 0),
     )
     found = ResolvedTarget(target, checkpoint, skeleton, data, shapes)
@@ -268,16 +276,13 @@ def real_batches(target: BenchTarget, tokenizer: PreTrainedTokenizerBase, data: 
         raise InputError(
             f"--batch-size {target.batch_size}: {data.task.name} has {len(rows)} training examples"
         )
-    collator = DataCollatorWithPadding(tokenizer)
-    if target.pad_to_max:
-        collator = DataCollatorWithPadding(tokenizer, padding="max_length", max_length=target.length)
     loader = DataLoader(
         rows,
         batch_size=target.batch_size,
         shuffle=True,
         drop_last=True,  # a smaller batch would be a faster step
         generator=torch.Generator().manual_seed(target.seed),
-        collate_fn=collator,
+        collate_fn=pair_collator(tokenizer, target.padding, target.length),
     )
     while True:
         yield from (dict(batch) for batch in loader)

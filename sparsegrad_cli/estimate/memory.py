@@ -72,12 +72,14 @@ def simulate_step(
 
     Args:
         model: the objective's skeleton, on the meta device; it is not changed.
-        tokens: length of the longest batch, padding included.
+        tokens: length of each example of the largest batch, padding included.
         steps: optimizer steps of the run; None: until the moments have stopped growing.
     """
     parts = config.accumulation_steps
     head = objective.head(model)
-    batch = objective.shapes(model, config.batch_size // parts, tokens)
+    batch = dict(objective.shapes(model, config.batch_size // parts, tokens))
+    if config.padding == "none":
+        batch.pop("attention_mask", None)  # rows of one length have no padding
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     model = _as_loaded(model, config, has_padding="attention_mask" in batch)
     with mode:  # a GPU's tensors too are faked on the CPU, since builds without CUDA cannot fake them

@@ -1,9 +1,9 @@
 """How long planned runs will take: the speed of finished runs of the same kind, scaled by tokens.
 
-A speed is tokens a second, padding included, in training. Runs are of one kind when model, method, precision,
-machine and whatever else changes a step are the same; task, batch size, length and the numbers of trained
-entries may differ. The median of the speeds counts. Scoring a token takes a third of training on it. Where no
-run of the kind has finished, the time is unknown.
+A speed is tokens a second in training, padding included where it is computed on. Runs are of one kind when
+model, method, precision, machine and whatever else changes a step are the same; task, batch size, length,
+padding and the numbers of trained entries may differ. The median speed counts. Scoring a token takes a
+third of training on it. Where no run of the kind has finished, the time is unknown.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ..training.encode import tokens_of
 from ..training.resolve import Sources
 
 SCORING = 1 / 3  # cost of scoring a token over that of training on it
+FAR_OUT = 4  # standard deviations that the mean length of the longest micro batch is above that of all
 SAMPLED, LONGEST = 512, 16  # rows drawn at random; rows of most characters
 OF_A_STEP = ("model", "method", "precision", "freeze_rest", "blocks", "gradient_checkpointing")
 NOT_OF_A_STEP = {"sparse_learning_rate", "calibration_steps", "basis"}
@@ -48,7 +49,8 @@ def step_settings(config: RunConfig) -> dict[str, object]:
 class Workload:
     """What a planned run is to do.
 
-    `padded` is the mean length that the examples of a micro batch are padded to, `longest` the most.
+    `padded` is the mean length that the examples of a micro batch are padded to, `longest` the most; without
+    padding, their own mean length in all micro batches, and in one of long examples.
     """
 
     steps: int  # optimizer steps, at most
@@ -84,9 +86,13 @@ class Workloads:
             counts = {
                 name: math.ceil(tokens[name].mean() * rows / config.length) for name, rows in counts.items()
             }
-        elif not config.pad_to_max:
-            lengths = tokens[task.train].clip(max=config.length)
-            padded, longest = _mean_longest(lengths[:SAMPLED], config.batch_size // parts), int(lengths.max())
+        elif config.padding != "max":
+            lengths, rows = tokens[task.train].clip(max=config.length), config.batch_size // parts
+            padded, longest = _mean_longest(lengths[:SAMPLED], rows), int(lengths.max())
+            if config.padding == "none":
+                padded = float(lengths[:SAMPLED].mean())
+                most = padded + FAR_OUT * float(lengths[:SAMPLED].std()) / math.sqrt(rows)
+                longest = min(longest, math.ceil(most))
         train = min(counts[task.train], config.max_train_examples or counts[task.train])
         dev = [counts[name] for name in task.dev]
         selecting = [rows // 2 if config.protocol == "heldout" else 0 for rows in dev]
@@ -158,7 +164,7 @@ class PastSpeeds:
         sweeps = [runs for folder in present for runs in folder.glob("sweeps/*/runs")]
         for run in read_all(RUNS, [*present, *sweeps]):
             config, result = run.config, run.result
-            tokens = config.batch_size * config.length if config.pad_to_max else result.tokens_per_step
+            tokens = config.batch_size * config.length if config.padding == "max" else result.tokens_per_step
             if run.environment and result.steps_per_second and tokens:
                 key = _kind(config, run.environment.hardware)
                 self._found[key].append(tokens * result.steps_per_second)

@@ -40,7 +40,16 @@ class RecordingSettings(Record):
     every: int = setting("Steps between those that are recorded.", off=10, at_least=1)
 
 
-_OF_RUN = ("device", "length", "batch_size", "learning_rate", "calibration_steps", "density", "kept")
+_OF_RUN = (
+    "device",
+    "length",
+    "padding",
+    "batch_size",
+    "learning_rate",
+    "calibration_steps",
+    "density",
+    "kept",
+)
 GRADIENTS_SETTINGS = {**{name: SETTINGS[name] for name in _OF_RUN}, **settings_of(RecordingSettings)}
 
 
@@ -140,10 +149,10 @@ class Recorder:
                 raise WorkError(f"the gradients are not finite at step {step}: take a smaller learning rate")
             rotation = self.rotations[place.kind]
             found = numbers(dY.flatten(0, -2), x.flatten(0, -2), rotation)
-            padding = int((tokens == 0).sum())
+            padding = dY.shape[:-1].numel() - int(tokens.sum())
             self.places.append(Place(block=place.block, kind=place.kind, step=step, padding=padding, **found))
             if step in (self.steps[0], self.steps[-1]):
-                drawn = pictures(dY, x, rotation)
+                drawn = pictures(dY, x, rotation, batch)
                 self.arrays |= {f"{step}/{place.block}/{place.kind}/{n}": a for n, a in drawn.items()}
                 self.arrays[f"{step}/tokens"] = tokens[:EXAMPLES].to(torch.uint8).cpu().numpy()
 
@@ -213,8 +222,8 @@ def numbers(dY: Tensor, X: Tensor, rotation: LayerBasis) -> dict[str, Any]:
     }
 
 
-def pictures(dY: Tensor, x: Tensor, rotation: LayerBasis) -> dict[str, np.ndarray]:
-    """Returns the arrays of one gradient by their names, from `dY` (examples x tokens x O) and `x`."""
+def pictures(dY: Tensor, x: Tensor, rotation: LayerBasis, batch: Batch) -> dict[str, np.ndarray]:
+    """Returns the arrays of one gradient by their names, from `dY` (... x O) and `x` (... x I)."""
     G = dY.flatten(0, -2).T @ x.flatten(0, -2)
     rotated = rotation.to_basis(G)
     shares, before = energy_curve(G)
@@ -224,9 +233,17 @@ def pictures(dY: Tensor, x: Tensor, rotation: LayerBasis) -> dict[str, np.ndarra
         "rotated": energy_map(rotated),
         "corner": rotated[:CELLS, :CELLS].abs(),
         "curve": torch.stack([shares, before, after]),
-        "rows": dY[:EXAMPLES].norm(dim=-1),
+        "rows": row_norms(dY, batch)[:EXAMPLES],
     }
     return {name: tensor.float().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+
+
+def row_norms(dY: Tensor, batch: Batch) -> Tensor:
+    """Returns the norm of each token's row, examples x tokens; 0 for padding that nothing was computed of."""
+    shape, norms = batch["input_ids"].shape, dY.norm(dim=-1).flatten()
+    if "tokens" in batch:
+        norms = norms.new_zeros(shape.numel()).index_copy(0, batch["tokens"], norms)
+    return norms.view(shape)
 
 
 def energy_map(G: Tensor) -> Tensor:

@@ -200,10 +200,15 @@ def longest_input(model: PreTrainedModel) -> int | None:
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is None:
         return None
+    return positions - first_position(model)
+
+
+def first_position(model: PreTrainedModel) -> int:
+    """Returns the position of a sequence's first token: RoBERTa's comes after the padding's."""
     embeddings = getattr(model.base_model, "embeddings", None)
     table = getattr(embeddings, "position_embeddings", None)
-    padding = getattr(table, "padding_idx", None)  # RoBERTa's first position comes after the padding's
-    return positions if padding is None else positions - padding - 1
+    padding = getattr(table, "padding_idx", None)
+    return 0 if padding is None else padding + 1
 
 
 def enable_gradient_checkpointing(model: PreTrainedModel) -> None:

@@ -104,14 +104,18 @@ def cut_blocks(model: PreTrainedModel, layers: int) -> None:
     Raises:
         InputError: it has fewer.
     """
-    places = find_mlp_linears(model)
-    path = places[0].name.split(f".{places[0].block}.")[0]
-    blocks = model.get_submodule(path)
-    assert isinstance(blocks, nn.ModuleList)
+    blocks = blocks_of(model)
     check_depth(layers, len(blocks))
-    parent, _, name = path.rpartition(".")
-    setattr(model.get_submodule(parent), name, blocks[:layers])
+    del blocks[layers:]
     model.config.num_hidden_layers = layers
+
+
+def blocks_of(model: PreTrainedModel) -> nn.ModuleList:
+    """Returns the blocks of `model`, in order."""
+    place = find_mlp_linears(model)[0]
+    blocks = model.get_submodule(place.name.split(f".{place.block}.")[0])
+    assert isinstance(blocks, nn.ModuleList)
+    return blocks
 
 
 def check_depth(layers: int | None, blocks: int) -> None:

@@ -146,7 +146,7 @@ def _step_section(bench: Bench, result: BenchResult, figures: Sequence[Figure]) 
 def bench_title(config: BenchConfig) -> str:
     """Returns model, shape of a batch, and what is trained where that is not the paper's."""
     cut = f", {counted(config.layers, 'block')}" if config.layers else ""
-    at_most = " at most" if config.task and not config.pad_to_max else ""
+    at_most = " at most" if config.padding != "max" else ""
     frozen = ", adapters and head only" if config.freeze_rest else ""
     shape = f"{config.batch_size} × {config.length}{at_most} ({config.task or 'random tokens'})"
     return f"{short_model(config.model)}{cut}: a step on {shape}{frozen}"

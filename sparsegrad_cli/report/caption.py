@@ -36,6 +36,7 @@ PROTOCOLS = {
 }
 TURNS = {"assistant": "the assistant's turns", "all": "all turns"}
 FORMATS = {"llama-2": "LLaMA-2's chat format", "own": "the tokenizer's own chat format"}
+PADDED = {"none": ", no padding", "longest": ", padded to the longest of a batch", "max": ", padded to them"}
 IN_MLPS = "entries of the MLP linears (lora: its A and B) that a step trains, and that a run ever trained"
 Caption = dict[str, str]
 
@@ -147,7 +148,7 @@ def training_words(runs: pd.DataFrame) -> str:
         else:
             words.append(text.format(", ".join(f"{_number(v)} ({task})" for task, v in values.items())))
     first = runs.iloc[0]
-    words.append(f"{first['length']} tokens at most" + (", padded to them" if first["pad_to_max"] else ""))
+    words.append(f"{first['length']} tokens at most" + PADDED[first["padding"]])
     if first["schedule"] not in (None, "constant"):
         words.append(f"{first['schedule']} learning rate, {first['warmup_steps']} warm-up steps")
     if first["blocks"] not in (None, "all"):

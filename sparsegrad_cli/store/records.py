@@ -118,7 +118,7 @@ class Result(ResultRecord):
     epochs: float = 0.0  # passes over the training split taken
     steps_per_second: float | None = None  # of the median training step
     steps_per_second_quartiles: tuple[float, float] | None = None  # lower and upper, of the same steps
-    tokens_per_step: float | None = None  # on average, padding included
+    tokens_per_step: float | None = None  # on average, those that are computed on
     train_seconds: float = 0.0  # whole training, evaluations included, over all restarts
     peak_memory_bytes: int | None = None  # the allocator's peak over a training step (CUDA's or torch's CPU)
     parameters: Parameters | None = None

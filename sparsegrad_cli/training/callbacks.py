@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from transformers.trainer_callback import ExportableState
 
 from .. import interrupts
 from ..errors import WorkError
+from ..models.unpadded import computed_tokens
 from ..progress import Progress
 from ..store.records import greater_is_better
 from .memory import CPUPeak, live_bytes, optimizer_tensors, storage_bytes
@@ -37,7 +37,7 @@ class CostMeter(TrainerCallback, ExportableState):
     the next: a wait in each step would slow it down.
 
     On a GPU the peak is the caching allocator's over every step. On a CPU it is read, by the profiler, on
-    those steps whose padded batch is larger than any before; these do not count for the speed. What the
+    those steps whose batch has more tokens than any before; these do not count for the speed. What the
     optimizer's state has grown by since, as a masked optimizer's does, is added.
     """
 
@@ -49,9 +49,9 @@ class CostMeter(TrainerCallback, ExportableState):
         self.train_seconds = 0.0
         self.peak_bytes = 0
         self.peak_without_state = 0  # on a CPU: the same without what the optimizer's state held then
-        self.largest_batch = 0  # tokens, padding included
+        self.largest_batch = 0  # tokens that are computed on
         self.steps = 0
-        self.tokens = 0  # of all steps, padding included
+        self.tokens = 0  # of all steps
         self._fresh_steps = 0
         self._window_steps = 0
         self._window_began = 0.0
@@ -106,18 +106,19 @@ class CostMeter(TrainerCallback, ExportableState):
         self._window_began = time.perf_counter()
 
     def sees_batch(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, ids: Tensor, inputs: Iterable[Tensor]
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor]
     ) -> None:
-        """Called by the trainer with what the step is about to be made on; `ids` is batch x tokens."""
-        self.tokens += ids.numel()
+        """Called by the trainer with what the step is about to be made on."""
+        tokens = computed_tokens(batch)
+        self.tokens += tokens
         self._optimizer = optimizer
         measuring = self._cpu_peak is not None  # an earlier part of the same batch
-        larger = ids.numel() > self.largest_batch and self._fresh_steps >= 1
-        if ids.device.type == "cpu" and larger and not measuring:
-            self.largest_batch = ids.numel()
+        larger = tokens > self.largest_batch and self._fresh_steps >= 1
+        if batch["input_ids"].is_cpu and larger and not measuring:
+            self.largest_batch = tokens
             self._state_bytes = storage_bytes(optimizer_tensors(optimizer))
             self._cpu_peak = CPUPeak()
-            self._cpu_peak.start(live_bytes(model, optimizer, inputs))
+            self._cpu_peak.start(live_bytes(model, optimizer, batch.values()))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object

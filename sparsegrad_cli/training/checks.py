@@ -8,13 +8,14 @@ from typing import Any, Literal, get_args
 import torch
 from transformers import PreTrainedModel
 
-from ..config import SETTINGS, BasisKind, Given, RunConfig, check_given
+from ..config import SETTINGS, BasisKind, Given, Padding, RunConfig, check_given
 from ..core import Basis, choose_blocks, find_mlp_linears, kept_entries
 from ..errors import InputError
 from ..methods import get_method
 from ..methods.base import MethodConfig
 from ..methods.sparse import SparseMethod
 from ..models.load import longest_input
+from ..models.unpadded import can_unpad
 from ..tasks.load import TaskData
 from ..tasks.splits import check_split_dev
 from ..tasks.task import ChatTask, Task
@@ -90,8 +91,8 @@ def check_task_settings(given: Given, task: Task | ChatTask) -> None:
         InputError: names the first of them.
     """
     if isinstance(task, ChatTask):
-        if given.get("pad_to_max"):
-            raise InputError(f"--pad-to-max: the sequences of {task.name} are packed full: leave it out")
+        if "padding" in given:
+            raise InputError(f"--padding: the sequences of {task.name} are packed full: leave it out")
         return
     for name in given:
         if SETTINGS[name].chat_only:
@@ -116,6 +117,19 @@ def choose_device(device: str, precision: str | None) -> Literal["cpu", "cuda"]:
     if on_cuda and precision not in (None, "fp32") and torch.cuda.get_device_capability() < (8, 0):
         raise InputError(f"--precision {precision} needs a GPU of compute capability 8.0 or above; take fp32")
     return "cuda" if on_cuda else "cpu"
+
+
+def choose_padding(model: PreTrainedModel, name: str, padding: Padding | None) -> Padding:
+    """Returns what batches are padded to: nothing where that is left open and `model`, called `name`, can.
+
+    Raises:
+        InputError: it cannot, and was asked to.
+    """
+    if padding == "none" and not can_unpad(model.config):
+        raise InputError(
+            f"--padding none: a {model.config.model_type} model such as {name} pads its batches: take longest"
+        )
+    return padding or ("none" if can_unpad(model.config) else "longest")
 
 
 def check_length(model: PreTrainedModel, name: str, length: int) -> None:

@@ -23,7 +23,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from ..config import RunConfig
+from ..config import Padding, RunConfig
 from ..models.chat_template import load_chat_tokenizer
 from ..models.checkpoint import Checkpoint
 from ..models.load import (
@@ -36,12 +36,14 @@ from ..models.load import (
     load_tokenizer,
     readable,
 )
+from ..models.unpadded import add_layout
 from ..tasks.load import TaskData
 from ..tasks.metrics import compute_metrics
 from ..tasks.task import ChatTask, Task
 from .callbacks import DivergedError
 from .encode import IGNORED, encode_pairs, encode_threads
 
+Collator = Callable[[list[dict]], dict[str, Tensor]]
 LossShare = Callable[[Any, Tensor, Tensor], Tensor]  # outputs, labels, items in the batch
 BatchShapes = Mapping[str, tuple[tuple[int, ...], torch.dtype]]  # input -> shape and type
 
@@ -78,9 +80,7 @@ class Objective(Protocol):
     def indices(self, data: TaskData, split: str, rows: int) -> list[int]:
         """Names of the rows of an encoded split."""
 
-    def collator(
-        self, config: RunConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Callable[[list[dict]], dict[str, Tensor]]:
+    def collator(self, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
         """From rows to a batch."""
 
     def shapes(self, model: PreTrainedModel, rows: int, tokens: int) -> BatchShapes:
@@ -106,6 +106,14 @@ class Objective(Protocol):
 
     def is_collapsed(self, examples: pd.DataFrame) -> bool:
         """Whether the scored examples show a model that has given up."""
+
+
+def pair_collator(tokenizer: PreTrainedTokenizerBase, padding: Padding, length: int) -> Collator:
+    """Returns what makes a batch of a classifier's rows, for an unpadded model if `padding` is none."""
+    if padding == "max":
+        return DataCollatorWithPadding(tokenizer, padding="max_length", max_length=length)
+    pad = DataCollatorWithPadding(tokenizer)
+    return pad if padding == "longest" else lambda rows: add_layout(pad(rows))
 
 
 def selection_scorer(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
@@ -190,11 +198,8 @@ class Classify:
     def indices(self, data: TaskData, split: str, rows: int) -> list[int]:
         return data.splits[split]["idx"][:]
 
-    def collator(self, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
-        """Pads to the longest of a batch, or to `length`."""
-        if config.pad_to_max:
-            return DataCollatorWithPadding(tokenizer, padding="max_length", max_length=config.length)
-        return DataCollatorWithPadding(tokenizer)
+    def collator(self, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
+        return pair_collator(tokenizer, config.padding, config.length)
 
     def shapes(self, model: PreTrainedModel, rows: int, tokens: int) -> BatchShapes:
         labels = torch.float32 if model.config.num_labels == 1 else torch.int64
@@ -270,9 +275,7 @@ class Chat:
     def indices(self, data: TaskData, split: str, rows: int) -> list[int]:
         return list(range(rows))
 
-    def collator(
-        self, config: RunConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Callable[[list[dict]], dict[str, Tensor]]:
+    def collator(self, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
         return default_data_collator
 
     def shapes(self, model: PreTrainedModel, rows: int, tokens: int) -> BatchShapes:

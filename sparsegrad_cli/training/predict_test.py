@@ -8,6 +8,7 @@ import pandas as pd
 from ..errors import InputError, WorkError
 from ..models.checkpoint import find_checkpoint
 from ..models.load import float32_products, load_classifier, on_device
+from ..models.unpadded import unpad
 from ..store.folder import RunFolder
 from ..store.io import write_atomically
 from ..store.records import TEST_PREDICTIONS
@@ -71,6 +72,8 @@ def predict_again(cell: Cell, test: TaskData) -> None:
     num_labels = 1 if task.labels is None else len(task.labels)
     with folder.lock(), float32_products(cell.config.precision):
         loaded = load_classifier(find_checkpoint(str(folder.path / MODEL)), num_labels, task.is_regression)
+        if cell.config.padding == "none":
+            unpad(loaded.model)
         trainer = make_trainer(on_device(loaded.model, cell.config.device), None, cell)
         trainer.compute_metrics = None
         again = [

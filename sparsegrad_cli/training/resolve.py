@@ -31,7 +31,14 @@ from ..tasks import get_task
 from ..tasks.load import TaskData, load_data, load_test
 from ..tasks.oasst import load_chat
 from ..tasks.task import ChatTask
-from .checks import check_fits, check_length, check_settings, check_task_settings, choose_device
+from .checks import (
+    check_fits,
+    check_length,
+    check_settings,
+    check_task_settings,
+    choose_device,
+    choose_padding,
+)
 from .inputs import Inputs, read_inputs
 from .objectives import Objective, objective_of
 from .params import ParamsFile
@@ -273,7 +280,9 @@ def _configure(given: Given, method: str, seed: int, sources: Sources, origin: s
         "accumulation_steps": given.get("accumulation_steps", size // math.gcd(size, micro)),
     }
     if is_chat:
-        values["chat_format"] = sources.chat_format
+        values |= {"chat_format": sources.chat_format, "padding": "longest"}  # which pads no full sequence
+    else:
+        values["padding"] = choose_padding(sources.model, model, given.get("padding"))
     if "kept" in used:
         families = PAPER_KEPT if is_chat and "density" not in given else {}
         listed = next((kept for family, kept in families.items() if same_model(model, family)), None)

@@ -18,6 +18,7 @@ from ..errors import DeviceError, DiskError, WorkError, is_device_error, is_disk
 from ..methods import get_method
 from ..methods.base import Method, MethodConfig, count_parameters
 from ..models.load import LoadedModel, enable_gradient_checkpointing, float32_products, on_device
+from ..models.unpadded import unpad
 from ..store.environment import describe_environment
 from ..store.folder import RUNS
 from ..store.io import write_atomically, write_text
@@ -126,6 +127,8 @@ def load_model(config: RunConfig, inputs: Inputs) -> LoadedModel:
     """The starting model of a run; its head is drawn from the run's seed."""
     set_seed(config.seed)
     loaded = inputs.objective.load(config, inputs.checkpoint)
+    if config.padding == "none":
+        unpad(loaded.model)
     if config.gradient_checkpointing:
         enable_gradient_checkpointing(loaded.model)
     return loaded

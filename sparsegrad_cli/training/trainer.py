@@ -79,7 +79,7 @@ class CellTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        self.meter.sees_batch(self.model, self.optimizer, inputs["input_ids"], inputs.values())
+        self.meter.sees_batch(self.model, self.optimizer, inputs)
         return super().training_step(model, inputs, num_items_in_batch)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:

@@ -133,7 +133,7 @@ CASES = [
     trees("replies that are none", lines({**TREE, "prompt": {**ROOT, "replies": "none"}}), "trees.jsonl:1"),
     trees("nothing answered", lines(TREE), "--data trees.jsonl"),
     trees("a language that nobody speaks", lines(TREE), "--language", " --language xx"),
-    Case("padding of a chat", f"{CHAT} {{chats}} --pad-to-max", "packed full"),
+    Case("padding of a chat", f"{CHAT} {{chats}} --padding max", "packed full"),
     Case("a chat format of none", f"{CHAT} {{chats}} --chat-format own", "--chat-format own"),
     Case("a chat format nobody knows", f"{CHAT} {{chats}} --chat-format mine", "mine"),
     judged("no judge", "", "--endpoint and --judge-model"),

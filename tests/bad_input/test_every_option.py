@@ -38,7 +38,7 @@ VALUES = {
     "patience": "1",
     "eval_steps": "9",
     "length": "10",
-    "pad_to_max": "",
+    "padding": "max",
     "precision": "bf16",
     "schedule": "cosine",
     "warmup_steps": "2",
@@ -111,14 +111,17 @@ TRIED: dict[str, dict[str, Row]] = {
         **each(
             CALIBRATE, "--batch-size 6", "--accumulation-steps 2", "--max-train-examples 8", "--length 10"
         ),
-        **each(CALIBRATE, "--pad-to-max", "--precision bf16", "--blocks every:2", "--calibration-steps 3"),
+        **each(
+            CALIBRATE, "--padding longest", "--precision bf16", "--blocks every:2", "--calibration-steps 3"
+        ),
         **each(CALIBRATE, "--basis-rank 3", "--language de", "--output elsewhere"),
         **each(f"calibrate {CHAT}", "--loss-on all", "--chat-format own"),
     },
     "bench": {
         **each(BENCH, "--init random", "--layers 1", "--task cola", "--method lora", "--place optimizer"),
         **each(BENCH, "--mask fixed", "--seed 1", "--model other", "--data demo", "--device cuda"),
-        **each(BENCH, "--batch-size 6", "--length 10", "--pad-to-max", "--precision bf16", "--freeze-rest"),
+        **each(BENCH, "--batch-size 6", "--length 10", "--precision bf16", "--freeze-rest"),
+        **each(f"{BENCH} --task cola --data glue", "--padding longest"),
         **each(BENCH, "--density 0.1", "--kept 3", "--rank 3", "--basis-rank 3", "--calibration-steps 3"),
         **each(BENCH, "--rounds 2", "--steps 2", "--burn-in 1"),
     },
@@ -130,7 +133,8 @@ TRIED: dict[str, dict[str, Row]] = {
     },
     "bench calibrate": {
         **each(STACK, "--init random", "--layers 1", "--task cola", "--seed 1", "--model other"),
-        **each(STACK, "--data demo", "--device cuda", "--batch-size 6", "--length 10", "--pad-to-max"),
+        **each(STACK, "--data demo", "--device cuda", "--batch-size 6", "--length 10"),
+        **each(f"{STACK} --task cola --data glue", "--padding longest"),
         **each(STACK, "--calibration-steps 3", "--basis-rank 3", "--no-stack"),
     },
     "judge": {

@@ -42,7 +42,7 @@ VALUES: dict[str, Any] = {
     "patience": 1,
     "eval_steps": 9,
     "length": 10,
-    "pad_to_max": True,
+    "padding": "max",
     "precision": "bf16",
     "schedule": "cosine",
     "warmup_steps": 2,

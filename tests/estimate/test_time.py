@@ -63,14 +63,14 @@ def seconds(runs: Sequence[tuple[RunConfig, Sources]], results: Path) -> float |
 
 
 def test_the_median_of_past_runs_is_scaled_by_tokens(choices, tmp_path):
-    ((config, _),) = runs = plan_runs(choices, pad_to_max=True, max_steps=100, epochs=None)
+    ((config, _),) = runs = plan_runs(choices, padding="max", max_steps=100, epochs=None)
     for seed, speed in enumerate((1.0, 2.0, 8.0)):
         remember(tmp_path, config.model_copy(update={"seed": 5 + seed}), speed)
     (found,) = estimate(runs, [tmp_path]).runs
     scoring = 4 * DEV / 3 / 16 / 2.0  # evaluations after epochs 1, 2 and 3 and in the end, a third as dear
     assert (found.steps, found.past_runs, found.needs) == (100, 3, None)
     assert found.seconds == pytest.approx(100 / 2.0 + scoring, rel=0.02)
-    double = plan_runs(choices, pad_to_max=True, max_steps=100, epochs=None, batch_size=32)
+    double = plan_runs(choices, padding="max", max_steps=100, epochs=None, batch_size=32)
     assert seconds(double, tmp_path) == pytest.approx(2 * found.seconds, rel=0.05)
 
 
@@ -112,14 +112,18 @@ def test_steps_and_evaluations_as_the_trainer_takes_them(choices):
 
 
 def test_lengths_from_a_sample_are_those_of_all(choices):
-    work = work_of(choices)
+    work = work_of(choices, padding="longest")
     ids = make_cell(Path("unused"), RecordingWatch(), choices).inputs.train["input_ids"]
     every = np.array([len(row) for row in ids])
     assert work.longest == every.max()
     batches = np.random.default_rng(0).choice(every, (4000, 16)).max(1)
     assert work.padded == pytest.approx(batches.mean(), rel=0.03)
-    padded = work_of(choices, pad_to_max=True)
+    padded = work_of(choices, padding="max")
     assert padded.longest == padded.padded == 24
+    real = work_of(choices, padding="none")
+    assert real.padded == pytest.approx(every.mean(), rel=0.03)
+    means = np.random.default_rng(0).choice(every, (4000, 16)).mean(1)
+    assert means.max() <= real.longest <= every.max()
 
 
 def test_sequences_of_conversations_are_those_that_are_packed(tmp_path, monkeypatch):
@@ -140,7 +144,7 @@ def test_sequences_of_conversations_are_those_that_are_packed(tmp_path, monkeypa
 
 
 def test_a_calibration_that_runs_share_counts_once(choices, tmp_path):
-    sparse = {"methods": ["sparsegrad"], "calibration_steps": 1000, "pad_to_max": True}
+    sparse = {"methods": ["sparsegrad"], "calibration_steps": 1000, "padding": "max"}
     runs = [*plan_runs(choices, **sparse), *plan_runs(choices, **sparse, learning_rate=1e-4)]
     remember(tmp_path, runs[0][0].model_copy(update={"seed": 9}), 2.0)
     first, second = (run.seconds for run in estimate(runs, [tmp_path]).runs)

@@ -35,7 +35,7 @@ def test_first_last_and_every_so_many_steps_are_recorded(tmp_path):
 
 
 def test_padding_and_what_the_classifier_does_not_read_have_no_gradient(tmp_path):
-    shown = record(tmp_path)
+    shown = record(tmp_path, padding="longest")
     first = {(place.block, place.kind): place for place in shown.result.places if place.step == 1}
     padded = first[0, "output.dense"]
     assert padded.padding > 0
@@ -43,6 +43,12 @@ def test_padding_and_what_the_classifier_does_not_read_have_no_gradient(tmp_path
     assert first[3, "output.dense"].live_rows[0] == 8  # the first token of each example
     arrays = read_arrays(shown.folder)
     tokens, norms = arrays["1/tokens"], arrays["1/0/output.dense/rows"]
+    assert np.array_equal(norms > 0, tokens == 1)
+
+    real = record(tmp_path, padding="none")
+    place = next(p for p in real.result.places if (p.step, p.block, p.kind) == (1, 0, "output.dense"))
+    assert (place.padding, place.rows, place.live_rows) == (0, padded.live_rows[0], padded.live_rows)
+    norms = read_arrays(real.folder)["1/0/output.dense/rows"]
     assert np.array_equal(norms > 0, tokens == 1)
 
 

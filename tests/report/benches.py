@@ -32,7 +32,7 @@ PEAK_FLOPS = 1e11
 
 def make_bench(folder: Path, **how: object) -> Bench:
     usual = {"model": "roberta-base", "task": None, "data": None, "data_revision": None, "layers": None}
-    usual |= {"freeze_rest": False, "pad_to_max": False, "length": 128, "batch_size": 16}
+    usual |= {"freeze_rest": False, "padding": "longest", "length": 128, "batch_size": 16}
     config = BenchConfig(
         **{**usual, **how},
         checkpoint="random:config:roberta-base",

@@ -66,7 +66,7 @@ def make_config(
         "patience": 5,
         "eval_steps": None,
         "length": 128,
-        "pad_to_max": False,
+        "padding": "longest",
         "freeze_rest": False,
         **dict.fromkeys(UNUSED),
     }

@@ -260,7 +260,7 @@ def test_the_recipe_is_the_papers_and_every_part_of_it_can_be_changed(model):
         ({"blocks": "every:0"}, "--blocks every:0: "),
         ({"blocks": "4"}, "--blocks 4: there is no block 4"),
         ({"chat_format": "own"}, "--chat-format own: "),
-        ({"pad_to_max": True}, "--pad-to-max: "),
+        ({"padding": "max"}, "--padding: "),
         ({"methods": ["sparsegrad"], "place": "backward"}, "--place backward steps before"),
         ({"methods": ["sparsegrad"], "place": "adapter"}, "--place adapter .* give --basis-rank"),
         ({"methods": ["sparsegrad"], "basis_rank": 4, "kept": 17}, "--basis-rank 4: "),

@@ -41,7 +41,7 @@ class Training:
     def watched_steps(self, meter: CostMeter, count: int) -> None:
         for _ in range(count):
             meter.on_step_begin(ARGUMENTS, None, CONTROL)
-            meter.sees_batch(self.model, self.optimizer, self.batch, [self.batch])
+            meter.sees_batch(self.model, self.optimizer, {"input_ids": self.batch})
             self.step()
             meter.on_step_end(ARGUMENTS, None, CONTROL)
 

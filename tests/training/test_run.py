@@ -289,13 +289,17 @@ def test_tokens_are_made_once_and_kept_apart_by_tokenizer_and_length(choices, tm
     assert len(list(entries.iterdir())) == 3
 
 
-def test_pad_to_max_pads_every_batch(choices, tmp_path):
-    rows = [make_cell(tmp_path, RecordingWatch(), choices).inputs.train[i] for i in range(4)]
-    padded = make_cell(tmp_path, RecordingWatch(), changed(choices, pad_to_max=True))
-    assert padded.inputs.collator(padded.config)(rows)["input_ids"].shape == (4, 24)
-    longest = max(len(row["input_ids"]) for row in rows)
-    plain = make_cell(tmp_path, RecordingWatch(), choices)
-    assert plain.inputs.collator(plain.config)(rows)["input_ids"].shape == (4, longest)
+def test_a_batch_is_padded_as_asked_and_knows_its_real_tokens_where_no_padding_is_computed(choices, tmp_path):
+    batches = {}
+    for padding in ("none", "longest", "max"):
+        cell = make_cell(tmp_path, RecordingWatch(), changed(choices, padding=padding))
+        rows = [cell.inputs.train[i] for i in range(4)]
+        batches[padding] = cell.inputs.collator(cell.config)(rows)
+    lengths = [len(row["input_ids"]) for row in rows]
+    assert batches["max"]["input_ids"].shape == (4, 24)
+    assert batches["longest"]["input_ids"].shape == batches["none"]["input_ids"].shape == (4, max(lengths))
+    assert batches["none"]["tokens"].numel() == sum(lengths)
+    assert "tokens" not in batches["longest"]
 
 
 @pytest.mark.parametrize(
