@@ -355,15 +355,26 @@ def dense(values: Tensor, entries: Tensor | None, size: int) -> Tensor:
 
 
 def _sparse_factors(entries: Tensor, values: Tensor, U: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns two factors of `V S U^T` where `S` (`r x c`) holds k `values` at the flat `entries`.
+    """Returns factors of `V S U^T`, `O x n` and `n x I`, where `S` holds k `values` at the flat `entries`.
 
-    The sparse product is taken with the matrix that would cost more in a dense one: `k` of its rows are added
-    up, and the dense product with the other remains.
+    The largest entries crowd into few columns and few rows. The fullest m columns are taken whole, the other
+    entries by their rows: of all m, n is least where `m + rows left` is.
+
+        V S U^T = (V S_columns) U_columns^T + V_rows (S_rows U^T)
     """
-    (O, r), (I, c) = V.shape, U.shape
-    if (c, O) <= (r, I):
-        return _sparse_dense(entries % c, entries // c, values, c, V.T).T, U.T
-    return V, _sparse_dense(entries // c, entries % c, values, r, U.T)
+    r, c = V.shape[1], U.shape[1]
+    rows, columns = entries // c, entries % c
+    fullest = torch.bincount(columns, minlength=c).argsort(descending=True)
+    place = torch.empty_like(fullest).scatter_(0, fullest, torch.arange(c))[columns]
+    last = rows.new_zeros(r).scatter_reduce_(0, rows, place + 1, "amax")  # columns that a row needs
+    left = r - torch.bincount(last, minlength=c + 1).cumsum(0)
+    m = int((left + torch.arange(c + 1)).argmin())
+    by_column = place < m
+    V_part = _sparse_dense(place[by_column], rows[by_column], values[by_column], m, V.T)
+    by_row = ~by_column
+    its_rows, place = rows[by_row].unique(return_inverse=True)
+    U_part = _sparse_dense(place, columns[by_row], values[by_row], len(its_rows), U.T)
+    return torch.cat([V_part, V.T[its_rows]]).T, torch.cat([U.T[fullest[:m]], U_part])
 
 
 def _sparse_dense(rows: Tensor, columns: Tensor, values: Tensor, height: int, D: Tensor) -> Tensor:
