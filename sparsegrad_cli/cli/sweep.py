@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..config import RUN_SETTINGS, SETTINGS, ExecutionOptions, Given, Pruner, SelectOn
+from ..config import RUN_SETTINGS, SETTINGS, ExecutionOptions, Given
 from ..errors import InputError, WorkError
 from ..progress import ProgressState
 from ..settings import WHAT
 from ..store.io import redact
 from ..store.records import Result, format_score
+from ..sweep.records import FAILED, FINISHED, SEARCH, SEARCH_SETTINGS, SearchSettings, read_sweeps
 from . import options as opt
 from .progress import Display, Line
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
+    from optuna import Study
 
-    from ..sweep.records import ReadSweep, Sweep, SweepConfig, TrialRecord
+    from ..sweep.records import Sweep, SweepConfig, TrialRecord
 
-SEARCH, MACHINE = "The search", "Machines"
-TRIALS = 20  # of each study by default
+MACHINE = "Machines"
 HELPS = {  # of settings that are searched if they are not given
     "learning_rate": "A fixed learning rate. Default: searched.",
     "batch_size": "A fixed number of examples per optimizer step. Default: searched.",
@@ -41,68 +41,31 @@ Storage = Annotated[
 ]
 
 
-def _option(*flags: str, help: str, panel: str, **how: Any) -> Any:
-    return typer.Option(*flags, help=help, show_default=False, rich_help_panel=panel, **how)
+def _several(name: str) -> Any:
+    return typer.Option(
+        f"--{name}", help=f"{SETTINGS[name].help} Repeatable.", show_default=False, rich_help_panel=WHAT
+    )
+
+
+def _switch(name: str, help: str, panel: str) -> Any:
+    return typer.Option(name, help=help, rich_help_panel=panel)
 
 
 sweep = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 
 
 @sweep.callback()
-@opt.takes_settings(RUN_SETTINGS, helps=HELPS)
+@opt.takes_settings({**RUN_SETTINGS, **SEARCH_SETTINGS}, helps=HELPS)
 def search(
     *,
     context: typer.Context,
-    task: Annotated[
-        list[str] | None, _option("--task", help=f"{SETTINGS['task'].help} Repeatable.", panel=WHAT)
-    ] = None,
-    all_tasks: Annotated[
-        bool, _option("--all-tasks", help="GLUE without wnli, as in the paper.", panel=WHAT)
-    ] = False,
-    method: Annotated[
-        list[str] | None, _option("--method", help=f"{SETTINGS['method'].help} Repeatable.", panel=WHAT)
-    ] = None,
-    all_methods: Annotated[bool, _option("--all-methods", help="Every method.", panel=WHAT)] = False,
-    seed: Annotated[
-        int | None,
-        _option(min=0, help="Seed of the sampler and of every trial's run. Default: 0.", panel=WHAT),
-    ] = None,
-    trials: Annotated[
-        int | None,
-        _option(
-            min=1,
-            help="Trials of each study in all, those done before included; W workers may do up to W - 1 "
-            f"more. Default: {TRIALS}.",
-            panel=SEARCH,
-        ),
-    ] = None,
-    space: Annotated[
-        Path | None,
-        _option(
-            help="A YAML of what else to search, or of other ranges: `density: {low: 0.002, high: 0.05, "
-            "log: true}`, `batch_size: [16, 32]`. Default: the paper's learning rates and batch sizes.",
-            panel=SEARCH,
-        ),
-    ] = None,
-    select_on: Annotated[
-        SelectOn | None,
-        _option(
-            help="dev, as in the paper; holdout: a part of train that no trial trains on, so that dev stays "
-            "unseen. Default: dev.",
-            panel=SEARCH,
-        ),
-    ] = None,
-    pruner: Annotated[
-        Pruner | None,
-        _option(
-            help="Ends a trial early at an evaluation: median ends it if it is worse than half of the "
-            "complete ones. Default: median.",
-            panel=SEARCH,
-        ),
-    ] = None,
+    task: Annotated[list[str] | None, _several("task")] = None,
+    all_tasks: Annotated[bool, _switch("--all-tasks", "GLUE without wnli, as in the paper.", WHAT)] = False,
+    method: Annotated[list[str] | None, _several("method")] = None,
+    all_methods: Annotated[bool, _switch("--all-methods", "Every method.", WHAT)] = False,
+    given: Given,
     then_finetune: Annotated[
-        bool,
-        _option("--then-finetune", help="Train with the best of each study on three seeds.", panel=SEARCH),
+        bool, _switch("--then-finetune", "Train with the best of each study on three seeds.", SEARCH)
     ] = False,
     storage: Storage = None,
     workers: Annotated[
@@ -115,13 +78,12 @@ def search(
     ] = 1,
     resume: Annotated[
         bool,
-        _option(
+        _switch(
             "--resume",
-            help="Go on with every study of the storage, or with those of --task and --method.",
-            panel=MACHINE,
+            "Go on with every study of the storage, or with those of --task and --method.",
+            MACHINE,
         ),
     ] = False,
-    given: Given,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
@@ -139,7 +101,7 @@ def search(
     from ..sweep.plan import check_resumed, plan_studies
     from ..sweep.run import run_sweep
     from ..sweep.storage import open_storage, storage_errors
-    from ..sweep.study import open_study
+    from ..sweep.study import config_of, open_study
     from ..tasks import get_task, task_names
     from ..training.inputs import quiet_libraries
 
@@ -155,21 +117,23 @@ def search(
             f"--storage: SQLite locks its file while one process writes, and --workers {workers} would fail; "
             "leave --storage out (a journal file, which they can share) or name a database server"
         )
+    trials = given.get("trials")
     if resume:
-        asked = {"seed": seed, "select_on": select_on, "pruner": pruner}
-        asked = {name: value for name, value in asked.items() if value is not None}
-        configs = check_resumed(_stored(storage, output), given, tasks, methods, space, **asked)
+        stored = [config_of(study) for study in _studies(storage, output)]
+        if not stored:
+            raise _no_study(storage, output)
+        configs = check_resumed(stored, given, tasks, methods)
     else:
         if not tasks:
             raise InputError("which task? Give --task (see sparsegrad ls tasks) or --all-tasks")
         if not methods:
             raise InputError(f"which method? Give --method ({', '.join(method_names())}) or --all-methods")
-        trials = trials or TRIALS
-        configs = plan_studies(
-            given, tasks, methods, seed or 0, select_on or "dev", pruner or "median", space, dry_run
-        )
+        asked = SearchSettings(**{name: value for name, value in given.items() if name in SEARCH_SETTINGS})
+        of_runs = {name: value for name, value in given.items() if name not in SEARCH_SETTINGS}
+        trials = asked.trials
+        configs = plan_studies(of_runs, tasks, methods, asked, dry_run)
     if dry_run:
-        _show_plan(configs, _open_known(storage, output), trials, as_json)
+        _show_plan(configs, _studies(storage, output), trials, as_json)
         return 0
     for model in dict.fromkeys(config.model for config in configs):
         fetch_weights(find_checkpoint(model))  # once, before several workers want them
@@ -187,34 +151,34 @@ def search(
 @sweep.command("show")
 def show(storage: Storage = None, output: opt.Output = Path("results"), as_json: opt.Json = False) -> int:
     """Show every study: its trials, its best values, and the best parameters beside the paper's."""
-    from ..sweep.records import ReadSweep, read_sweeps
-    from ..sweep.study import load_studies, snapshot
+    from dataclasses import replace
 
-    known = {read.sweep.result.id: read for read in (read_sweeps([output]) if output.is_dir() else ())}
-    opened = _open_known(storage, output)
-    reads: list[ReadSweep] = []
-    for study in [] if opened is None else load_studies(opened):
-        current = snapshot(study)
-        stored = known.pop(current.result.id, ReadSweep(current))
-        reads.append(ReadSweep(current, stored.folder, stored.environment))
-    reads += known.values() if storage is None else []
-    if not reads:
+    from ..sweep.study import snapshot
+
+    on_disk = {sweep.result.id: sweep for sweep in (read_sweeps([output]) if output.is_dir() else ())}
+    sweeps = []
+    for study in _studies(storage, output):
+        current = snapshot(study, output)
+        found = on_disk.pop(current.result.id, current)
+        sweeps.append(replace(found, config=current.config, result=current.result))
+    sweeps += on_disk.values() if storage is None else []
+    if not sweeps:
         raise _no_study(storage, output)
     if as_json:
-        print(json.dumps(_document([read.sweep for read in reads], trials=True), indent=2))
+        print(json.dumps(_document(sweeps, trials=True), indent=2))
     else:
-        _print_sweeps(reads, trials=True)
+        _print_sweeps(sweeps, trials=True)
     return 0
 
 
-def _print_sweeps(reads: Sequence[ReadSweep], trials: bool) -> None:
+def _print_sweeps(sweeps: Sequence[Sweep], trials: bool) -> None:
     from rich.console import Console
 
     from ..report.render.terminal import print_section
     from ..report.sweep_tables import sweep_sections
 
     console = Console()
-    for section in sweep_sections(reads, trials):
+    for section in sweep_sections(sweeps, trials):
         print_section(console, section, caption=False)
         console.print()
 
@@ -229,8 +193,6 @@ class SweepDisplay:
 
     def show(self, sweeps: Sequence[Sweep], workers: int) -> None:
         """Draw the studies; the trials that had ended at the first call are no news."""
-        from ..sweep.records import FINISHED
-
         ended = {
             (s.result.id, t.index): (s, t) for s in sweeps for t in s.result.trials if t.state in FINISHED
         }
@@ -255,8 +217,7 @@ def trial_line(sweep: Sweep, trial: TrialRecord) -> str:
     how = f"{trial.state} ({trial.reason})" if trial.score is None else format_score(metric, trial.score)
     again = f", as trial {trial.same_as}" if trial.same_as is not None and trial.score is not None else ""
     values = [
-        f"{n.replace('_', ' ')} {v:.3g}" if isinstance(v, float) else f"{n.replace('_', ' ')} {v}"
-        for n, v in trial.params.items()
+        f"{n.replace('_', ' ')} {f'{v:.3g}' if isinstance(v, float) else v}" for n, v in trial.params.items()
     ]
     took = [] if trial.seconds is None else [f"{trial.seconds:.0f} s"]
     return (
@@ -276,14 +237,15 @@ def _best_so_far(sweep: Sweep) -> str:
     return f"; best {format_score(sweep.config.score_name, best.score)}"
 
 
-def _open_known(storage: str | None, output: Path) -> BaseStorage | None:
-    """Returns the storage, a journal for reading only; None for a journal file that does not exist."""
+def _studies(storage: str | None, output: Path) -> list[Study]:
+    """Returns the studies in a storage, a journal for reading only; none if there is no such journal."""
     from ..sweep.storage import JOURNAL, is_journal, open_storage
+    from ..sweep.study import load_studies
 
     path = output / JOURNAL if storage is None else Path(storage)
     if is_journal(storage) and not path.exists():
-        return None
-    return open_storage(storage, output, read_only=True)
+        return []
+    return load_studies(open_storage(storage, output, read_only=True))
 
 
 def _no_study(storage: str | None, output: Path) -> InputError:
@@ -293,24 +255,13 @@ def _no_study(storage: str | None, output: Path) -> InputError:
     return InputError(f"no study in {where}; sparsegrad sweep --task ... --method ... makes one")
 
 
-def _stored(storage: str | None, output: Path) -> list[SweepConfig]:
-    """Returns the configuration of every study in a storage, of which there is at least one."""
-    from ..sweep.study import config_of, load_studies
-
-    opened = _open_known(storage, output)
-    found = [] if opened is None else [config_of(study) for study in load_studies(opened)]
-    if not found:
-        raise _no_study(storage, output)
-    return found
-
-
 def _show_plan(
-    configs: Sequence[SweepConfig], opened: BaseStorage | None, trials: int | None, as_json: bool
+    configs: Sequence[SweepConfig], studies: Sequence[Study], trials: int | None, as_json: bool
 ) -> None:
     from ..report.caption import space_words
-    from ..sweep.study import load_studies, snapshot
+    from ..sweep.study import study_result
 
-    results = {} if opened is None else {s.study_name: snapshot(s).result for s in load_studies(opened)}
+    results = {study.study_name: study_result(study) for study in studies}
     planned = []
     for config in configs:
         name, result = config.study_name(), results.get(config.study_name())
@@ -331,7 +282,7 @@ def _show_plan(
 def _finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[Result]:
     """Train with the best parameters of each study, on as many seeds as the paper."""
     from ..sweep.plan import SEEDS
-    from ..sweep.run import best_path
+    from ..sweep.run import BEST
     from ..training.params import read_params
     from ..training.resolve import resolve
     from .finetune import train_all
@@ -341,7 +292,7 @@ def _finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[R
         if each.result.best is not None:
             searched = each.config.space.parameters  # best.yaml holds their values
             given = {name: value for name, value in each.config.given.items() if name not in searched}
-            params = read_params(best_path(output, each))
+            params = read_params(each.folder / BEST)
             configs, sources = resolve(given, [each.config.method], SEEDS, params=params)
             todo += [(config, sources) for config in configs]
     return train_all(todo, output, quiet, ExecutionOptions())
@@ -355,59 +306,54 @@ def _show_search(
 
     from ..report.figures.others import save_sweep_plot
     from ..sweep.plan import finetune_command
-    from ..sweep.records import read_sweeps
-    from ..sweep.run import best_path
+    from ..sweep.run import BEST
     from .finetune import as_document, report_on
 
-    ids = {each.result.id for each in sweeps}
-    reads = [read for read in read_sweeps([output]) if read.sweep.result.id in ids]
-    for read in reads:
-        if read.folder is not None:
-            save_sweep_plot(read, read.folder / "plot.png")
+    for each in sweeps:
+        save_sweep_plot(each, each.folder / "plot.png")
     if as_json:
         done = as_document(results, report_on(results, output)) if results else {}
         print(json.dumps({**_document(sweeps), **done}, indent=2))
         return
-    _print_sweeps(reads, trials=False)
+    _print_sweeps(read_sweeps([each.folder for each in sweeps]), trials=False)
     if results:
         report_on(results, output).print_brief(Console(), output)
     elif not quiet:
         for each in sweeps:
             if each.result.best is not None:
-                print(finetune_command(each.config, best_path(output, each), output))
+                print(finetune_command(each.config, each.folder / BEST, output))
     if not quiet:
         print(f"written: {output / 'sweeps'}", file=sys.stderr)
 
 
 def _document(sweeps: Sequence[Sweep], trials: bool = False) -> dict[str, Any]:
     """Returns what `--json` prints: `studies`, and beside it the keys of a single one."""
-    studies = [_study_document(each, trials) for each in sweeps]
+    studies = []
+    for each in sweeps:
+        config, result = each.config, each.result
+        study = {
+            "study": result.study,
+            "id": result.id,
+            "task": config.task,
+            "method": config.method,
+            "select_on": config.select_on,
+            "score_name": config.score_name,
+            "trials": {
+                "asked": result.asked,
+                "complete": result.count("complete"),
+                "pruned": result.count("pruned"),
+                "failed": result.count(*FAILED),
+                "diverged": result.count("diverged"),
+                "out_of_memory": result.count("out-of-memory"),
+                "running": result.count("running"),
+                "waiting": result.count("waiting"),
+            },
+            "best": None if result.best is None else result.best.model_dump(mode="json"),
+        }
+        if trials:
+            study["records"] = [trial.model_dump(mode="json") for trial in result.trials]
+        studies.append(study)
     return {**(studies[0] if len(studies) == 1 else {}), "studies": studies}
-
-
-def _study_document(sweep: Sweep, trials: bool) -> dict[str, Any]:
-    from ..sweep.records import FAILED
-
-    result, best = sweep.result, sweep.result.best
-    found = {
-        "study": result.study,
-        "id": result.id,
-        "task": sweep.config.task,
-        "method": sweep.config.method,
-        "select_on": sweep.config.select_on,
-        "score_name": sweep.config.score_name,
-        "trials": {
-            "asked": result.asked,
-            "complete": result.count("complete"),
-            "pruned": result.count("pruned"),
-            "failed": result.count(*FAILED),
-            **{state.replace("-", "_"): result.count(state) for state in FAILED[:2]},
-            "running": result.count("running"),
-            "waiting": result.count("waiting"),
-        },
-        "best": None if best is None else best.model_dump(mode="json"),
-    }
-    return {**found, "records": [t.model_dump(mode="json") for t in result.trials]} if trials else found
 
 
 def _check_done(sweeps: Sequence[Sweep], results: Sequence[Result]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bench.config import BENCH_SETTINGS, BENCHES, BenchConfig, write_bench
-from ..config import TRAINING_SETTINGS, ExecutionOptions, Pruner, RunConfig, SelectOn, check_given
+from ..config import TRAINING_SETTINGS, ExecutionOptions, RunConfig, check_given
 from ..errors import InputError
 from ..progress import Progress
 from ..settings import Record, Setting, config_id, setting, settings_of
@@ -22,6 +22,7 @@ from ..store.find import warn_left_out
 from ..store.folder import COUNTS, RUNS, ResultFolder, ResultKind
 from ..store.lock import lock
 from ..store.records import CountConfig, Result
+from ..sweep.records import SEARCH_SETTINGS, SWEEPS, SearchSettings, Sweep, SweepConfig
 from .cells import DONE, TO_CONTINUE, TO_DO, GridCell, Outcome, Point
 
 if TYPE_CHECKING:
@@ -227,54 +228,34 @@ def _outcome(result: Result) -> Outcome:
     )
 
 
-class SearchOptions(Record):
-    """Settings of a search besides those of its runs."""
-
-    seed: int = setting("Seed of the sampler and of every trial's run.", off=0, at_least=0)
-    trials: int = setting("Trials of each study.", off=20, at_least=1)
-    select_on: SelectOn = setting("What selects: dev, or a part held out of train.", off="dev")
-    pruner: Pruner = setting("What ends a trial early.", off="median")
-    space: str | None = setting("A YAML of what else to search.", off=None)
-
-
 class Search(Kind):
     """Searches as `sparsegrad sweep` does them: a cell is a study of one method on one task."""
 
     name = "sweep"
     axes = frozenset({"task", "method"})
     takes = needs = frozenset({"tasks", "methods"})
-    settings: Mapping[str, Setting] = {**TRAINING_SETTINGS, **settings_of(SearchOptions)}
-    results = _imported("sweep.records:SWEEPS")
+    settings: Mapping[str, Setting] = {**TRAINING_SETTINGS, **SEARCH_SETTINGS}
+    results = SWEEPS
 
     def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
         from ..sweep.plan import plan_studies
         from ..training.resolve import of_method
 
         given = self.given(point, device)
-        names = settings_of(SearchOptions)
-        options = SearchOptions(**{name: given.pop(name) for name in names if name in given})
+        search = SearchSettings(**{name: given.pop(name) for name in SEARCH_SETTINGS if name in given})
         given = of_method(given, point.methods[0])
         given |= {"model": point.model, "data": point.data}
         assert point.task is not None
-        (config,) = plan_studies(
-            given,
-            [point.task],
-            point.methods,
-            options.seed,
-            options.select_on,
-            options.pruner,
-            None if options.space is None else Path(options.space),
-            from_shapes,
-        )
+        (config,) = plan_studies(given, [point.task], point.methods, search, from_shapes)
         cell = GridCell(
             id=config.study_id(),
             kind=self.name,
             model=point.model,
             task=config.task,
             method=config.method,
-            seed=options.seed,
+            seed=search.seed,
             device=config.template.device,
-            config={"study": config.model_dump(mode="json"), "trials": options.trials},
+            config={"study": config.model_dump(mode="json"), "trials": search.trials},
         )
         return [cell]
 
@@ -286,7 +267,6 @@ class Search(Kind):
 
     def do(self, cell: GridCell, results: Path, progress: Progress, options: ExecutionOptions) -> Outcome:
         from ..models.checkpoint import fetch_weights, find_checkpoint
-        from ..sweep.records import Sweep, SweepConfig
         from ..sweep.run import run_sweep
         from ..sweep.storage import open_storage, storage_errors
         from ..sweep.study import open_study

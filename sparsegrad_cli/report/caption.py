@@ -15,7 +15,7 @@ import pandas as pd
 from ..bench.config import Bench, BenchConfig, BenchResult
 from ..gradients.schema import THRESHOLDS, Gradients
 from ..store.records import Environment
-from ..sweep.records import ReadSweep, SweepConfig
+from ..sweep.records import Sweep, SweepConfig
 from ..sweep.space import Range, Space
 from .comparable import SCHEDULE, Group, Row, TaskColumn, schedule_of, setting_words
 from .load import ROW_SETTINGS, hardware_words
@@ -87,11 +87,11 @@ def bench_caption(bench: Bench) -> Caption:
     )
 
 
-def sweep_caption(studies: Sequence[ReadSweep]) -> Caption:
+def sweep_caption(studies: Sequence[Sweep]) -> Caption:
     """Returns what one must know of studies that may be compared."""
-    configs = [study.sweep.config for study in studies]
+    configs = [study.config for study in studies]
     first = configs[0]
-    environments = [study.environment for study in studies if study.environment]
+    environments = [study.recorded for study in studies if study.recorded]
     revisions = [(e.git_revision, e.git_dirty) for e in environments]
     return _filled(
         {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ..sweep.records import ReadSweep
+from ..sweep.records import Sweep
 from .caption import (
     choice_words,
     code_words,
@@ -45,7 +45,7 @@ def checklist(results: Results, groups: Sequence[GroupTable]) -> list[Chapter]:
 def _items(made: GroupTable, results: Results) -> dict[str, str]:
     runs = pd.concat([row.everything for row in made.group.all_rows])
     shown = pd.concat([row.runs for row in made.rows])
-    studies = [s for s in results.sweeps if s.sweep.config.checkpoint == made.group.first["checkpoint"]]
+    studies = [s for s in results.sweeps if s.config.checkpoint == made.group.first["checkpoint"]]
     tuned = [choice for row in made.rows for choice in row.choices.values() if choice.tried > 1]
     seconds = known(runs["train_seconds"])
     items = {
@@ -92,8 +92,8 @@ def _versions(runs: pd.DataFrame) -> str:
     return ", ".join(f"{name} {'/'.join(sorted(found))}" for name, found in sorted(versions.items()))
 
 
-def _bounds(runs: pd.DataFrame, studies: Sequence[ReadSweep]) -> str:
-    words = [f"{s.sweep.config.task} {s.sweep.config.method}: {space_words(s.sweep.config)}" for s in studies]
+def _bounds(runs: pd.DataFrame, studies: Sequence[Sweep]) -> str:
+    words = [f"{s.config.task} {s.config.method}: {space_words(s.config)}" for s in studies]
     for name in ("learning_rate", "batch_size"):
         values = sorted(set(runs[name]))
         if len(values) > 1:
@@ -101,11 +101,8 @@ def _bounds(runs: pd.DataFrame, studies: Sequence[ReadSweep]) -> str:
     return "; ".join(words)
 
 
-def _trials(made: GroupTable, studies: Sequence[ReadSweep]) -> str:
-    words = [
-        f"{s.sweep.config.task} {s.sweep.config.method}: {counted(s.sweep.result.finished, 'trial')}"
-        for s in studies
-    ]
+def _trials(made: GroupTable, studies: Sequence[Sweep]) -> str:
+    words = [f"{s.config.task} {s.config.method}: {counted(s.result.finished, 'trial')}" for s in studies]
     words += [
         f"{row.label} on {name}: {choice.tried} in a grid"
         for row in made.rows
@@ -115,9 +112,9 @@ def _trials(made: GroupTable, studies: Sequence[ReadSweep]) -> str:
     return "; ".join(words)
 
 
-def _choosing(studies: Sequence[ReadSweep], tuned: bool, protocol: str) -> str:
+def _choosing(studies: Sequence[Sweep], tuned: bool, protocol: str) -> str:
     words = ["best score on the split that selects"] if tuned else []
-    words += sorted({f"TPE, selected on {s.sweep.config.select_on}" for s in studies})
+    words += sorted({f"TPE, selected on {s.config.select_on}" for s in studies})
     return "; ".join([*words, protocol_words(protocol)])
 
 

@@ -26,7 +26,7 @@ from ..settings import names_in_id
 from ..store.find import find_results, read_all
 from ..store.folder import COUNTS, RUNS, ResultFolder
 from ..store.records import CountConfig, CountResult, Environment, Result, StoredResult
-from ..sweep.records import ReadSweep, read_sweeps
+from ..sweep.records import Sweep, read_sweeps
 
 PREDICTIONS = "predictions.parquet"
 UNFINISHED = "unfinished"  # the status of a run without a result: it is going on, or was killed
@@ -56,7 +56,7 @@ class Results:
 
     runs: pd.DataFrame  # see `read_runs`
     benches: tuple[Bench, ...] = ()
-    sweeps: tuple[ReadSweep, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
     gradients: tuple[Gradients, ...] = ()
     judgements: tuple[Judgement, ...] = ()
     parts: tuple[StoredResult[CountConfig, CountResult], ...] = ()  # counts of models' parameters

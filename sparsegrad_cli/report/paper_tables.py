@@ -337,7 +337,7 @@ def _rates(spec: Spec, results: Results) -> Iterator[Ours]:
     """Tables 13 to 15: the best learning rates and batch sizes of our sweeps."""
     fit = []
     for read in results.sweeps:
-        config = read.sweep.config
+        config = read.config
         searched: dict[str, Any] = dict.fromkeys(config.space.parameters)
         run: dict[Any, Any] = {**config.template.model_dump(), **searched}
         glue = KINDS[config.data.completeness] == "GLUE"
@@ -346,7 +346,7 @@ def _rates(spec: Spec, results: Results) -> Iterator[Ours]:
     for studies in group_studies(fit):
         lines = []
         for read in studies:
-            config, best = read.sweep.config, read.sweep.result.best
+            config, best = read.config, read.result.best
             for name, column in (("learning_rate", config.task), ("batch_size", f"{config.task} batch")):
                 value = best.params.get(name) if best else None
                 if isinstance(value, int | float):
@@ -357,7 +357,7 @@ def _rates(spec: Spec, results: Results) -> Iterator[Ours]:
             [Head(f"{task} batch", f"{task}\nbatch size", BATCH) for task in found],
         ]
         frame = _frame(lines).drop_duplicates(["row", "settings", "column"])
-        yield Ours(frame, heads, short_model(studies[0].sweep.config.model), caption=sweep_caption(studies))
+        yield Ours(frame, heads, short_model(studies[0].config.model), caption=sweep_caption(studies))
 
 
 def _parts(spec: Spec, results: Results) -> Iterator[Ours]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..paper import paper_hyperparameters
-from ..sweep.records import ReadSweep, SweepConfig, SweepResult, TrialRecord
+from ..sweep.records import Sweep, SweepConfig, SweepResult, TrialRecord
 from .caption import (
     sweep_caption,
 )
@@ -27,11 +27,11 @@ SHORT = {"learning_rate": "lr", "sparse_learning_rate": "sparse lr", "batch_size
 REASON = 64  # characters of a trial's reason in its line
 
 
-def group_studies(sweeps: Iterable[ReadSweep]) -> list[list[ReadSweep]]:
+def group_studies(sweeps: Iterable[Sweep]) -> list[list[Sweep]]:
     """Splits studies into those that may be compared: as runs are, and selecting on the same examples."""
-    found: dict[tuple[str, ...], list[ReadSweep]] = defaultdict(list)
+    found: dict[tuple[str, ...], list[Sweep]] = defaultdict(list)
     for read in sweeps:
-        config, run = read.sweep.config, read.sweep.config.template
+        config, run = read.config, read.config.template
         shared = [run.model, KINDS[config.data.completeness], config.select_on, config.checkpoint]
         shared += [run.protocol, run.device, run.precision]
         if not config.greater_is_better:
@@ -40,16 +40,16 @@ def group_studies(sweeps: Iterable[ReadSweep]) -> list[list[ReadSweep]]:
     return [_in_order(studies) for _, studies in sorted(found.items())]
 
 
-def _in_order(studies: Sequence[ReadSweep]) -> list[ReadSweep]:
-    def key(read: ReadSweep) -> tuple[Any, ...]:
-        config = read.sweep.config
+def _in_order(studies: Sequence[Sweep]) -> list[Sweep]:
+    def key(read: Sweep) -> tuple[Any, ...]:
+        config = read.config
         known = METHODS.index(config.method) if config.method in METHODS else len(METHODS)
         return (config.task, known, config.method, config.study_id())
 
     return sorted(studies, key=key)
 
 
-def sweep_sections(sweeps: Iterable[ReadSweep], trials: bool) -> list[Section]:
+def sweep_sections(sweeps: Iterable[Sweep], trials: bool) -> list[Section]:
     """Returns a section for each group of studies: the best parameters and what became of the trials.
 
     Args:
@@ -63,9 +63,9 @@ def sweep_sections(sweeps: Iterable[ReadSweep], trials: bool) -> list[Section]:
     return sections
 
 
-def _studies_section(studies: Sequence[ReadSweep]) -> Section:
-    first = studies[0].sweep.config
-    results = [read.sweep.result for read in studies]
+def _studies_section(studies: Sequence[Sweep]) -> Section:
+    first = studies[0].config
+    results = [read.result for read in studies]
     names = list(
         dict.fromkeys(name for result in results for name in (result.best.params if result.best else {}))
     )
@@ -76,7 +76,7 @@ def _studies_section(studies: Sequence[ReadSweep]) -> Section:
             SHORT.get(n, n.replace("_", " ")): [_best_value(result, n) for result in results] for n in ordered
         },
         "best": [_best_score(read) for read in studies],
-        "paper": [_paper_words(read.sweep.config) for read in studies],
+        "paper": [_paper_words(read.config) for read in studies],
         "asked": [str(result.asked) for result in results],
         "complete": [str(result.count("complete")) for result in results],
         "pruned": [str(result.count("pruned")) for result in results],
@@ -91,7 +91,7 @@ def _studies_section(studies: Sequence[ReadSweep]) -> Section:
     caption = sweep_caption(studies)
     if "paper" in columns:
         caption["paper"] = "tables 13-15: one learning rate and batch size for all methods"
-    tasks = list(dict.fromkeys(read.sweep.config.task for read in studies))
+    tasks = list(dict.fromkeys(read.config.task for read in studies))
     return Section(
         title=f"Best parameters: {short_model(first.model)} on {', '.join(tasks)}",
         sentence=_studies_sentence(studies),
@@ -105,27 +105,27 @@ def _studies_section(studies: Sequence[ReadSweep]) -> Section:
     )
 
 
-def study_labels(studies: Sequence[ReadSweep]) -> list[str]:
+def study_labels(studies: Sequence[Sweep]) -> list[str]:
     """Returns task and method of each study, with its id where several have the same."""
-    labels = [f"{read.sweep.config.task} {read.sweep.config.method}" for read in studies]
+    labels = [f"{read.config.task} {read.config.method}" for read in studies]
     return [
-        f"{label} {read.sweep.result.id[:6]}" if labels.count(label) > 1 else label
+        f"{label} {read.result.id[:6]}" if labels.count(label) > 1 else label
         for label, read in zip(labels, studies, strict=True)
     ]
 
 
-def _studies_sentence(studies: Sequence[ReadSweep]) -> str:
+def _studies_sentence(studies: Sequence[Sweep]) -> str:
     words = []
     for label, read in zip(study_labels(studies), studies, strict=True):
-        best = read.sweep.result.best
+        best = read.result.best
         if best is not None:
             parameters = ", ".join(parameter_words(best.params))
             words.append(f"{label} did best ({_best_score(read)}) with {parameters}")
     return "; ".join(words) + "." if words else ""
 
 
-def _trials_section(read: ReadSweep) -> Section:
-    result, config = read.sweep.result, read.sweep.config
+def _trials_section(read: Sweep) -> Section:
+    result, config = read.result, read.config
     begun = [trial for trial in result.trials if trial.state != "waiting"]
     names = list(dict.fromkeys(name for trial in begun for name in trial.params))
     ordered = sorted(names, key=lambda name: list(SHORT).index(name) if name in SHORT else len(SHORT))
@@ -146,10 +146,7 @@ def _trials_section(read: ReadSweep) -> Section:
     }
     if not any(columns["reason"]):
         del columns["reason"]
-    figures = (
-        [Figure(f"the trials of {config.study_name()}", read.folder / "plot.png")] if read.folder else []
-    )
-    shown = [figure for figure in figures if figure.path.is_file()]
+    plot = Figure(f"the trials of {config.study_name()}", read.folder / "plot.png")
     states = ", ".join(f"{result.count(s)} {s}" for s in dict.fromkeys(t.state for t in begun))
     important = max(result.importances, key=lambda n: result.importances[n]) if result.importances else ""
     hint = f" The score hangs most on the {important.replace('_', ' ')}." if important else ""
@@ -163,7 +160,7 @@ def _trials_section(read: ReadSweep) -> Section:
             if len(reason) > REASON
         ],
         caption={"score": "in parentheses the best evaluation of a trial that did not come to its end"},
-        figures=shown,
+        figures=[plot] if plot.path.is_file() else [],
         is_listing=True,
     )
 
@@ -188,11 +185,11 @@ def _best_value(result: SweepResult, name: str) -> str:
     return value_words(name, params[name]) if name in params else DASH
 
 
-def _best_score(read: ReadSweep) -> str:
-    best = read.sweep.result.best
+def _best_score(read: Sweep) -> str:
+    best = read.result.best
     if best is None or best.score is None:
         return DASH
-    return scale_of(read.sweep.config.score_name).number(best.score)
+    return scale_of(read.config.score_name).number(best.score)
 
 
 def _paper_words(config: SweepConfig) -> str:
@@ -207,11 +204,11 @@ def _seconds(trials: Sequence[TrialRecord]) -> str:
     return f"{sum(known):,.0f}" if known else DASH
 
 
-def _trial_score(trial: TrialRecord, read: ReadSweep) -> str:
-    scale = scale_of(read.sweep.config.score_name)
+def _trial_score(trial: TrialRecord, read: Sweep) -> str:
+    scale = scale_of(read.config.score_name)
     if trial.score is not None:
         return scale.number(trial.score)
-    best = read.sweep.result.better(trial.evaluations.values()) if trial.evaluations else None
+    best = read.result.better(trial.evaluations.values()) if trial.evaluations else None
     return DASH if best is None else f"({scale.number(best)})"
 
 

@@ -8,15 +8,46 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config import SETTINGS, Given, Pruner, RunConfig, SelectOn
+from pydantic_core import to_jsonable_python
+
+from ..config import SETTINGS, Given, RunConfig, SelectOn
 from ..errors import InputError
 from ..methods import get_method
 from ..settings import Setting
 from ..tasks.splits import hold_out
 from ..training.checks import check_settings
 from ..training.resolve import Sources, find_sources, of_method, resolve
-from .records import SweepConfig
+from .records import SEARCH_SETTINGS, SearchSettings, SweepConfig
 from .space import PAPER, Space, Value, read_space
+
+SEEDS = (0, 1, 2)  # as many as the paper's
+
+
+def plan_studies(
+    given: Given,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    search: SearchSettings,
+    shapes_only: bool = False,
+) -> list[SweepConfig]:
+    """Returns a study of each method on each task.
+
+    Args:
+        given: settings of every study; what is given there is not searched.
+        shapes_only: see `find_sources`.
+
+    Raises:
+        InputError: what the user gave is wrong or does not fit.
+    """
+    given = check_settings(given, methods)
+    space = _searched(given, methods, search.space)
+    configs = []
+    for task in dict.fromkeys(tasks):
+        of_task = {**given, "task": task}
+        sources = sources_of(of_task, search.select_on, shapes_only)
+        for method in dict.fromkeys(methods):
+            configs.append(plan_study(sources, of_task, method, search, space))
+    return configs
 
 
 def sources_of(given: Given, select_on: SelectOn, shapes_only: bool = False) -> Sources:
@@ -26,13 +57,7 @@ def sources_of(given: Given, select_on: SelectOn, shapes_only: bool = False) -> 
 
 
 def plan_study(
-    sources: Sources,
-    given: Given,
-    method: str,
-    seed: int,
-    select_on: SelectOn,
-    pruner: Pruner,
-    space: Space,
+    sources: Sources, given: Given, method: str, search: SearchSettings, space: Space
 ) -> SweepConfig:
     """Returns the study of one method, without settings and ranges that only other methods use.
 
@@ -43,13 +68,14 @@ def plan_study(
     space = space.used_by(get_method(method).settings)
     for values in space.extremes():
         try:
-            template = _resolve(sources, given, method, seed, select_on, values)
+            template = _resolve(sources, given, method, search.seed, search.select_on, values)
         except InputError as error:
-            raise InputError(f"the space, {_written(values)}: {error}") from None
+            tried = ", ".join(f"{name} {value}" for name, value in values.items())
+            raise InputError(f"the space, {tried}: {error}") from None
     return SweepConfig(
         given=given,
-        select_on=select_on,
-        pruner=pruner,
+        select_on=search.select_on,
+        pruner=search.pruner,
         space=space,
         template=template,
         checkpoint=sources.checkpoint.identity,
@@ -74,50 +100,16 @@ def plan_trial(sources: Sources, config: SweepConfig, values: Mapping[str, Value
     return run
 
 
-def plan_studies(
-    given: Given,
-    tasks: Sequence[str],
-    methods: Sequence[str],
-    seed: int,
-    select_on: SelectOn,
-    pruner: Pruner,
-    space: Path | None,
-    shapes_only: bool = False,
-) -> list[SweepConfig]:
-    """Returns a study of each method on each task.
-
-    Args:
-        given: settings of every study; what is given there is not searched.
-        space: a YAML, see `read_space`.
-        shapes_only: see `find_sources`.
-
-    Raises:
-        InputError: what the user gave is wrong or does not fit.
-    """
-    given = check_settings(given, methods)
-    searched = _searched(given, methods, read_space(space), space)
-    configs = []
-    for task in dict.fromkeys(tasks):
-        of_task = {**given, "task": task}
-        sources = sources_of(of_task, select_on, shapes_only)
-        for method in dict.fromkeys(methods):
-            configs.append(plan_study(sources, of_task, method, seed, select_on, pruner, searched))
-    return configs
-
-
 def check_resumed(
     configs: Sequence[SweepConfig],
     given: Given,
     tasks: Collection[str] = (),
     methods: Collection[str] = (),
-    space: Path | None = None,
-    **search: object,
 ) -> list[SweepConfig]:
     """Returns the stored studies that `--resume` goes on with: those of the tasks and methods, or all.
 
     Args:
-        given: settings that the user gave beside `--resume`.
-        search: the same of the search: `seed`, `select_on`, `pruner`.
+        given: settings of runs and of the search that the user gave beside `--resume`.
 
     Raises:
         InputError: there is no such study, or an option contradicts what a study was made with.
@@ -133,78 +125,27 @@ def check_resumed(
     chosen = [c for c in configs if c.task in (tasks or [c.task]) and c.method in (methods or [c.method])]
     if not chosen:
         raise InputError("--resume: no stored study is of one of these tasks with one of these methods")
-    given = check_settings(given, [config.method for config in chosen])
-    asked_space = None if space is None else read_space(space)
+    search = {name: value for name, value in given.items() if name in SEARCH_SETTINGS and name != "trials"}
+    of_runs = {name: value for name, value in given.items() if name not in SEARCH_SETTINGS}
+    of_runs = check_settings(of_runs, [config.method for config in chosen])
     for config in chosen:
-        used = of_method(given, config.method)
-        for name, value in used.items():
-            option = SETTINGS[name].option
+        made_with = {**config.template.model_dump(), **config.given}
+        made_with |= {"select_on": config.select_on, "pruner": config.pruner}
+        for name, value in {**of_method(of_runs, config.method), **search}.items():
+            option = {**SETTINGS, **SEARCH_SETTINGS}[name].option
+            contradicts = f"--resume: {option} {value} contradicts {config.study_name()}, which"
             if name in config.space.parameters:
-                raise InputError(f"--resume: {option} contradicts {config.study_name()}, which searches it")
-            _check_same(config, option, value, config.given.get(name, getattr(config.template, name)))
-        stored_search = {
-            "seed": config.template.seed,
-            "select_on": config.select_on,
-            "pruner": config.pruner,
-        }
-        for name, value in search.items():
-            _check_same(config, f"--{name.replace('_', '-')}", value, stored_search[name])
-        if asked_space and asked_space.used_by(get_method(config.method).settings) != config.space:
-            raise InputError(f"--resume: --space {space} contradicts {config.study_name()}")
-    return chosen
-
-
-def _check_same(config: SweepConfig, option: str, value: object, stored: object) -> None:
-    plain = list(value) if isinstance(value, tuple) else value
-    if plain != (list(stored) if isinstance(stored, tuple) else stored):
-        raise InputError(
-            f"--resume: {option} {value} contradicts {config.study_name()}, which was made with {stored}; "
-            "leave it out, or leave out --resume to make another study"
-        )
-
-
-def _searched(given: Given, methods: Sequence[str], space: Space, path: Path | None) -> Space:
-    """Returns the space without what an option fixes.
-
-    Raises:
-        InputError: the user gave both a value and a range, or a range that no method uses.
-    """
-    parameters = dict(space.parameters)
-    for name in space.parameters:
-        setting = SETTINGS[name]
-        if setting.of_method and not any(name in get_method(method).settings for method in methods):
-            raise InputError(
-                f"--space {path}: {name} is not used by --method {', '.join(methods)}: leave it out"
-            )
-        if name in given:
-            if space.parameters[name] != PAPER.get(name):
+                raise InputError(f"{contradicts} searches it")
+            if name == "space":
+                space = read_space(Path(value)).used_by(get_method(config.method).settings)
+                if space != config.space:
+                    raise InputError(f"{contradicts} searches {', '.join(config.space.parameters)}")
+            elif to_jsonable_python(value) != to_jsonable_python(made_with[name]):
                 raise InputError(
-                    f"{setting.option} fixes what --space {path} searches: leave one of them out"
+                    f"{contradicts} was made with {made_with[name]}; leave it out, or leave out --resume to "
+                    "make another study"
                 )
-            del parameters[name]
-    if not parameters:
-        raise InputError("nothing is left to search: --learning-rate and --batch-size fix it; see --space")
-    return Space(parameters=parameters)
-
-
-def _resolve(
-    sources: Sources,
-    given: Given,
-    method: str,
-    seed: int,
-    select_on: SelectOn,
-    values: Mapping[str, Value],
-) -> RunConfig:
-    protocol = {"protocol": "paper"} if select_on == "holdout" else {}
-    (config,), _ = resolve({**given, **protocol, **values}, [method], [seed], sources)
-    return config
-
-
-def _written(values: Mapping[str, Value]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-SEEDS = (0, 1, 2)  # as many as the paper's
+    return chosen
 
 
 def finetune_command(config: SweepConfig, best: Path, results: Path) -> str:
@@ -228,3 +169,40 @@ def _option(setting: Setting, value: Any) -> list[str]:
         return [flag for flag in (yes if value else no,) if flag]
     values = value if isinstance(value, list | tuple) else [value]
     return [word for each in values for word in (yes, f"{each:g}" if isinstance(each, float) else str(each))]
+
+
+def _searched(given: Given, methods: Sequence[str], path: str | None) -> Space:
+    """Returns the space of a YAML file, or the paper's, without what an option fixes.
+
+    Raises:
+        InputError: the user gave both a value and a range, or a range that no method uses.
+    """
+    parameters = dict(read_space(None if path is None else Path(path)).parameters)
+    for name, what in list(parameters.items()):
+        setting = SETTINGS[name]
+        if setting.of_method and not any(name in get_method(method).settings for method in methods):
+            raise InputError(
+                f"--space {path}: {name} is not used by --method {', '.join(methods)}: leave it out"
+            )
+        if name in given:
+            if what != PAPER.get(name):
+                raise InputError(
+                    f"{setting.option} fixes what --space {path} searches: leave one of them out"
+                )
+            del parameters[name]
+    if not parameters:
+        raise InputError("nothing is left to search: --learning-rate and --batch-size fix it; see --space")
+    return Space(parameters=parameters)
+
+
+def _resolve(
+    sources: Sources,
+    given: Given,
+    method: str,
+    seed: int,
+    select_on: SelectOn,
+    values: Mapping[str, Value],
+) -> RunConfig:
+    protocol = {"protocol": "paper"} if select_on == "holdout" else {}
+    (config,), _ = resolve({**given, **protocol, **values}, [method], [seed], sources)
+    return config

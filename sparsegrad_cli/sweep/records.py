@@ -11,22 +11,54 @@ runs/             the folder of each trial's run, as in `store.records`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from ..config import Pruner, RunConfig, SelectOn
-from ..settings import Record, hash_of, identity
+from ..settings import WHAT, Record, hash_of, identity, setting, settings_of
 from ..store.find import read_all
 from ..store.folder import ResultKind
-from ..store.records import DataRecord, Environment, ResultRecord, greater_is_better
+from ..store.records import DataRecord, ResultRecord, StoredResult, greater_is_better
 from .space import Space, Value
 
 TrialState = Literal["waiting", "running", "complete", "pruned", "diverged", "out-of-memory", "failed"]
 FAILED: tuple[TrialState, ...] = ("diverged", "out-of-memory", "failed")
 FINISHED: tuple[TrialState, ...] = ("complete", "pruned", *FAILED)
+SEARCH = "The search"  # panel of the command's help
+
+
+class SearchSettings(Record):
+    """Settings of a search, besides those of its runs."""
+
+    seed: int = setting("Seed of the sampler and of every trial's run.", WHAT, off=0, at_least=0)
+    trials: int = setting(
+        "Trials of each study in all, those done before included; W workers may do up to W - 1 more.",
+        SEARCH,
+        off=20,
+        at_least=1,
+    )
+    space: str | None = setting(
+        "A YAML of what else to search, or of other ranges: `density: {low: 0.002, high: 0.05, log: true}`, "
+        "`batch_size: [16, 32]`.",
+        SEARCH,
+        off=None,
+        default_help="the paper's learning rates and batch sizes",
+    )
+    select_on: SelectOn = setting(
+        "dev, as in the paper; holdout: a part of train that no trial trains on, so that dev stays unseen.",
+        SEARCH,
+        off="dev",
+    )
+    pruner: Pruner = setting(
+        "Ends a trial early at an evaluation: median ends it if it is worse than half of the complete ones.",
+        SEARCH,
+        off="median",
+    )
+
+
+SEARCH_SETTINGS = settings_of(SearchSettings)
 
 
 class SweepConfig(Record):
@@ -113,13 +145,18 @@ class SweepResult(ResultRecord):
         return self.finished >= self.asked
 
     @property
+    def is_settled(self) -> bool:
+        """Whether no trial is to do, waiting or running."""
+        return self.is_done and not self.count("waiting", "running")
+
+    @property
     def best(self) -> TrialRecord | None:
         """The complete trial of the best score; of equal ones the first."""
-        complete = [trial for trial in self.trials if trial.state == "complete"]
-        if not complete:
+        scores = [trial.score for trial in self.trials if trial.score is not None]
+        if not scores:
             return None
-        score = self.better(trial.score for trial in complete if trial.score is not None)
-        return next(trial for trial in complete if trial.score == score)
+        score = self.better(scores)
+        return next(trial for trial in self.trials if trial.score == score)
 
     @property
     def better(self) -> Callable[[Iterable[float]], float]:
@@ -127,38 +164,18 @@ class SweepResult(ResultRecord):
         return max if self.greater_is_better else min
 
 
-class Sweep(Record):
-    """A study: its configuration and its state."""
-
-    config: SweepConfig
-    result: SweepResult
-
+Sweep = StoredResult[SweepConfig, SweepResult]  # a study and its folder, which may not be there yet
 
 SWEEPS = ResultKind(
     "sweeps", SweepConfig, SweepResult, ("sweep", 1), "delete it and sweep again", id_of=SweepConfig.study_id
 )
 
 
-@dataclass(frozen=True)
-class ReadSweep:
-    """A study with its folder and what it ran on; both are None of a study that only a storage holds."""
-
-    sweep: Sweep
-    folder: Path | None = None
-    environment: Environment | None = None
-
-
-def read_sweeps(folders: Sequence[Path]) -> tuple[ReadSweep, ...]:
-    """Returns every study in the folders; see `store.find`.
-
-    Of a study that lies in several folders, as after copying, the one with the most finished trials.
-    """
-    furthest: dict[str, ReadSweep] = {}
-    for stored in read_all(SWEEPS, folders):
-        found = ReadSweep(
-            Sweep(config=stored.config, result=stored.result), stored.folder, stored.environment
-        )
-        known = furthest.setdefault(stored.result.id, found)
-        if stored.result.finished > known.sweep.result.finished:
-            furthest[stored.result.id] = found
+def read_sweeps(folders: Sequence[Path]) -> tuple[Sweep, ...]:
+    """Returns every study in the folders; of copies, the one with the most finished trials."""
+    furthest: dict[str, Sweep] = {}
+    for sweep in read_all(SWEEPS, folders):
+        known = furthest.setdefault(sweep.result.id, sweep)
+        if sweep.result.finished > known.result.finished:
+            furthest[sweep.result.id] = sweep
     return tuple(furthest.values())

@@ -18,12 +18,14 @@ from ..store.lock import lock
 from ..training.basis import BASES
 from ..training.params import Best
 from ..workers import Died, Failed, WorkerPool
-from .records import SWEEPS, Sweep, SweepResult, read_sweeps
+from .records import SWEEPS, Sweep, read_sweeps
 from .study import budget, release, snapshot, top_up
 from .trial import SweepJob, work, worker_name
 
 LOOK_SECONDS = 1.0  # between two looks at the studies
 LOCK_SECONDS = 60.0  # that another process may take to write a study's files
+BEST = "best.yaml"
+HEADER = "# The best that `sparsegrad sweep` found; `sparsegrad finetune --params` and `run` read it.\n"
 Watch = Callable[[Sequence[Sweep], int], None]
 
 
@@ -63,7 +65,7 @@ def run_sweep(
             monitor.look()
     watch(monitor.sweeps, 0)
     for sweep in monitor.sweeps:  # the largest files by far, and no trial is left to need them
-        shutil.rmtree(SWEEPS.folder(results, sweep.config).path / BASES, ignore_errors=True)
+        shutil.rmtree(sweep.folder / BASES, ignore_errors=True)
     write_best(results, monitor.sweeps)
     return monitor.sweeps
 
@@ -99,7 +101,8 @@ def _run_workers(
                         say(f"worker {event.worker + 1} failed: {reason}")
                         error = f"failed: {reason}"
             time.sleep(max(0.0, deadline - time.monotonic()))
-            if monitor.look() and len(pool.idle()) == pool.workers:
+            monitor.look()
+            if monitor.unsettled and len(pool.idle()) == pool.workers:
                 raise WorkError(f"no worker is left; the last one {error}")
 
 
@@ -108,44 +111,36 @@ class StudyMonitor:
 
     def __init__(self, studies: Sequence[Study], results: Path) -> None:
         self._studies, self._results = studies, results
-        self.sweeps = [snapshot(study) for study in studies]
-        self._written = {sweep.result.id: self._stored(sweep) for sweep in self.sweeps}
-        self._write()
+        self.sweeps = [snapshot(study, results) for study in studies]
+        self._written = [self._finished_on_disk(sweep) for sweep in self.sweeps]
+        self.look()
 
     @property
     def unsettled(self) -> list[Study]:
         """Studies with trials that are to do, waiting or running."""
         pairs = zip(self._studies, self.sweeps, strict=True)
-        return [study for study, sweep in pairs if _is_unsettled(sweep)]
+        return [study for study, sweep in pairs if not sweep.result.is_settled]
 
-    def look(self) -> list[Study]:
-        """Update the studies that were unsettled; returns those that still are."""
-        pairs = zip(self._studies, self.sweeps, strict=True)
-        self.sweeps = [snapshot(study) if _is_unsettled(sweep) else sweep for study, sweep in pairs]
-        self._write()
-        return self.unsettled
+    def look(self) -> None:
+        """Update the studies that were unsettled, and write those of which a trial has ended."""
+        for place, study in enumerate(self._studies):
+            if not self.sweeps[place].result.is_settled:
+                self.sweeps[place] = snapshot(study, self._results)
+            finished = self.sweeps[place].result.finished
+            if self._written[place] != finished:
+                write_sweep(self._results, self.sweeps[place])
+                self._written[place] = finished
 
-    def _stored(self, sweep: Sweep) -> SweepResult | None:
+    def _finished_on_disk(self, sweep: Sweep) -> int | None:
         try:
-            return SWEEPS.folder(self._results, sweep.config).result()
+            stored = SWEEPS.folder(self._results, sweep.config).result()
         except InputError:
             return None  # unreadable: it is written anew
-
-    def _write(self) -> None:
-        for sweep in self.sweeps:
-            before = self._written[sweep.result.id]
-            if before is None or before.finished != sweep.result.finished:
-                write_sweep(self._results, sweep)
-                self._written[sweep.result.id] = sweep.result
+        return None if stored is None else stored.finished
 
 
-def _is_unsettled(sweep: Sweep) -> bool:
-    result = sweep.result
-    return not result.is_done or result.count("waiting", "running") > 0
-
-
-def write_sweep(results: Path, sweep: Sweep) -> Path:
-    """Write a study's three files, the result last; returns the folder.
+def write_sweep(results: Path, sweep: Sweep) -> None:
+    """Write a study's three files, the result last.
 
     Raises:
         WorkError: they cannot be written.
@@ -156,16 +151,6 @@ def write_sweep(results: Path, sweep: Sweep) -> Path:
         folder.write("config.json", sweep.config)
         folder.write("environment.json", describe_environment(sweep.config.checkpoint, data, restarts=0))
         folder.write("result.json", sweep.result)
-    return folder.path
-
-
-BEST = "best.yaml"
-HEADER = "# The best that `sparsegrad sweep` found; `sparsegrad finetune --params` and `run` read it.\n"
-
-
-def best_path(results: Path, sweep: Sweep) -> Path:
-    """Returns the file with the best hyperparameters of a study."""
-    return SWEEPS.folder(results, sweep.config).path / BEST
 
 
 def write_best(results: Path, sweeps: Iterable[Sweep]) -> None:
@@ -175,12 +160,19 @@ def write_best(results: Path, sweeps: Iterable[Sweep]) -> None:
         WorkError: one cannot be written.
     """
     for sweep in sweeps:
-        if sweep.result.best is not None:
-            _write_entries(best_path(results, sweep), [best_of(sweep)])
+        _write_entries(sweep.folder / BEST, [sweep])
     with lock(results / SWEEPS.place, LOCK_SECONDS):  # sweeps that share the folder write it too
-        every = [read.sweep for read in read_sweeps([results])]
-        if entries := [best_of(sweep) for sweep in every if sweep.result.best is not None]:
-            _write_entries(results / SWEEPS.place / BEST, entries)
+        _write_entries(results / SWEEPS.place / BEST, read_sweeps([results]))
+
+
+def _write_entries(path: Path, sweeps: Iterable[Sweep]) -> None:
+    entries = [best_of(sweep).model_dump(exclude_none=True) for sweep in sweeps if sweep.result.best]
+    if not entries:
+        return
+    try:
+        write_text(path, HEADER + yaml.safe_dump(entries, sort_keys=False))
+    except OSError as error:
+        raise write_error(path, error) from None
 
 
 def best_of(sweep: Sweep) -> Best:
@@ -199,11 +191,3 @@ def best_of(sweep: Sweep) -> Best:
         trials=sweep.result.finished,
         study=sweep.result.id,
     )
-
-
-def _write_entries(path: Path, entries: Iterable[Best]) -> None:
-    plain = [entry.model_dump(exclude_none=True) for entry in entries]
-    try:
-        write_text(path, HEADER + yaml.safe_dump(plain, sort_keys=False))
-    except OSError as error:
-        raise write_error(path, error) from None

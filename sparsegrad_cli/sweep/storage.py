@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna import Study
@@ -25,12 +25,27 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from ..errors import InputError, WorkError
 from ..store.io import redact
 from ..store.lock import is_locked, lock
 
 JOURNAL = Path("sweeps") / "journal.log"  # in the results folder
+BEGINS = b'{"op_code":'  # of a journal
+FIRST = "first"  # user attributes of a trial: the number of its first attempt
+DEATHS = "deaths"  # workers that died over its attempts
+RETRIES = 2  # times that a trial whose worker died is tried again
+HEARTBEAT = 10  # seconds between two heartbeats
+GRACE = 60  # seconds without one after which the worker counts as dead
+POSTGRESQL = ("postgresql://", "postgres://")
+DRIVERS = ("psycopg", "psycopg2")  # of PostgreSQL, the preferred one first
+until_there_are_tables = Retrying(  # such as: another process has just made the table that we make
+    retry=retry_if_exception_type((IntegrityError, ProgrammingError)),
+    wait=wait_fixed(0.2),
+    stop=stop_after_attempt(10),
+    reraise=True,
+)
 
 
 def open_storage(where: str | None, results: Path, read_only: bool = False) -> BaseStorage:
@@ -58,16 +73,13 @@ def is_journal(where: str | None) -> bool:
     return where is None or "://" not in where
 
 
-def is_sqlite(where: str | None) -> bool:
-    """Returns whether it is a database that locks out all other processes while one writes."""
-    return where is not None and where.startswith("sqlite")
-
-
 def _open_journal(path: Path, read_only: bool) -> Journal:
     try:
         if not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
-        check_journal(path)
+        with suppress(FileNotFoundError), open(path, "rb") as file:
+            if not BEGINS.startswith(file.read(len(BEGINS))):  # before anything is written to it
+                raise ValueError("it does not begin as one")
         return Journal(path.resolve(), read_only)
     except OSError as error:
         verb = "read" if read_only else "written"
@@ -79,12 +91,21 @@ def _open_journal(path: Path, read_only: bool) -> Journal:
 def _open_database(url: str) -> Database:
     shown = redact(url)
     try:
-        return _with_tables(_with_driver(url))
+        return until_there_are_tables(Database, _with_driver(url))
     except ImportError as error:
         hint = " (pip install 'sparsegrad[postgresql]')" if url.startswith("postgres") else ""
         raise InputError(f"--storage {shown}: its driver is missing: {first_line(error)}{hint}") from None
     except (OptunaError, SQLAlchemyError, ValueError, RuntimeError) as error:
         raise InputError(f"--storage {shown}: {first_line(error)}") from None
+
+
+def _with_driver(url: str) -> str:
+    """Returns the URL with an installed driver of PostgreSQL; SQLAlchemy's own choice varies by version."""
+    scheme = next((scheme for scheme in POSTGRESQL if url.startswith(scheme)), None)
+    if scheme is None:
+        return url
+    driver = next((driver for driver in DRIVERS if find_spec(driver)), DRIVERS[0])
+    return f"postgresql+{driver}://{url.removeprefix(scheme)}"
 
 
 def first_line(error: BaseException) -> str:
@@ -108,16 +129,15 @@ def storage_errors() -> Iterator[None]:
         ) from error
 
 
-FIRST = "first"  # user attributes of a trial: the number of its first attempt
-DEATHS = "deaths"  # workers that died over its attempts
-RETRIES = 2  # times that a trial whose worker died is tried again
-
-
 def queue_again(study: Study, trial: FrozenTrial, deaths: int) -> None:
     """Queue another attempt at a trial, with its values; the sampler draws those that it has not yet."""
-    values = trial.params or trial.system_attrs.get("fixed_params", {})
     first = trial.user_attrs.get(FIRST, trial.number)
-    study.enqueue_trial(dict(values), user_attrs={FIRST: first, DEATHS: deaths})
+    study.enqueue_trial(params_of(trial), user_attrs={FIRST: first, DEATHS: deaths})
+
+
+def params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Returns the values of a trial, or those that it was queued with if it has drawn none yet."""
+    return dict(trial.params or trial.system_attrs.get("fixed_params", {}))
 
 
 def retry(study: Study, trial: FrozenTrial) -> None:
@@ -128,13 +148,6 @@ def retry(study: Study, trial: FrozenTrial) -> None:
     deaths = trial.user_attrs.get(DEATHS, 0) + 1
     if deaths <= RETRIES:
         queue_again(study, trial, deaths)
-
-
-HEARTBEAT = 10  # seconds between two heartbeats
-GRACE = 60  # seconds without one after which the worker counts as dead
-POSTGRESQL = ("postgresql://", "postgres://")
-DRIVERS = ("psycopg", "psycopg2")  # of PostgreSQL, the preferred one first
-TABLE_TRIES = 10  # at a database whose tables another process is making
 
 
 class Database(RDBStorage):
@@ -156,39 +169,6 @@ class Database(RDBStorage):
     def record_heartbeat(self, trial_id: int) -> None:
         with suppress(StorageInternalError, SQLAlchemyError):
             super().record_heartbeat(trial_id)
-
-
-def _with_tables(url: str) -> Database:
-    """Returns the database with its tables; waits while another process makes them."""
-    for _ in range(TABLE_TRIES - 1):
-        try:
-            return Database(url)
-        except (IntegrityError, ProgrammingError):  # such as: the table exists by now
-            time.sleep(0.2)
-    return Database(url)
-
-
-def _with_driver(url: str) -> str:
-    """Returns the URL with an installed driver of PostgreSQL; SQLAlchemy's own choice varies by version."""
-    scheme = next((scheme for scheme in POSTGRESQL if url.startswith(scheme)), None)
-    if scheme is None:
-        return url
-    driver = next((driver for driver in DRIVERS if find_spec(driver)), DRIVERS[0])
-    return f"postgresql+{driver}://{url.removeprefix(scheme)}"
-
-
-BEGINS = b'{"op_code":'
-
-
-def check_journal(path: Path) -> None:
-    """Refuse, before anything is written to it, a file that is something else.
-
-    Raises:
-        ValueError: the file does not begin as a journal does.
-    """
-    with suppress(FileNotFoundError), open(path, "rb") as file:
-        if not BEGINS.startswith(file.read(len(BEGINS))):
-            raise ValueError("it does not begin as one")
 
 
 class Journal(JournalStorage):
@@ -230,19 +210,13 @@ class MendingLock(JournalFileSymlinkLock):
     def acquire(self) -> bool:
         super().acquire()
         try:
-            _mend(self._lock_target_file)
+            with open(self._lock_target_file, "rb+") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - 1))
+                if file.read() not in (b"", b"\n"):
+                    file.seek(0)
+                    file.truncate(file.read().rfind(b"\n") + 1)
         except BaseException:
             self.release()
             raise
         return True
-
-
-def _mend(path: str) -> None:
-    with open(path, "rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        if end == 0:
-            return
-        file.seek(end - 1)
-        if file.read() != b"\n":
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)

@@ -15,23 +15,23 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import optuna
 from optuna import Study, Trial
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.importance import get_param_importances
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
 from optuna.storages import BaseStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from ..config import Pruner
-from .records import Sweep, SweepConfig, SweepResult, TrialRecord
+from .records import SWEEPS, Sweep, SweepConfig, SweepResult, TrialRecord
 from .records import TrialState as State
-from .space import STARTUP_TRIALS, Value, startup_values
-from .storage import DEATHS, FIRST, Database, has_ended, queue_again, retry
+from .space import STARTUP_TRIALS, startup_values
+from .storage import DEATHS, FIRST, Database, has_ended, params_of, queue_again, retry
 
 WORKER = "worker"  # user attributes of a trial: who does it
 RUN = "run"  # id of its run
@@ -39,17 +39,31 @@ REASON = "reason"  # why it was pruned or failed
 OUTCOME = "outcome"  # a state of `records.TrialState`, of a pruned trial
 CONFIG, BUDGET = "config", "budget"  # user attributes of a study
 ALIVE = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
-# The median of few trials says little, and a first evaluation says little of a slow start.
-MEDIAN = {"n_startup_trials": 4, "n_warmup_steps": 2, "n_min_trials": 3}
+PRUNERS = {
+    # the median of few trials says little, and a first evaluation says little of a slow start
+    "median": partial(MedianPruner, n_startup_trials=4, n_warmup_steps=2, n_min_trials=3),
+    "hyperband": partial(HyperbandPruner, min_resource=1, reduction_factor=3),
+    "none": NopPruner,
+}
+STATES: dict[TrialState, State] = {
+    TrialState.WAITING: "waiting",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+FEW = 4  # complete trials below which importances say nothing
 
 
 def open_study(storage: BaseStorage, config: SweepConfig) -> Study:
     """Returns the study of a configuration; makes it if there is none."""
     name = config.study_name()
     if name not in study_names(storage):
-        direction: Literal["maximize", "minimize"] = "maximize" if config.greater_is_better else "minimize"
         study = optuna.create_study(
-            storage=storage, study_name=name, direction=direction, load_if_exists=True
+            storage=storage,
+            study_name=name,
+            direction="maximize" if config.greater_is_better else "minimize",
+            load_if_exists=True,
         )
         study.set_user_attr(CONFIG, config.model_dump_json())
     return load_study(storage, name)
@@ -59,7 +73,7 @@ def load_study(storage: BaseStorage, name: str) -> Study:
     """Returns a study that `open_study` has made, with its pruner; `sampler_of` makes a trial's sampler."""
     study = optuna.load_study(study_name=name, storage=storage)
     if CONFIG in study.user_attrs:
-        study.pruner = _pruner(config_of(study).pruner)
+        study.pruner = PRUNERS[config_of(study).pruner]()
     return study
 
 
@@ -189,21 +203,14 @@ def sampler_of(trial: Trial) -> BaseSampler:
         return PartialFixedSampler(startup_values(config.space, config.template.seed)[index], tpe)
 
 
-def _pruner(name: Pruner) -> BasePruner:
-    match name:
-        case "median":
-            return MedianPruner(**MEDIAN)
-        case "hyperband":
-            return HyperbandPruner(min_resource=1, reduction_factor=3)
-        case "none":
-            return NopPruner()
+def snapshot(study: Study, results: Path) -> Sweep:
+    """Returns the study's configuration and state, and its folder in a results folder."""
+    config = config_of(study)
+    return Sweep(SWEEPS.folder(results, config).path, config, study_result(study), recorded=None)
 
 
-FEW = 4  # complete trials below which importances say nothing
-
-
-def snapshot(study: Study) -> Sweep:
-    """Returns the study's configuration and state."""
+def study_result(study: Study) -> SweepResult:
+    """Returns the study's state."""
     config = config_of(study)
     records: list[TrialRecord] = []
     for tries in attempts(study).values():
@@ -212,7 +219,7 @@ def snapshot(study: Study) -> Sweep:
         if record.run is not None and twin is not None and record.state in ("complete", "pruned"):
             record = record.model_copy(update={"same_as": twin.number})
         records.append(record)
-    result = SweepResult(
+    return SweepResult(
         id=config.study_id(),
         study=study.study_name,
         asked=budget(study),
@@ -220,22 +227,22 @@ def snapshot(study: Study) -> Sweep:
         greater_is_better=config.greater_is_better,
         importances=_importances(study),
     )
-    return Sweep(config=config, result=result)
 
 
 def _record(index: int, tries: Sequence[FrozenTrial]) -> TrialRecord:
     trial = effective(tries)
     attributes = trial.user_attrs
-    state = _state(trial)
+    state: State = (
+        attributes.get(OUTCOME, "pruned") if trial.state == TrialState.PRUNED else STATES[trial.state]
+    )
     reason = attributes.get(REASON)
     if state == "failed" and reason is None:
         reason = f"its worker died {attributes.get(DEATHS, 0) + 1} times"
-    values: dict[str, Value] = trial.params or trial.system_attrs.get("fixed_params", {})
     return TrialRecord(
         index=index,
         number=trial.number,
         state=state,
-        params=values,
+        params=params_of(trial),
         score=trial.value if state == "complete" else None,
         reason=reason if state not in ("waiting", "running", "complete") else None,
         evaluations={n: score for n, score in trial.intermediate_values.items() if math.isfinite(score)},
@@ -246,20 +253,6 @@ def _record(index: int, tries: Sequence[FrozenTrial]) -> TrialRecord:
         seconds=trial.duration.total_seconds() if trial.duration else None,
         attempts=sum(other.number <= trial.number for other in tries),
     )
-
-
-def _state(trial: FrozenTrial) -> State:
-    match trial.state:
-        case TrialState.WAITING:
-            return "waiting"
-        case TrialState.RUNNING:
-            return "running"
-        case TrialState.COMPLETE:
-            return "complete"
-        case TrialState.PRUNED:
-            return trial.user_attrs.get(OUTCOME, "pruned")
-        case TrialState.FAIL:
-            return "failed"
 
 
 def _utc(moment: datetime | None) -> str | None:

@@ -166,15 +166,11 @@ class Worker:
         results = SWEEPS.folder(self._results, config).path
         folder = RUNS.folder(results, run_config)
         reporter = TrialReporter(trial, config, folder.path / "metrics.jsonl")
-        cell = self._load_sources(trial.study).cell(
-            run_config, results, reporter, ExecutionOptions(keep_model=False)
-        )
+        options = ExecutionOptions(keep_model=False)
+        cell = self._load_sources(trial.study).cell(run_config, results, reporter, options)
         try:
-            while True:
-                earlier = folder.result()
-                if earlier is not None and earlier.status in ("done", "pruned", "diverged"):
-                    result = earlier
-                    break
+            result = folder.result()
+            while result is None or result.status not in ("done", "pruned", "diverged"):
                 try:
                     with interrupts.interruptible():
                         result = run(cell)
@@ -182,6 +178,7 @@ class Worker:
                 except BusyError:  # a trial with the same values, or a worker that was thought dead
                     with interrupts.interruptible():
                         time.sleep(WAIT_SECONDS)
+                    result = folder.result()
         finally:
             gc.collect()
             if torch.cuda.is_available():

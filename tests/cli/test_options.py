@@ -104,8 +104,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         found.append(check_given(given, SETTINGS))
         raise InputError("resolved")
 
-    monkeypatch.setattr("sparsegrad_cli.training.resolve.resolve", resolve)
     monkeypatch.setattr("sparsegrad_cli.sweep.plan.plan_studies", resolve)
+    monkeypatch.setattr("sparsegrad_cli.training.resolve.resolve", resolve)
     return found
 
 

@@ -14,7 +14,7 @@ import yaml
 from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.sweep.records import SweepResult
 from sparsegrad_cli.sweep.storage import open_storage
-from sparsegrad_cli.sweep.study import load_study, open_study, snapshot, study_names
+from sparsegrad_cli.sweep.study import load_study, open_study, study_names, study_result
 
 from ..processes import wait_for
 from ..sweep.fabricate import make_config
@@ -42,7 +42,7 @@ def standing(results: Path) -> SweepResult | None:
         return None
     storage = open_storage(None, results, read_only=True)
     names = study_names(storage)
-    return snapshot(load_study(storage, names[0])).result if names else None
+    return study_result(load_study(storage, names[0])) if names else None
 
 
 def wait_until(results: Path, what: Callable[[SweepResult], bool]) -> SweepResult:

@@ -13,7 +13,7 @@ from sparsegrad_cli.report.bench_tables import bench_section, bench_sections
 from sparsegrad_cli.report.figures.others import optuna_study, save_bench_plot, save_sweep_plot
 from sparsegrad_cli.report.sweep_tables import group_studies, sweep_sections
 from sparsegrad_cli.report.table import Section
-from sparsegrad_cli.sweep.records import ReadSweep, read_sweeps
+from sparsegrad_cli.sweep.records import read_sweeps
 
 from ..sweep.fabricate import ENVIRONMENT, make_config, make_sweep, make_trial, write_sweep
 from .benches import make_bench
@@ -64,16 +64,10 @@ def test_a_benchmark_has_a_plot_that_the_report_shows(tmp_path):
     assert f"(bench/{bench.folder.name}/plot.png)" in written[0].read_text(encoding="utf-8")
 
 
-def studies(*sweeps: object) -> list[ReadSweep]:
-    return [ReadSweep(sweep, None, ENVIRONMENT) for sweep in sweeps]
-
-
 def test_the_best_parameters_stand_with_the_papers_and_what_became_of_the_trials():
     trials = [make_trial(0, 0.6, rate=1e-4, batch=8), make_trial(1, 0.7, rate=6.1e-5, batch=16)]
     trials += [make_trial(2, None, state="pruned"), make_trial(3, None, state="diverged")]
-    section, listing = sweep_sections(
-        studies(make_sweep(make_config("lora", model="roberta-base"), *trials)), True
-    )
+    section, listing = sweep_sections([make_sweep(make_config("lora", model="roberta-base"), *trials)], True)
     assert column(section, "lr") == [["6.10e-05"]]
     assert column(section, "best") == [["70.0"]]
     assert column(section, "paper") == [["3.05e-05, 32"]]
@@ -84,16 +78,15 @@ def test_the_best_parameters_stand_with_the_papers_and_what_became_of_the_trials
 def test_of_losses_the_lowest_is_the_best():
     config = make_config("lora", score_name="loss")
     sweep = make_sweep(config, make_trial(0, 2.5), make_trial(1, 2.1))
-    sweep = sweep.model_copy(update={"result": sweep.result.model_copy(update={"greater_is_better": False})})
-    (section,) = sweep_sections(studies(sweep), False)
+    (section,) = sweep_sections([sweep], False)
     assert column(section, "best") == [["2.100"]]
 
 
 def test_studies_that_select_on_other_examples_are_in_tables_of_their_own():
     one = make_sweep(make_config("lora"), make_trial(0, 0.7))
     other = make_sweep(make_config("lora", select_on="holdout"), make_trial(0, 0.7))
-    assert len(group_studies(studies(one, one))) == 1
-    assert len(group_studies(studies(one, other))) == 2
+    assert len(group_studies([one, one])) == 1
+    assert len(group_studies([one, other])) == 2
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
@@ -104,7 +97,7 @@ def test_a_study_is_drawn_by_optuna_however_far_it_got(tmp_path, count):
     (read,) = read_sweeps([tmp_path])
     save_sweep_plot(read, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").is_file()
-    study = optuna_study(read.sweep)
+    study = optuna_study(read)
     assert len(study.trials) == count
     if count:
         assert is_picture(tmp_path / "plot.png")

@@ -128,7 +128,7 @@ def make_sweep(
         greater_is_better=config.greater_is_better,
         importances=importances,
     )
-    return Sweep(config=config, result=result)
+    return Sweep(Path("sweeps") / result.id, config, result, ENVIRONMENT)
 
 
 def typical_trials(count: int = 24, seed: int = 0, **params: Value) -> list[TrialRecord]:

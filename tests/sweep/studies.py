@@ -9,10 +9,10 @@ from optuna import Study
 
 from sparsegrad_cli import interrupts
 from sparsegrad_cli.sweep.plan import plan_study, sources_of
-from sparsegrad_cli.sweep.records import SweepConfig, SweepResult
+from sparsegrad_cli.sweep.records import SearchSettings, SweepConfig, SweepResult
 from sparsegrad_cli.sweep.space import Range, Space
 from sparsegrad_cli.sweep.storage import open_storage, registered
-from sparsegrad_cli.sweep.study import load_study, open_study, snapshot, top_up
+from sparsegrad_cli.sweep.study import load_study, open_study, study_result, top_up
 from sparsegrad_cli.sweep.trial import Worker, worker_name
 from sparsegrad_cli.training.checks import check_settings
 
@@ -38,11 +38,12 @@ def tiny_choices(folder: Path) -> Asked:
 
 def tiny_config(choices: Asked, **changes: object) -> SweepConfig:
     """A study of `choices`; `changes` are other arguments of `plan_study`, or other choices."""
-    usual = {"select_on": "dev", "pruner": "none", "space": SPACE}
-    how = {name: changes.pop(name, value) for name, value in usual.items()}
+    space = changes.pop("space", SPACE)
+    how = {name: changes.pop(name, value) for name, value in {"select_on": "dev", "pruner": "none"}.items()}
     given, (method,), seed = separated(changed(choices, **changes))
     given = check_settings(given, [method])
-    return plan_study(sources_of(given, how["select_on"]), given, method, seed, **how)
+    search = SearchSettings(seed=seed, **how)
+    return plan_study(sources_of(given, search.select_on), given, method, search, space)
 
 
 def separated(choices: Asked) -> tuple[Asked, list[str], int]:
@@ -64,4 +65,4 @@ def work(study: Study, results: Path, worker: str = "") -> SweepResult:
     storage, name = open_storage(None, results), worker or worker_name("test", next(WORKERS))
     with interrupts.deferred(), registered(storage, name):
         Worker(results, name).work([load_study(storage, study.study_name)])
-    return snapshot(load_study(storage, study.study_name)).result
+    return study_result(load_study(storage, study.study_name))

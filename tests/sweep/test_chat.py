@@ -12,8 +12,8 @@ from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.store.records import Result
 from sparsegrad_cli.sweep.plan import finetune_command, plan_studies
-from sparsegrad_cli.sweep.records import SWEEPS, SweepConfig, SweepResult
-from sparsegrad_cli.sweep.run import best_of, best_path
+from sparsegrad_cli.sweep.records import SWEEPS, SearchSettings, SweepConfig, SweepResult
+from sparsegrad_cli.sweep.run import BEST, best_of
 from sparsegrad_cli.sweep.study import snapshot
 from sparsegrad_cli.training.callbacks import ReportProgress
 
@@ -62,7 +62,7 @@ def test_the_lowest_loss_is_the_best(choices, tmp_path):
     assert best is not None
     assert best.score == min(record.score for record in result.trials) == study.best_value
     assert len({record.score for record in result.trials}) == 3
-    assert best_of(snapshot(study)).score == best.score
+    assert best_of(snapshot(study, tmp_path)).score == best.score
     assert SweepResult.model_validate_json(result.model_dump_json()).best == best
 
 
@@ -88,8 +88,9 @@ def test_the_median_pruner_ends_the_higher_losses(choices, tmp_path, monkeypatch
 def test_the_command_that_trains_with_the_best_has_the_options_of_chat(choices, tmp_path):
     given = {"languages": ("en", "all"), "loss_on": "all", "blocks": "0", "freeze_rest": False}
     config = tiny_config(choices, **given)
-    sweep = snapshot(begin(SweepConfig.model_validate_json(config.model_dump_json()), tmp_path, trials=1))
-    command = finetune_command(sweep.config, best_path(tmp_path, sweep), tmp_path)
+    study = begin(SweepConfig.model_validate_json(config.model_dump_json()), tmp_path, trials=1)
+    sweep = snapshot(study, tmp_path)
+    command = finetune_command(sweep.config, sweep.folder / BEST, tmp_path)
     for words in ("--language en --language all", "--loss-on all", "--blocks 0", "--train-rest", "--rank 2"):
         assert f" {words} " in command
     plain = SweepConfig.model_validate_json(tiny_config(choices).model_dump_json())
@@ -102,7 +103,7 @@ def test_the_command_that_trains_with_the_best_has_the_options_of_chat(choices, 
 def test_options_of_chat_are_refused_for_another_task(choices, given):
     asked = {"model": choices["model"], "data": "demo", **given}
     with pytest.raises(InputError, match="is for chat tasks such as oasst1, rte is none"):
-        plan_studies(asked, ["rte"], ["lora"], 0, "dev", "median", None)
+        plan_studies(asked, ["rte"], ["lora"], SearchSettings())
 
 
 def test_parts_that_do_not_divide_every_batch_are_refused_before_anything_trains(choices):

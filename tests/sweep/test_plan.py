@@ -9,7 +9,7 @@ import pytest
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.sweep.plan import plan_studies, plan_trial, sources_of
-from sparsegrad_cli.sweep.records import SweepConfig
+from sparsegrad_cli.sweep.records import SearchSettings, SweepConfig
 from sparsegrad_cli.sweep.space import PAPER
 from sparsegrad_cli.tasks.splits import HOLDOUT
 
@@ -24,7 +24,12 @@ def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
 
 def plan(choices: Asked, space: Path | None = None) -> list[SweepConfig]:
     given, methods, seed = separated(choices)
-    return plan_studies(given, [given.pop("task")], methods, seed, "dev", "median", space)
+    return plan_studies(
+        given,
+        [given.pop("task")],
+        methods,
+        SearchSettings(seed=seed, space=None if space is None else str(space)),
+    )
 
 
 def test_each_method_has_a_study_of_its_own_with_what_it_uses(choices, tmp_path):

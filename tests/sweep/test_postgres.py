@@ -42,10 +42,10 @@ def test_two_workers_do_what_is_asked_and_the_password_stays_secret(postgres, ar
     assert postgres.password not in printed + out + err
 
     (read,) = read_sweeps([results])
-    assert read.sweep.result.count("complete") == counts["complete"]
+    assert read.result.count("complete") == counts["complete"]
     assert (read.folder / "best.yaml").is_file()
     assert {path.name for path in (read.folder / "runs").iterdir()} >= {
-        trial.run for trial in read.sweep.result.trials if trial.same_as is None
+        trial.run for trial in read.result.trials if trial.same_as is None
     }
     assert any(":***@127.0.0.1" in word for word in read.environment.command)
     assert files_with("***@", results)

@@ -25,8 +25,8 @@ from sparsegrad_cli.sweep.study import (
     needs_trial,
     release_dead,
     sign,
-    snapshot,
     study_names,
+    study_result,
     top_up,
 )
 
@@ -43,7 +43,7 @@ def trials_of(study: Study, *states: TrialState) -> list[FrozenTrial]:
 
 
 def params_of(study: Study) -> list[dict[str, object]]:
-    return [trial.params for trial in snapshot(study).result.trials]
+    return [trial.params for trial in study_result(study).trials]
 
 
 def test_several_processes_do_what_is_asked_and_later_only_what_is_added(where, tmp_path):
@@ -52,7 +52,7 @@ def test_several_processes_do_what_is_asked_and_later_only_what_is_added(where, 
     for asked in (5, 8):
         assert in_processes(hands.work, where, tmp_path / "given", asked, count=3) == [0, 0, 0]
         done = max(done, asked)
-        result = snapshot(study).result
+        result = study_result(study)
         assert done <= result.count("complete") == len(result.trials) <= asked + 2
         done = result.finished
         assert budget(study) == result.asked == asked
@@ -112,7 +112,7 @@ def test_a_trial_whose_worker_was_killed_is_tried_again_with_its_values_and_give
         assert len(trials_of(study, TrialState.RUNNING)) == 1
         find_dead(study)
     assert is_settled(study)
-    (trial,) = snapshot(study).result.trials
+    (trial,) = study_result(study).trials
     assert (trial.state, trial.reason) == ("failed", f"its worker died {RETRIES + 1} times")
     assert trial.attempts == RETRIES + 1
     assert set(trial.params) == set(hands.SPACE)
@@ -120,7 +120,7 @@ def test_a_trial_whose_worker_was_killed_is_tried_again_with_its_values_and_give
 
     top_up(study, 1)
     assert in_processes(hands.work, where, tmp_path / "given") == [0]
-    (again,) = snapshot(study).result.trials
+    (again,) = study_result(study).trials
     assert (again.state, again.params) == ("complete", trial.params)
 
 
@@ -129,7 +129,7 @@ def test_a_trial_whose_worker_died_before_it_signed_does_not_count(where, tmp_pa
     top_up(study, 1)
     assert in_processes(hands.die, where, False) == [-signal.SIGKILL]
     assert in_processes(hands.work, where, tmp_path / "given") == [0]
-    assert snapshot(study).result.count("complete") == len(snapshot(study).result.trials) == 1
+    assert study_result(study).count("complete") == len(study_result(study).trials) == 1
 
 
 def test_the_trial_of_a_worker_that_lives_is_left_alone(where):
@@ -229,7 +229,7 @@ def test_a_journal_is_read_where_nothing_can_be_written(journal):
     with mock.patch("os.symlink", side_effect=PermissionError):
         opened = open_storage(str(journal), Path("unused"), read_only=True)
         (study,) = load_studies(opened)
-        assert snapshot(study).result.count("complete") == 2
+        assert study_result(study).count("complete") == 2
     assert journal.read_bytes() == before
     assert list(journal.parent.iterdir()) == [journal]
 

@@ -17,10 +17,10 @@ from sparsegrad_cli.store.records import Result
 from sparsegrad_cli.sweep import run as sweep_run
 from sparsegrad_cli.sweep import trial
 from sparsegrad_cli.sweep.records import SWEEPS
-from sparsegrad_cli.sweep.run import best_path, write_best
+from sparsegrad_cli.sweep.run import BEST, write_best
 from sparsegrad_cli.sweep.space import Range, Space
 from sparsegrad_cli.sweep.storage import Journal
-from sparsegrad_cli.sweep.study import WORKER, release, sign, snapshot, top_up
+from sparsegrad_cli.sweep.study import WORKER, release, sign, snapshot, study_result, top_up
 from sparsegrad_cli.sweep.trial import SweepJob, worker_name
 from sparsegrad_cli.training.callbacks import PrunedError, ReportProgress
 from sparsegrad_cli.training.params import read_params
@@ -222,7 +222,7 @@ def test_three_trials_that_fail_in_a_row_end_the_worker(choices, tmp_path, monke
     study = begin(tiny_config(choices), tmp_path, trials=8)
     with pytest.raises(WorkError, match=r"3 trials in a row failed in .*RuntimeError: a bug"):
         work(study, tmp_path)
-    assert snapshot(study).result.count("failed") == 3
+    assert study_result(study).count("failed") == 3
     monkeypatch.setattr(trial, "run", run_well)
     top_up(study, 8)  # the same command again
     assert work(study, tmp_path).count("complete") == 8
@@ -244,7 +244,7 @@ def test_a_stopped_trial_is_queued_again_and_goes_on_from_its_checkpoint(choices
     study = begin(config, tmp_path / "stopped", trials=3)
     with pytest.raises(KeyboardInterrupt):
         work(study, tmp_path / "stopped")
-    standing = snapshot(study).result
+    standing = study_result(study)
     assert standing.count("running") == 0
     assert standing.count("waiting") == 1
     result = work(study, tmp_path / "stopped")
@@ -283,7 +283,7 @@ def test_a_signal_between_a_trial_and_its_study_loses_no_trial(
         signalled.setattr(Journal, write, interrupted)
         with pytest.raises(KeyboardInterrupt):
             work(study, tmp_path)
-    standing = snapshot(study).result
+    standing = study_result(study)
     assert (standing.count("complete"), standing.count("waiting")) == (finished, waiting)
     assert standing.count("running") == 0
     assert work(study, tmp_path).count("complete") == 2
@@ -380,11 +380,11 @@ def test_the_best_parameters_are_read_back_for_finetune(choices, tmp_path, untra
     )
     study = begin(config, tmp_path, trials=3)
     result = work(study, tmp_path)
-    write_best(tmp_path, [snapshot(study)])
+    write_best(tmp_path, [snapshot(study, tmp_path)])
     best = result.best
     assert best is not None
     asked, _, _ = separated(changed(choices, batch_size=4))
-    params = read_params(best_path(tmp_path, snapshot(study)))
+    params = read_params(snapshot(study, tmp_path).folder / BEST)
     configs, _ = resolve(asked, ["meprop"], [0, 1], params=params)
     for run_config in configs:
         assert {name: getattr(run_config, name) for name in best.params} == best.params
@@ -420,6 +420,6 @@ def test_workers_with_one_host_name_and_process_id_are_told_apart(choices, tmp_p
     one, other = (worker_name(token, 7) for token in tokens)
     sign(study.ask(), one)
     release(study, other)
-    assert snapshot(study).result.count("running") == 1
+    assert study_result(study).count("running") == 1
     release(study, one)
-    assert snapshot(study).result.count("waiting") == 1
+    assert study_result(study).count("waiting") == 1

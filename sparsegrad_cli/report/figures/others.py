@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from ...bench.config import Bench, BenchConfig, BenchResult
-from ...sweep.records import ReadSweep, Sweep, TrialRecord
+from ...sweep.records import Sweep, TrialRecord
 from ...sweep.space import Range
 from ..bench_tables import bench_title
 from ..caption import bench_machine
@@ -53,7 +53,7 @@ def save_bench_plot(bench: Bench, path: Path) -> None:
     save(path, 4.6, fill)
 
 
-def save_sweep_plot(read: ReadSweep, path: Path) -> None:
+def save_sweep_plot(sweep: Sweep, path: Path) -> None:
     """Draws a study with Optuna's own plots, one below the other, to `path`, a PNG.
 
     They are the history, the score against each parameter and, with enough trials, the importances.
@@ -63,12 +63,12 @@ def save_sweep_plot(read: ReadSweep, path: Path) -> None:
     from optuna.visualization import matplotlib as plots
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna_study(read.sweep)
+    study = optuna_study(sweep)
     complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
     drawn: list[Any] = [plots.plot_optimization_history]
     if complete and any(len({str(t.params.get(name)) for t in complete}) > 1 for name in complete[0].params):
         drawn.append(plots.plot_slice)
-        if read.sweep.result.importances:
+        if sweep.result.importances:
             drawn.append(plots.plot_param_importances)
     images = []
     with warnings.catch_warnings(), mpl.rc_context({"font.size": 9}):
