@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ..core import FusedMLP, LayerBasis, MLPLinear, energy_in_top, find_mlp_line
 from ..core.targets import partners
 from ..errors import WorkError
 from ..methods import get_method
-from ..methods.base import Method, MethodConfig
+from ..methods.base import MethodConfig
 from ..progress import Progress
 from ..settings import Record, config_id, setting, settings_of
 from ..store.environment import describe_environment
@@ -31,6 +31,12 @@ from ..training.run import adapt, load_model
 from .schema import GRADIENTS, THRESHOLDS, Counts, GradientsConfig, GradientsResult, Place, write_arrays
 
 Batch = dict[str, Tensor]
+Use = Callable[[MLPLinear, Tensor, Tensor], None]
+
+CELLS = 64  # of a map, a side
+POINTS = 60  # of a curve, at most
+EXAMPLES = 16  # whose rows are recorded, at most
+TOP = 0.01  # share of the entries
 
 
 class RecordingSettings(Record):
@@ -96,103 +102,80 @@ def run_gradients(
     run = config.run
     cell = found.cell(run, results, progress)
     loaded = load_model(run, cell.inputs)
-    model = loaded.model
-    module: nn.Module = model
-    module.to(run.device)
-    own = {"method": "sparsegrad", "calibration_steps": config.calibration_steps}
-    calibrated = run.model_copy(update=own)  # the same basis for every method
-    basis = find_or_calibrate(model, calibrated, cell.inputs, results, progress)
-    places = choose_places(find_mlp_linears(model))
-    kinds = {place.kind for place in places}
-    rotations = {
-        kind: replace(b, U=b.U.to(run.device), V=b.V.to(run.device))
-        for kind, b in basis.kinds.items()
-        if kind in kinds
-    }
-    is_used = get_method(run.method).calibration(MethodConfig.of(run)) == "basis"
-    method = adapt(replace(cell, basis=basis) if is_used else cell, loaded)
-    set_seed(run.seed)  # the same dropout for every method
-    recorder = Recorder(config, places, rotations)
-    progress.phase("train", recorder.steps[-1])
-    batches = training_batches(run, cell.inputs, model.device, run.seed + 1)
-    losses = _train(method, run.learning_rate, batches, recorder, progress.step)
-    result = GradientsResult(id=config_id(config), losses=losses, places=tuple(recorder.places))
-    environment = describe_environment(
-        cell.inputs.checkpoint.identity, f"sha256:{cell.inputs.data.sha256}", restarts=0
+    model: nn.Module = loaded.model
+    model.to(run.device)
+    # the same basis for every method
+    calibrated = run.model_copy(
+        update={"method": "sparsegrad", "calibration_steps": config.calibration_steps}
     )
-    folder.begin(environment)
+    basis = find_or_calibrate(loaded.model, calibrated, cell.inputs, results, progress)
+    recorder = Recorder(config, choose_places(find_mlp_linears(model)), basis.kinds)
+    if get_method(run.method).calibration(MethodConfig.of(run)) == "basis":
+        cell = replace(cell, basis=basis)
+    method = adapt(cell, loaded)
+    set_seed(run.seed)  # the same dropout for every method
+    steps = config.recorded_steps()
+    progress.phase("train", steps[-1])
+    batches = training_batches(run, cell.inputs, loaded.model.device, run.seed + 1)
+    optimizer = method.optimizer(run.learning_rate)
+    method.model.train()
+    losses = {}
+    for step in range(1, steps[-1] + 1):
+        batch = next(batches)
+        with recorder.recording(method.model, batch, step) if step in steps else nullcontext():
+            loss = method.model(**batch).loss
+            loss.backward()
+        if not math.isfinite(loss.item()):
+            raise WorkError(f"the loss is {loss.item()} at step {step}: take a smaller learning rate")
+        if step in steps:
+            losses[step] = loss.item()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        progress.step(step, loss.item())
+    data = f"sha256:{cell.inputs.data.sha256}"
+    folder.begin(describe_environment(cell.inputs.checkpoint.identity, data, restarts=0))
     write_arrays(folder.path, recorder.arrays)
+    result = GradientsResult(id=config_id(config), losses=losses, places=tuple(recorder.places))
     folder.finish(result)
     return result
 
 
 class Recorder:
-    """Measures the gradients of chosen linears while a step's backward makes them."""
+    """Measures the gradients of chosen linears while a step's backward makes them.
+
+    Args:
+        bases: the basis of each kind of linear.
+    """
 
     def __init__(
-        self, config: GradientsConfig, places: list[MLPLinear], rotations: dict[str, LayerBasis]
+        self, config: GradientsConfig, chosen: list[MLPLinear], bases: Mapping[str, LayerBasis]
     ) -> None:
-        self.steps = config.recorded_steps()
-        self.chosen = places
-        self.rotations = rotations
+        device = config.run.device
+        self._chosen, self._steps = chosen, config.recorded_steps()
+        self._bases = {
+            kind: replace(bases[kind], U=bases[kind].U.to(device), V=bases[kind].V.to(device))
+            for kind in {place.kind for place in chosen}
+        }
         self.places: list[Place] = []
         self.arrays: dict[str, np.ndarray] = {}
 
-    def backward(self, model: nn.Module, batch: Batch, step: int) -> float:
-        """Do forward and backward of step number `step`, recorded if it is one of those; returns the loss."""
-        if step not in self.steps:
-            return _backward(model, batch)
+    def recording(self, model: nn.Module, batch: Batch, step: int) -> AbstractContextManager[None]:
+        """Returns a block in which the backward of step number `step` is recorded."""
         tokens = batch["attention_mask"]
 
         def look(place: MLPLinear, dY: Tensor, x: Tensor) -> None:
             if not bool(torch.isfinite(dY).all()):
                 raise WorkError(f"the gradients are not finite at step {step}: take a smaller learning rate")
-            rotation = self.rotations[place.kind]
-            found = numbers(dY.flatten(0, -2), x.flatten(0, -2), rotation)
+            basis = self._bases[place.kind]
+            found = numbers(dY.flatten(0, -2), x.flatten(0, -2), basis)
             padding = dY.shape[:-1].numel() - int(tokens.sum())
             self.places.append(Place(block=place.block, kind=place.kind, step=step, padding=padding, **found))
-            if step in (self.steps[0], self.steps[-1]):
-                drawn = pictures(dY, x, rotation, batch)
+            if step in (self._steps[0], self._steps[-1]):
+                drawn = pictures(dY, x, basis, batch)
                 self.arrays |= {f"{step}/{place.block}/{place.kind}/{n}": a for n, a in drawn.items()}
                 self.arrays[f"{step}/tokens"] = tokens[:EXAMPLES].to(torch.uint8).cpu().numpy()
 
-        with each_output_gradient(model, self.chosen, look):
-            return _backward(model, batch)
-
-
-def _train(
-    method: Method,
-    learning_rate: float,
-    batches: Iterator[Batch],
-    recorder: Recorder,
-    tell: Callable[[int, float], None],
-) -> dict[int, float]:
-    """Train to the last recorded step; returns the loss of every recorded one."""
-    optimizer = method.optimizer(learning_rate)
-    method.model.train()
-    losses = {}
-    for step in range(1, recorder.steps[-1] + 1):
-        loss = recorder.backward(method.model, next(batches), step)
-        if not math.isfinite(loss):
-            raise WorkError(f"the loss is {loss} at step {step}: take a smaller learning rate")
-        if step in recorder.steps:
-            losses[step] = loss
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        tell(step, loss)
-    return losses
-
-
-def _backward(model: nn.Module, batch: Batch) -> float:
-    loss = model(**batch).loss
-    loss.backward()
-    return loss.item()
-
-
-CELLS = 64  # of a map, a side
-POINTS = 60  # of a curve, at most
-EXAMPLES = 16  # whose rows are kept, at most
-TOP = 0.01  # share of the entries
+        return each_output_gradient(model, self._chosen, look)
 
 
 def above(sizes: Tensor) -> tuple[int, ...]:
@@ -205,16 +188,16 @@ def counts(A: Tensor) -> Counts:
     return Counts(entries=A.numel(), above=above(A.abs()))
 
 
-def numbers(dY: Tensor, X: Tensor, rotation: LayerBasis) -> dict[str, Any]:
+def numbers(dY: Tensor, X: Tensor, basis: LayerBasis) -> dict[str, Any]:
     """Returns the fields of `schema.Place` of one gradient, from `dY` (rows x O) and `X` (rows x I)."""
     G = dY.T @ X  # O x I
-    rotated = rotation.to_basis(G)
+    rotated = basis.to_basis(G)
     return {
         "shape": tuple(G.shape),
         "rows": len(dY),
         "live_rows": above(dY.norm(dim=1)),
         "output": counts(dY),
-        "output_rotated": counts(dY @ rotation.V),
+        "output_rotated": counts(dY @ basis.V),
         "weight": counts(G),
         "weight_rotated": counts(rotated),
         "energy_original": energy_in_top(G, TOP),
@@ -222,10 +205,10 @@ def numbers(dY: Tensor, X: Tensor, rotation: LayerBasis) -> dict[str, Any]:
     }
 
 
-def pictures(dY: Tensor, x: Tensor, rotation: LayerBasis, batch: Batch) -> dict[str, np.ndarray]:
+def pictures(dY: Tensor, x: Tensor, basis: LayerBasis, batch: Batch) -> dict[str, np.ndarray]:
     """Returns the arrays of one gradient by their names, from `dY` (... x O) and `x` (... x I)."""
     G = dY.flatten(0, -2).T @ x.flatten(0, -2)
-    rotated = rotation.to_basis(G)
+    rotated = basis.to_basis(G)
     shares, before = energy_curve(G)
     _, after = energy_curve(rotated)
     tensors = {
@@ -259,9 +242,6 @@ def energy_curve(G: Tensor) -> tuple[Tensor, Tensor]:
     sizes = torch.logspace(0, math.log10(len(energy)), POINTS, dtype=torch.float64).round().long().unique()
     shares = sizes.double() / len(energy)
     return shares.to(G.device), energy[sizes.to(G.device) - 1] / energy[-1]
-
-
-Use = Callable[[MLPLinear, Tensor, Tensor], None]
 
 
 def choose_places(places: list[MLPLinear]) -> list[MLPLinear]:

@@ -12,7 +12,7 @@ in the basis:
 
     original, rotated    64 x 64 at most: root mean square of the entries of G, of G~, in each cell
     corner               64 x 64 at most: magnitudes of the leading entries of G~
-    curve                3 x points: share of the entries; the energy that so many hold at most in G; in G~
+    curve                3 x points: share of the entries; of the energy in as many of the largest of G; of G~
     rows                 examples x tokens: Euclidean norms of the rows of dL/dY
 
 and `<step>/tokens`, examples x tokens: 1 for a token, 0 for padding.

@@ -8,9 +8,8 @@ a noise generator of its own, on the CPU, so that the noise is the same for any 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,9 +92,14 @@ def stored_answers(
     Raises:
         InputError: the file of answers is damaged.
     """
-    wanted = {(question.key, turn) for question in questions for turn in question.turn_numbers}
+    wanted = keys_of(questions)
     found = {(a.question, a.turn): a for a in answers_log(results, config).read()}
-    return {place: answer for place, answer in found.items() if place in wanted}
+    return {key: answer for key, answer in found.items() if key in wanted}
+
+
+def keys_of(questions: Iterable[Question]) -> set[tuple[str, int]]:
+    """Returns the key of every answer that the questions want; equal questions share theirs."""
+    return {(question.key, turn) for question in questions for turn in question.turn_numbers}
 
 
 def make_answers(
@@ -107,19 +111,30 @@ def make_answers(
         InputError: the model cannot be loaded.
         WorkError: another process generates the same, memory does not suffice, or a file cannot be written.
     """
-    found = stored_answers(model.config, questions, results)
-    total = len({(question.key, turn) for question in questions for turn in question.turn_numbers})
-    if len(found) == total:
+    config, wanted = model.config, keys_of(questions)
+    found = stored_answers(config, questions, results)
+    if found.keys() == wanted:
         return found
-    folder = ANSWERS.folder(results, model.config)
-    with folder.lock(), answers_log(results, model.config).appending() as append:
-        found = stored_answers(model.config, questions, results)
-        folder.write("config.json", model.config)
-        progress.phase("answers", total, len(found))
-        generator = _load_generator(model, batch_size)
-        for batch in _batches(questions, found, batch_size):
-            for turn in (1, 2):  # second turns see the answers to the first
-                for answer in generator.answer(_open_turns(batch, turn, found)):
+    folder = ANSWERS.folder(results, config)
+    with folder.lock(), answers_log(results, config).appending() as append:
+        found = stored_answers(config, questions, results)
+        folder.write("config.json", config)
+        progress.phase("answers", len(wanted), len(found))
+        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        loaded = load_causal(model.checkpoint, dtype).model
+        module: nn.Module = loaded
+        module.to(config.device)
+        generator = AnswerGenerator(loaded, model.tokenizer, config.max_new_tokens, config.seed, batch_size)
+        different = {question.key: question for question in questions}.values()
+        todo = [question for question in different if not keys_of([question]) <= found.keys()]
+        for start in range(0, len(todo), batch_size):
+            for number in (1, 2):  # second turns see the answers to the first
+                turns = [
+                    Turn(question, tuple(found[question.key, earlier].text for earlier in range(1, number)))
+                    for question in todo[start : start + batch_size]
+                    if number in question.turn_numbers and (question.key, number) not in found
+                ]
+                for answer in generator.answer(turns):
                     append(answer)
                     found[answer.question, answer.turn] = answer
                     progress.step(len(found))
@@ -234,11 +249,9 @@ class AnswerGenerator:
             return self.max_new_tokens
         return min(self.max_new_tokens, max(0, self.positions - len(prompt)))
 
-    def _generate(
-        self, prompts: Sequence[Sequence[int]], turns: Sequence[Turn], at_most: int
-    ) -> list[list[int]]:
+    def _generate(self, prompts: list[list[int]], turns: Sequence[Turn], at_most: int) -> list[list[int]]:
         """Returns the tokens after each prompt, with the one that ends them."""
-        ids, mask = _pad_left(prompts, self.tokenizer.pad_token_id)
+        padded = self.tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
         noise = GumbelNoise(
             [turn.question.temperature for turn in turns],
             [f"{self.seed} {turn.question.key} {turn.number}" for turn in turns],
@@ -246,8 +259,7 @@ class AnswerGenerator:
         try:
             with torch.inference_mode():
                 output = self.model.generate(
-                    input_ids=ids.to(self.model.device),
-                    attention_mask=mask.to(self.model.device),
+                    **padded.to(self.model.device),
                     max_new_tokens=at_most,
                     do_sample=False,
                     logits_processor=LogitsProcessorList([noise]),
@@ -259,12 +271,11 @@ class AnswerGenerator:
                 f"memory does not suffice for {len(prompts)} answers at once: take a smaller --batch-size or "
                 "--max-new-tokens; the same command goes on from here"
             ) from None
-        return [self._until_end(tokens) for tokens in output[:, ids.shape[1] :].tolist()]
-
-    def _until_end(self, tokens: list[int]) -> list[int]:
-        """Returns the tokens without the padding after their end."""
-        last = next((place for place, token in enumerate(tokens) if token in self.ends), len(tokens))
-        return tokens[: last + 1]
+        answers = []
+        for tokens in output[:, padded["input_ids"].shape[1] :].tolist():  # with padding behind their end
+            end = next((place for place, token in enumerate(tokens) if token in self.ends), len(tokens))
+            answers.append(tokens[: end + 1])
+        return answers
 
     def _record(self, turn: Turn, prompt: Sequence[int], room: int, tokens: list[int]) -> Answer:
         ended: Ended
@@ -305,39 +316,3 @@ def _check_finished_run(path: Path) -> tuple[str, str]:
     if not (path / "model").is_dir():
         raise InputError(f"--run {path}: it kept no model; finetune keeps it without --no-save-model")
     return folder.config.model, result.id
-
-
-def _load_generator(model: AnsweringModel, batch_size: int) -> AnswerGenerator:
-    config = model.config
-    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    loaded = load_causal(model.checkpoint, dtype).model
-    module: nn.Module = loaded
-    module.to(config.device)
-    return AnswerGenerator(loaded, model.tokenizer, config.max_new_tokens, config.seed, batch_size)
-
-
-def _batches(
-    questions: Sequence[Question], found: Answers, batch_size: int
-) -> Iterator[tuple[Question, ...]]:
-    """Yields different questions that lack an answer, `batch_size` at a time."""
-    different = {question.key: question for question in questions}.values()
-    todo = iter([q for q in different if any((q.key, turn) not in found for turn in q.turn_numbers)])
-    while batch := tuple(islice(todo, batch_size)):
-        yield batch
-
-
-def _open_turns(questions: Sequence[Question], number: int, found: Answers) -> list[Turn]:
-    """Returns the turns of this number that lack an answer."""
-    return [
-        Turn(question, tuple(found[question.key, earlier].text for earlier in range(1, number)))
-        for question in questions
-        if number in question.turn_numbers and (question.key, number) not in found
-    ]
-
-
-def _pad_left(prompts: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:
-    """Returns token ids and attention mask, `rows x longest prompt`."""
-    width = max(map(len, prompts))
-    ids = [[padding] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    return torch.tensor(ids), torch.tensor(mask)

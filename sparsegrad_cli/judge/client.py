@@ -159,7 +159,7 @@ class Client:
                 f"--endpoint {self.endpoint} cannot be reached ({self._describe(error)}): is the server up?"
             ) from None
         if status == 401:  # other statuses say nothing: not every server lists its models
-            raise WorkError(f"--endpoint {self.endpoint} answers 401: {self._key_hint()}")
+            raise WorkError(f"--endpoint {self.endpoint} answers 401{self._hint(401)}")
 
     def ask(self, request: Mapping[str, object], keep: Callable[[Reply], None]) -> str:
         """Returns the judge's text.
@@ -190,16 +190,12 @@ class Client:
         if reply.text is not None:
             return reply.text
         if not _is_transient(reply):
-            raise WorkError(f"--endpoint {self.endpoint}: {reply.error}{self._hint(reply.status)}")
-        if not _is_worth_a_retry(reply):
-            raise WorkError(
-                f"--endpoint {self.endpoint}: {reply.error}, and asks to wait {reply.retry_after:.0f} s; "
-                f"{RESUME}"
-            )
-        raise WorkError(
-            f"--endpoint {self.endpoint}: no answer in {self.retries + 1} tries, at last: {reply.error}; "
-            f"{RESUME}"
-        )
+            problem = f"{reply.error}{self._hint(reply.status)}"
+        elif not _is_worth_a_retry(reply):
+            problem = f"{reply.error}, and asks to wait {reply.retry_after:.0f} s; {RESUME}"
+        else:
+            problem = f"no answer in {self.retries + 1} tries, at last: {reply.error}; {RESUME}"
+        raise WorkError(f"--endpoint {self.endpoint}: {problem}")
 
     def _post(self, request: Mapping[str, object]) -> Reply:
         start = time.monotonic()
@@ -211,12 +207,11 @@ class Client:
         else:
             status, body = response.status_code, self._clean(response.text)
             retry_after = _parse_retry_after(response.headers.get("retry-after"))
-            said = self._one_line(_error_message(body))
-            if status == 200:
-                text = _content(body)
-                error = f"its answer is no chat completion ({said or 'empty'})" if text is None else None
-            else:
-                error = f"it answers {status} ({said or self._one_line(response.reason_phrase)})"
+            text, said = _parse(body)
+            if status != 200:
+                text, error = None, f"it answers {status} ({self._one_line(said or response.reason_phrase)})"
+            elif text is None:
+                error = f"its answer is no chat completion ({self._one_line(said) or 'empty'})"
         return Reply(
             status=status,
             body=body,
@@ -242,21 +237,19 @@ class Client:
         return " ".join(shown.split())[:SHOWN]
 
     def _hint(self, status: int | None) -> str:
-        if status in (401, 403):
-            return f": {self._key_hint()}"
-        if status is not None and 300 <= status < 400:
-            return ": give the address that it leads to"
-        return ": check the path (/v1?) and --judge-model" if status == 404 else ""
-
-    def _key_hint(self) -> str:
-        if self.key.value:
-            return f"it does not take the key in {self.key.variable}"
-        if self.key.variable:
-            return f"it wants a key: put it in the environment as {self.key.variable}"
-        return (
-            "it wants a key: name the environment variable that holds it with --key-variable "
-            f"({OPENAI_VARIABLE} goes to {OPENAI_HOST} alone)"
-        )
+        match status:
+            case 401 | 403 if self.key.value:
+                return f": it does not take the key in {self.key.variable}"
+            case 401 | 403 if self.key.variable:
+                return f": it wants a key: put it in the environment as {self.key.variable}"
+            case 401 | 403:
+                return (
+                    ": it wants a key: name the environment variable that holds it with --key-variable "
+                    f"({OPENAI_VARIABLE} goes to {OPENAI_HOST} alone)"
+                )
+            case 404:
+                return ": check the path (/v1?) and --judge-model"
+        return ": give the address that it leads to" if status in range(300, 400) else ""
 
 
 def _is_loopback(host: str) -> bool:
@@ -286,30 +279,29 @@ def _seconds_to_wait(state: RetryCallState) -> float:
     return backoff(state) if asked is None else asked
 
 
-def _content(body: str) -> str | None:
-    """Returns the first choice's text; "" where the judge refused or was cut off before it said anything."""
-    try:
-        content = json.loads(body)["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        return None
-    return content if isinstance(content, str) else "" if content is None else None
+def _parse(body: str) -> tuple[str | None, str]:
+    """Returns the judge's text, None unless `body` is a chat completion; and else what the endpoint says.
 
-
-def _error_message(body: str) -> str:
-    """Returns the message of an error in OpenAI's form, or the body as it is."""
+    The text is "" where the judge refused or was cut off before it said anything.
+    """
     try:
-        error = json.loads(body)["error"]
-        return str(error if isinstance(error, str) else error["message"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return body
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None, body
+    match document:
+        case {"choices": [{"message": {"content": None}}, *_]}:
+            return "", ""
+        case {"choices": [{"message": {"content": str(text)}}, *_]}:
+            return text, ""
+        case {"error": {"message": said}} | {"error": said}:
+            return None, str(said)
+    return None, body
 
 
 def _parse_retry_after(header: str | None) -> float | None:
-    """Returns the seconds of a Retry-After header, which holds seconds or a date."""
-    if not header:
-        return None
+    """Returns the seconds of a Retry-After header, which holds seconds or a date; None: it holds neither."""
     try:
-        seconds = float(header)
+        seconds = float(header or "nan")
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import string
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -15,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ..errors import InputError, unknown
 from ..settings import hash_of
+from ..store.records import first_problem
+from ..tasks.rows import json_lines
 from .records import Message, QuestionId
 
 # FastChat's temperatures of the answers
@@ -111,8 +112,7 @@ def read_questions(path: Path) -> list[Question]:
     Raises:
         InputError: it is not in FastChat's format, or two questions have one id; names file and line.
     """
-    lines = _read_lines(Question, path, "--questions", QUESTION_LINE)
-    _check_ids((place, question.question_id) for place, question in lines)
+    lines = _read_lines(Question, path, "--questions", "question_id", QUESTION_LINE)
     return [question for _, question in lines]
 
 
@@ -122,8 +122,7 @@ def read_references(path: Path) -> dict[str, list[str]]:
     Raises:
         InputError: as `read_questions`.
     """
-    lines = _read_lines(ReferenceLine, path, "--references", REFERENCE_LINE)
-    _check_ids((place, line.question_id) for place, line in lines)
+    lines = _read_lines(ReferenceLine, path, "--references", "question_id", REFERENCE_LINE)
     return {str(line.question_id): line.choices[0].turns for _, line in lines}
 
 
@@ -184,10 +183,8 @@ def read_prompts(path: Path) -> dict[str, Prompt]:
         InputError: one is missing, or we cannot fill its blanks; names file and line.
     """
     found: dict[str, Prompt] = {}
-    for place, prompt in _read_lines(Prompt, path, "--prompts", PROMPT_LINE):
+    for place, prompt in _read_lines(Prompt, path, "--prompts", "name", PROMPT_LINE):
         if prompt.name in BLANKS:
-            if prompt.name in found:
-                raise InputError(f"{place}: a second prompt {prompt.name}")
             _check_prompt(place, prompt)
             found[prompt.name] = prompt
     missing = [name for name in BLANKS if name not in found]
@@ -231,56 +228,40 @@ def _check_prompt(place: str, prompt: Prompt) -> None:
         parsed = list(string.Formatter().parse(prompt.prompt_template))
     except ValueError as error:
         raise InputError(f"{place}: prompt_template: {error}; double a brace that is text") from None
-    plain = all(not spec and not conversion for _, blank, spec, conversion in parsed if blank is not None)
     blanks = {blank for _, blank, _, _ in parsed if blank is not None}
-    wanted = ", ".join(f"{{{blank}}}" for blank in BLANKS[prompt.name])
-    if blanks != set(BLANKS[prompt.name]):
-        odd = ", ".join(f"{{{blank}}}" for blank in sorted(blanks ^ set(BLANKS[prompt.name])))
-        raise InputError(f"{place}: prompt_template of {prompt.name}: {odd}; its blanks must be {wanted}")
-    if not plain:
-        raise InputError(f"{place}: prompt_template of {prompt.name}: write its blanks as {wanted}")
+    odd = ", ".join(f"{{{blank}}}" for blank in sorted(blanks ^ set(BLANKS[prompt.name])))
+    if odd or any(spec or conversion for _, _, spec, conversion in parsed):
+        wanted = ", ".join(f"{{{blank}}}" for blank in BLANKS[prompt.name])
+        problem = f"{odd or 'a format'}; its blanks must be {wanted}"
+        raise InputError(f"{place}: prompt_template of {prompt.name}: {problem}")
 
 
-def _check_ids(places: Iterable[tuple[str, QuestionId]]) -> None:
-    seen: dict[str, str] = {}
-    for place, question_id in places:
-        if str(question_id) in seen:
-            raise InputError(f"{place}: question {question_id} is at {seen[str(question_id)]} already")
-        seen[str(question_id)] = place
-
-
-def _read_lines(kind: type[AnyLine], path: Path, option: str, example: str) -> list[tuple[str, AnyLine]]:
-    """Returns the documents of a JSON-lines file, each with its place (`file:line`); skips empty lines.
+def _read_lines(
+    kind: type[AnyLine], path: Path, option: str, key: str, example: str
+) -> Iterator[tuple[str, AnyLine]]:
+    """Yield the documents of a JSON-lines file, each with its place (`file:line`).
 
     Args:
         option: with which the user gave the file.
+        key: of which no two lines have the same value.
         example: of a line.
 
     Raises:
         InputError: the file is missing, empty or not text, or a line is something else; names it.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{option} {path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{option} {path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except OSError as error:
-        raise InputError(f"{option} {path}: cannot be read ({error.strerror})") from None
-    lines = [(f"{path}:{number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not lines:
+    if not path.exists():
+        raise InputError(f"{option} {path}: no such file")
+    seen: dict[str, str] = {}
+    for number, row in json_lines(path):
+        place = f"{path}:{number}"
+        try:
+            line = kind.model_validate(row)
+        except pydantic.ValidationError as error:
+            raise InputError(f"{place}: {first_problem(error)}; a line is such as {example}") from None
+        value = str(getattr(line, key))
+        if value in seen:
+            raise InputError(f"{place}: {key} {value} is at {seen[value]} already")
+        seen[value] = place
+        yield place, line
+    if not seen:
         raise InputError(f"{option} {path}: it is empty; give lines such as {example}")
-    return [(place, _parse_line(kind, place, line, example)) for place, line in lines]
-
-
-def _parse_line(kind: type[AnyLine], place: str, line: str, example: str) -> AnyLine:
-    try:
-        return kind.model_validate(json.loads(line))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, pydantic.ValidationError):
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            problem = f"{where}: {first['msg']}" if where else first["msg"]
-        else:
-            problem = "not JSON" + (f" ({error.msg})" if isinstance(error, json.JSONDecodeError) else "")
-    raise InputError(f"{place}: {problem}; a line is such as {example}")

@@ -18,15 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets import Dataset, Features, Value
-from pyarrow import ArrowException
-from pyarrow.parquet import read_schema, read_table
 
 from ..errors import InputError
 from ..models.hub import Repository, fetch
 from ..store.records import Completeness, DataRecord
 from . import text_tasks
-from .rows import InvalidRowError, Row, Rows, as_text, read_rows, require
-from .task import DEFINITION, ChatTask, Task, TestSplit
+from .rows import InvalidRowError, Rows, as_text, parquet_rows, read_rows
+from .task import DEFINITION, ChatTask, Task
 
 DEMO = Path(__file__).parent / "demo"  # a folder in the layout of GLUE's JSON lines
 SHOWN = 10  # invalid rows that a message lists
@@ -80,7 +78,7 @@ def load_data(task: Task | ChatTask, source: str) -> TaskData:
     splits, left_out = {}, list[LeftOut]()
     origin, found = _find_splits(task, source)
     for split, rows in found.items():
-        splits[split], invalid = _read_labelled(task, rows)
+        splits[split], invalid = _read_split(task, rows)
         left_out += invalid
     completeness = "synthetic" if source == "demo" else _completeness(task.rows, splits)
     return TaskData(task, splits, origin, completeness, digest(task, splits), tuple(left_out))
@@ -121,10 +119,16 @@ def load_test(data: TaskData, source: str) -> TaskData:
         found, _ = read_hub(task, places, task.text, ["idx"], commit, optional)
     else:
         for split in task.test:
-            rows = _test_rows(task, Path(source), split)
-            if rows is not None:
-                found[split.name] = rows
-    splits = {name: _read_texts(task, rows) for name, rows in found.items()}
+            files = [f"{split.path}.jsonl.gz", f"{split.path}.jsonl", split.tsv]
+            path = _first_file(Path(source), files)
+            if path is not None:
+                found[split.name] = read_rows(path, task.text, _names(task, path))
+            elif not split.optional:
+                raise InputError(
+                    f"--predict-test: no {split.name} split of {task.name} in {source}: looked for "
+                    f"{', '.join(files)}"
+                )
+    splits = {name: _read_split(task, rows, labelled=False)[0] for name, rows in found.items()}
     whole = {split.name: split.rows for split in task.test} == {name: len(s) for name, s in splits.items()}
     return TaskData(task, splits, data.origin, "complete" if whole else "partial", digest(task, splits))
 
@@ -148,7 +152,7 @@ def digest(task: Task | ChatTask, splits: Mapping[str, Dataset]) -> str:
 
 def tasks_in(folder: Path) -> list[str]:
     """Returns the names of the built-in text tasks whose train split is in a directory."""
-    return [name for name, task in text_tasks().items() if _file_of(task, folder, task.train)]
+    return [name for name, task in text_tasks().items() if _first_file(folder, _candidates(task, task.train))]
 
 
 def demo_folder(task: str) -> Path:
@@ -206,8 +210,9 @@ def read_hub(
         files = sorted(folder.glob(f"{place}-*.parquet"))
         if files or split not in optional:
             _check_parts(repository, folder, place, files)
-            rows = _read_parquet(files, f"{repository.option}: {repository.id} {place}", columns, more)
-            read[split] = Rows(f"{repository.id} {place}", enumerate(rows, 1), by_line=False, names=names)
+            what = f"{repository.option}: {repository.id} {place}"
+            rows = parquet_rows(files, what, columns, more, f": delete {files[0]} and read it again")
+            read[split] = Rows(f"{repository.id} {place}", rows, by_line=False, names=names)
     return read, folder.name
 
 
@@ -221,18 +226,6 @@ def _check_parts(repository: Repository, folder: Path, place: str, files: list[P
             f"{repository.option}: of split {place} of {repository.id} at commit {folder.name} there is "
             f"{there}; read it once with the hub in reach, or take {repository.instead}"
         )
-
-
-def _read_parquet(files: list[Path], place: str, needed: Sequence[str], more: Sequence[str]) -> list[Row]:
-    try:
-        there = read_schema(files[0]).names
-        require(needed, there, place)
-        return read_table(files, columns=[name for name in there if name in (*needed, *more)]).to_pylist()
-    except (ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{place}: {files[0]} cannot be read ({reason}): delete it and read it again"
-        ) from None
 
 
 def _find_splits(task: Task, source: str) -> tuple[str, dict[str, Rows]]:
@@ -263,32 +256,15 @@ def _find_splits(task: Task, source: str) -> tuple[str, dict[str, Rows]]:
 
 def _folder_rows(task: Task, folder: Path, split: str) -> Rows:
     """Look for `cola/train.jsonl.gz`, `cola/train.jsonl` and the classic `CoLA/train.tsv`, in turn."""
-    path, needed = _file_of(task, folder, split), (*task.text, "label")
+    files = _candidates(task, split)
+    path = _first_file(folder, files)
     if path is None:
         raise InputError(
-            f"--data: no {split} split of {task.name} in {folder}: looked for "
-            f"{', '.join(_candidates(task, split))}; tasks there: {', '.join(tasks_in(folder)) or 'none'}"
+            f"--data: no {split} split of {task.name} in {folder}: looked for {', '.join(files)}; "
+            f"tasks there: {', '.join(tasks_in(folder)) or 'none'}"
         )
-    if path.suffix == ".tsv" and task.tsv:
-        return read_rows(path, needed, task.tsv.names, task.tsv.columns)
-    return read_rows(path, needed, _names(task))
-
-
-def _test_rows(task: Task, folder: Path, split: TestSplit) -> Rows | None:
-    """Returns a test split in a folder; None where it is not there and need not be."""
-    files = [f"{split.path}.jsonl.gz", f"{split.path}.jsonl", split.tsv]
-    path = next((folder / file for file in files if (folder / file).is_file()), None)
-    if path is None and split.optional:
-        return None
-    if path is None:
-        raise InputError(
-            f"--predict-test: no {split.name} split of {task.name} in {folder}: looked for {', '.join(files)}"
-        )
-    return read_rows(path, task.text, task.tsv.names if path.suffix == ".tsv" and task.tsv else {})
-
-
-def _names(task: Task | ChatTask) -> dict[str, str]:
-    return {"label": task.label} if isinstance(task, Task) else {}
+    columns = task.tsv.columns if path.suffix == ".tsv" and task.tsv else None
+    return read_rows(path, (*task.text, "label"), _names(task, path), columns)
 
 
 def _candidates(task: Task, split: str) -> list[str]:
@@ -296,72 +272,64 @@ def _candidates(task: Task, split: str) -> list[str]:
     return [*files, f"{task.tsv.folder}/{task.tsv.files[split]}"] if task.tsv else files
 
 
-def _file_of(task: Task, folder: Path, split: str) -> Path | None:
-    return next((folder / file for file in _candidates(task, split) if (folder / file).is_file()), None)
+def _first_file(folder: Path, files: Sequence[str]) -> Path | None:
+    return next((folder / file for file in files if (folder / file).is_file()), None)
 
 
-def _read_labelled(task: Task, rows: Rows) -> tuple[Dataset, list[LeftOut]]:
+def _names(task: Task | ChatTask, path: Path | None = None) -> Mapping[str, str]:
+    """Returns our name of a column -> that of a file, where it differs."""
+    if isinstance(task, ChatTask):
+        return {}
+    return (
+        task.tsv.names if path is not None and path.suffix == ".tsv" and task.tsv else {"label": task.label}
+    )
+
+
+def _read_split(task: Task, rows: Rows, labelled: bool = True) -> tuple[Dataset, list[LeftOut]]:
     """Returns one split in our form, and the invalid rows that were left out of it.
+
+    Args:
+        labelled: False: a test split, where a row without text is one of the leaderboard's all the same.
 
     Raises:
         InputError: there are no rows, or some have no proper text or label and the task does not drop them.
     """
-    label_column = rows.names.get("label", "label")
-    ids = _class_ids(task)
+    text_columns = [rows.names.get(column, column) for column in task.text]
+    label_column, ids = rows.names.get("label", "label"), _class_ids(task)
     texts, labels, idx = list[list[str]](), list[int | float](), list[object]()
     invalid: list[tuple[int, InvalidRowError]] = []
     for number, row in rows.numbered:
         try:
             if isinstance(row, InvalidRowError):
                 raise row
-            text = _texts(task, rows, row)
-            if not any(text):
+            text = [as_text(column, row[column]) for column in text_columns]
+            if labelled and not any(text):
                 raise InvalidRowError(f"no text in {' or '.join(task.text)}", "no text")
-            label = _label(task, ids, row[label_column])
+            if labelled:
+                labels.append(_label(task, ids, row[label_column]))
         except InvalidRowError as error:
             invalid.append((number, error))
             continue
         texts.append(text)
-        labels.append(label)
         idx.append(row.get("idx"))
-    if invalid and (not labels or not task.drop_invalid_rows):
-        raise InputError(_tell_invalid(task, rows, invalid, len(labels)))
-    if not labels:
-        raise InputError(f"{rows.source}: empty: there is no row to train or test on")
-    left_out = [LeftOut("row", error.reason, rows.place(number)) for number, error in invalid]
-    return _dataset(task, idx, texts, labels), left_out
-
-
-def _read_texts(task: Task, rows: Rows) -> Dataset:
-    """Returns one test split; a row without text is one of the leaderboard's all the same."""
-    texts, idx = list[list[str]](), list[object]()
-    for number, row in rows.numbered:
-        try:
-            if isinstance(row, InvalidRowError):
-                raise row
-            texts.append(_texts(task, rows, row))
-        except InvalidRowError as error:
-            raise InputError(f"{rows.place(number)}: {error}") from None
-        idx.append(row.get("idx"))
+    if invalid and (not texts or not labelled or not task.drop_invalid_rows):
+        raise InputError(_describe_invalid(task, rows, invalid, len(texts)))
     if not texts:
-        raise InputError(f"{rows.source}: empty: there is no row to predict")
-    return _dataset(task, idx, texts)
-
-
-def _dataset(
-    task: Task, idx: list[object], texts: list[list[str]], labels: list[int | float] | None = None
-) -> Dataset:
+        raise InputError(
+            f"{rows.source}: empty: there is no row {'to train or test on' if labelled else 'to predict'}"
+        )
     numbered_by_source = task.files is None and len({i for i in idx if type(i) is int}) == len(idx)
     columns: dict[str, object] = {"idx": idx if numbered_by_source else list(range(len(idx)))}
     columns |= dict(zip(task.text, zip(*texts, strict=True), strict=True))
     features = {"idx": Value("int64"), **dict.fromkeys(task.text, Value("string"))}
-    if labels is not None:
+    if labelled:
         columns["label"] = labels
         features["label"] = Value("float32" if task.is_regression else "int64")
-    return Dataset.from_dict(columns, features=Features(features))
+    left_out = [LeftOut("row", error.reason, rows.place(number)) for number, error in invalid]
+    return Dataset.from_dict(columns, features=Features(features)), left_out
 
 
-def _tell_invalid(task: Task, rows: Rows, invalid: list[tuple[int, InvalidRowError]], valid: int) -> str:
+def _describe_invalid(task: Task, rows: Rows, invalid: list[tuple[int, InvalidRowError]], valid: int) -> str:
     """Returns the first invalid row with its place, and how many and which more there are."""
     number, error = invalid[0]
     message = f"{rows.place(number)}: {error}"
@@ -377,10 +345,6 @@ def _tell_invalid(task: Task, rows: Rows, invalid: list[tuple[int, InvalidRowErr
     return message
 
 
-def _texts(task: Task, rows: Rows, row: Mapping[str, object]) -> list[str]:
-    return [as_text(name, row[name]) for name in (rows.names.get(column, column) for column in task.text)]
-
-
 def _class_ids(task: Task) -> dict[str, int]:
     """Returns what a label may be, written out, and its id: a class name, or an id if no name is a number."""
     ids = {name: i for i, name in enumerate(task.labels or ())}
@@ -393,24 +357,20 @@ def _label(task: Task, ids: dict[str, int], value: object) -> int | float:
     if value is None or value == "" or value != value:
         raise InvalidRowError("the label is missing", "no label")
     if task.is_regression:
-        return _score(task, value)
+        lowest, highest = task.range or (-math.inf, math.inf)
+        score = math.nan
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            with contextlib.suppress(ValueError):  # it stays NaN, which is refused below
+                score = float(value)
+        if math.isfinite(score) and lowest <= score <= highest:
+            return score
+        bounds = f" from {lowest:g} to {highest:g}" if task.range else ""
+        raise InvalidRowError(f"label {value!r} is not a number{bounds}", "unknown label")
     name = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
     if name not in ids:
         hidden = ": -1 marks a label that is kept secret, as in test splits" if name == "-1" else ""
         raise InvalidRowError(f"label {value!r} is not one of {', '.join(ids)}{hidden}", "unknown label")
     return ids[name]
-
-
-def _score(task: Task, value: object) -> float:
-    lowest, highest = task.range or (-math.inf, math.inf)
-    score = math.nan
-    if isinstance(value, int | float | str) and not isinstance(value, bool):
-        with contextlib.suppress(ValueError):  # it stays NaN, which is refused below
-            score = float(value)
-    if not (math.isfinite(score) and lowest <= score <= highest):
-        bounds = f" from {lowest:g} to {highest:g}" if task.range else ""
-        raise InvalidRowError(f"label {value!r} is not a number{bounds}", "unknown label")
-    return score
 
 
 def _completeness(official: Mapping[str, int] | None, splits: Mapping[str, Dataset]) -> Completeness:

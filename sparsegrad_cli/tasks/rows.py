@@ -10,7 +10,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,9 +80,11 @@ def read_rows(
             "line: leave it out of the task"
         )
     if ending == "jsonl":
-        return Rows(str(path), _json_lines(path, theirs), names=names)
+        rows = ((number, _whole(row, theirs)) for number, row in json_lines(path, theirs))
+        return Rows(str(path), rows, names=names)
     if ending == "parquet":
-        return Rows(str(path), _parquet(path, theirs, optional), by_line=False, names=names)
+        rows = parquet_rows([path], str(path), theirs, optional)
+        return Rows(str(path), rows, by_line=False, names=names)
     raise InputError(f"{path}: not a data file by its ending: {', '.join(FORMATS)} are read")
 
 
@@ -118,10 +120,17 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _json_lines(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
+def json_lines(path: Path, keys: Collection[str] = ()) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the objects of a file of JSON lines with their line numbers, from 1.
+
+    Args:
+        keys: that an object should have; named for a line that is no object.
+
+    Raises:
+        InputError: the file cannot be read, or a line is not a JSON object; names it.
+    """
     for number, line in _lines(path):
-        line = line.rstrip()
-        if not line:
+        if not line.strip():
             continue
         try:
             row = json.loads(line)
@@ -130,15 +139,17 @@ def _json_lines(path: Path, columns: list[str]) -> Iterator[tuple[int, Row]]:
         except RecursionError:
             raise InputError(f"{path}:{number}: JSON nested too deep to read") from None
         if not isinstance(row, dict):
-            raise InputError(
-                f"{path}:{number}: not a JSON object: each line is one"
-                + (f", with {', '.join(columns)}" if columns else "")
-            )
-        missing = next((column for column in columns if column not in row), None)
-        if missing is None:
-            yield number, row
-        else:
-            yield number, InvalidRowError(_absent(missing, row), f"no column {missing!r}")
+            hint = f", with {', '.join(keys)}" if keys else ""
+            raise InputError(f"{path}:{number}: not a JSON object: each line is one{hint}")
+        yield number, row
+
+
+def _whole(row: Row, columns: Collection[str]) -> Row:
+    """Returns a row, if it has these columns."""
+    missing = next((column for column in columns if column not in row), None)
+    if missing is None:
+        return row
+    return InvalidRowError(_absent(missing, row), f"no column {missing!r}")
 
 
 def _tsv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -177,18 +188,28 @@ def _table(
             yield number, InvalidRowError(message, "another number of columns")
 
 
-def _parquet(path: Path, columns: list[str], optional: Collection[str]) -> Iterator[tuple[int, Row]]:
+def parquet_rows(
+    files: Sequence[Path], place: str, needed: Collection[str], optional: Collection[str], hint: str = ""
+) -> Iterator[tuple[int, Row]]:
+    """Yield the rows of parquet files that belong together, numbered from 1.
+
+    Args:
+        place: what the files are, to begin a message with.
+        needed: columns that they must have.
+        optional: columns to read where they have them.
+        hint: what to do about a file that cannot be read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path)
-        there = file.schema_arrow.names
-        require(columns, there, str(path))
-        columns = [*columns, *(column for column in optional if column in there)]
-        yield from enumerate(file.read(columns=columns).to_pylist(), 1)
+        there = pq.read_schema(files[0]).names
+        require(needed, there, place)
+        table = pq.read_table(files, columns=[name for name in there if name in (*needed, *optional)])
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+        reason = " ".join(str(error).split())
+        raise InputError(f"{place}: cannot be read: {reason}{hint}") from None
+    yield from enumerate(table.to_pylist(), 1)
 
 
 def require(columns: Collection[str], there: Collection[str], place: str, hint: str = "") -> None:

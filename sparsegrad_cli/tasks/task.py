@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
@@ -121,96 +121,72 @@ class Task(Record):
         """The main metric on the dev split that selects, such as `accuracy_m`."""
         return f"{self.metrics[0]}{self.suffixes[0]}"
 
-    @field_validator("name")
+    @field_validator("*")
     @classmethod
-    def _name_is_plain(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-            raise ValueError(f"{name!r} is not a plain name: use letters, digits, '-', '_' and '.'")
-        return name
+    def _fits(cls, value: Any, info: ValidationInfo) -> Any:
+        """Check a value alone, and beside those of the fields before it."""
+        assert info.field_name is not None
+        problem = _problem(info.field_name, value, info.data)
+        if problem:
+            raise ValueError(problem)
+        return value
 
-    @field_validator("text")
-    @classmethod
-    def _text_is_one_or_two(cls, text: tuple[str, ...]) -> tuple[str, ...]:
-        if len(text) > 2 or len(set(text)) < len(text):
-            raise ValueError(f"one or two different text columns are needed, not {', '.join(text)}")
-        if taken := {"idx", "label"} & set(text):
-            raise ValueError(f"a text column cannot be called {taken.pop()!r}: rename it in the files")
-        return text
 
-    @field_validator("label")
-    @classmethod
-    def _label_is_no_text(cls, label: str, info: ValidationInfo) -> str:
-        if label in info.data.get("text", ()):
-            raise ValueError(f"column {label!r} is a text column already")
-        return label
-
-    @field_validator("labels")
-    @classmethod
-    def _labels_differ(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if labels and len(set(labels)) < len(labels):
-            raise ValueError(f"the same class is named twice in {', '.join(labels)}")
-        return labels
-
-    @field_validator("range")
-    @classmethod
-    def _range_fits(
-        cls, bounds: tuple[float, float] | None, info: ValidationInfo
-    ) -> tuple[float, float] | None:
-        if bounds and info.data.get("labels"):
-            raise ValueError("labels are for classes and range is for regression: give one of the two")
-        if bounds and not bounds[0] < bounds[1]:
-            raise ValueError(f"the lowest label comes first, not {bounds[0]:g}, {bounds[1]:g}")
-        return bounds
-
-    @field_validator("metrics")
-    @classmethod
-    def _metrics_fit(cls, metrics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        known = CLASSIFICATION_METRICS + REGRESSION_METRICS
-        for metric in metrics:
-            if metric not in known:
-                raise ValueError(unknown("metric", metric, known))
-            if "labels" in info.data and (metric in REGRESSION_METRICS) != (info.data["labels"] is None):
-                needs = "no labels" if metric in REGRESSION_METRICS else "labels, the names of the classes"
-                raise ValueError(f"{metric} needs {needs}")
-        if len(set(metrics)) < len(metrics):
-            raise ValueError(f"the same metric is named twice in {', '.join(metrics)}")
-        return metrics
-
-    @field_validator("suffixes")
-    @classmethod
-    def _one_suffix_a_split(cls, suffixes: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        dev = info.data.get("dev", suffixes)
-        if len(suffixes) != len(dev) or len(set(suffixes)) < len(suffixes):
-            raise ValueError(f"one different suffix is needed for each of {', '.join(dev)}")
-        return suffixes
-
-    @field_validator("files")
-    @classmethod
-    def _files_are_the_splits(
-        cls, files: dict[str, str] | None, info: ValidationInfo
-    ) -> dict[str, str] | None:
-        splits = [info.data.get("train", "train"), *info.data.get("dev", ())]
-        if files is not None and set(files) != set(splits):
-            raise ValueError(f"the splits are {', '.join(splits)}, not {', '.join(files) or 'none'}")
-        if files is not None and info.data.get("hub") is not None:
-            raise ValueError("files and hub both say where the rows are: give one of the two")
-        return files
-
-    @field_validator("columns")
-    @classmethod
-    def _columns_hold_text_and_label(
-        cls, columns: tuple[str, ...] | None, info: ValidationInfo
-    ) -> tuple[str, ...] | None:
-        if columns is None:
-            return None
-        if info.data.get("files") is None:
-            raise ValueError("it describes the task's files, and there are none")
-        if len(set(columns)) < len(columns):
-            raise ValueError(f"the same column is named twice in {', '.join(columns)}")
-        for needed in (*info.data.get("text", ()), info.data.get("label", columns[0])):
-            if needed not in columns:
-                raise ValueError(f"{needed!r} is not among them")
-        return columns
+def _problem(field: str, value: Any, others: Mapping[str, Any]) -> str | None:
+    """Returns what is wrong with a value of `Task`, beside the valid values of the fields before it."""
+    if value is None:
+        return None
+    match field:
+        case "name":
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
+                return f"{value!r} is not a plain name: use letters, digits, '-', '_' and '.'"
+        case "text":
+            if len(value) > 2 or len(set(value)) < len(value):
+                return f"one or two different text columns are needed, not {', '.join(value)}"
+            if taken := {"idx", "label"} & set(value):
+                return f"a text column cannot be called {taken.pop()!r}: rename it in the files"
+        case "label":
+            if value in others.get("text", ()):
+                return f"column {value!r} is a text column already"
+        case "labels":
+            if len(set(value)) < len(value):
+                return f"the same class is named twice in {', '.join(value)}"
+        case "range":
+            if others.get("labels"):
+                return "labels are for classes and range is for regression: give one of the two"
+            if not value[0] < value[1]:
+                return f"the lowest label comes first, not {value[0]:g}, {value[1]:g}"
+        case "metrics":
+            known = CLASSIFICATION_METRICS + REGRESSION_METRICS
+            for metric in value:
+                if metric not in known:
+                    return unknown("metric", metric, known)
+                if "labels" in others and (metric in REGRESSION_METRICS) != (others["labels"] is None):
+                    needs = (
+                        "no labels" if metric in REGRESSION_METRICS else "labels, the names of the classes"
+                    )
+                    return f"{metric} needs {needs}"
+            if len(set(value)) < len(value):
+                return f"the same metric is named twice in {', '.join(value)}"
+        case "suffixes":
+            dev = others.get("dev", value)
+            if len(value) != len(dev) or len(set(value)) < len(value):
+                return f"one different suffix is needed for each of {', '.join(dev)}"
+        case "files":
+            splits = [others.get("train", "train"), *others.get("dev", ())]
+            if set(value) != set(splits):
+                return f"the splits are {', '.join(splits)}, not {', '.join(value) or 'none'}"
+            if others.get("hub") is not None:
+                return "files and hub both say where the rows are: give one of the two"
+        case "columns":
+            if others.get("files") is None:
+                return "it describes the task's files, and there are none"
+            if len(set(value)) < len(value):
+                return f"the same column is named twice in {', '.join(value)}"
+            for needed in (*others.get("text", ()), others.get("label", value[0])):
+                if needed not in value:
+                    return f"{needed!r} is not among them"
+    return None
 
 
 def read_task(path: Path, taken: Collection[str]) -> Task:
@@ -232,32 +208,28 @@ def read_task(path: Path, taken: Collection[str]) -> Task:
             f"{lines.at(())}: a task is a list of 'key: value' lines: text, labels, metrics, ..."
         )
     entry.setdefault("name", path.stem)
-    mistakes: list[tuple[Keys, str]] = list(_users_mistakes(entry, taken))
+    # what a built-in task may have or lack and a user's may not
+    mistakes: list[tuple[Keys, str]] = [
+        ((key,), f"{key} is for the GLUE tasks: leave it out") for key in BUILT_IN_KEYS if key in entry
+    ]
+    if entry.get("files") is None and entry.get("hub") is None:
+        missing = (
+            "files is missing: the path of each split, as in {train: a.csv, validation: b.csv}; "
+            "or hub, the id of a data set on the Hugging Face hub"
+        )
+        mistakes.append((("files",), missing))
+    if entry["name"] in taken:
+        mistakes.append((("name",), f"{entry['name']} is a built-in task: give this one another name"))
     try:
         task = Task.model_validate(entry)
     except ValidationError as error:
         mistakes += [
-            (found["loc"], _explain(found["type"], found["loc"], found["msg"])) for found in error.errors()
+            (each["loc"], _explain(each["type"], each["loc"], each["msg"])) for each in error.errors()
         ]
     if mistakes:
         raise InputError("; ".join(f"{lines.at(keys)}: {what}" for keys, what in mistakes))
     files = {split: str(path.parent / file) for split, file in (task.files or {}).items()}
     return task.model_copy(update={"files": files or None})
-
-
-def _users_mistakes(entry: Mapping[str, object], taken: Collection[str]) -> Iterator[tuple[Keys, str]]:
-    """Yield what a built-in task may have or lack and a user's may not."""
-    for key in BUILT_IN_KEYS:
-        if key in entry:
-            yield (key,), f"{key} is for the GLUE tasks: leave it out"
-    if entry.get("files") is None and entry.get("hub") is None:
-        yield (
-            ("files",),
-            "files is missing: the path of each split, as in {train: a.csv, validation: b.csv}; "
-            "or hub, the id of a data set on the Hugging Face hub",
-        )
-    if entry["name"] in taken:
-        yield ("name",), f"{entry['name']} is a built-in task: give this one another name"
 
 
 def _explain(kind: str, keys: tuple[str | int, ...], message: str) -> str:

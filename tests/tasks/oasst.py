@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sparsegrad_cli.tasks.oasst import Message, messages_of
 from sparsegrad_cli.tasks.rows import Rows
-from sparsegrad_cli.tasks.threads import Message, messages_of
 
 ROLES = ("prompter", "assistant")
 KEYS = ("message_id", "parent_id", "text", "role", "lang", "deleted", "review_result")

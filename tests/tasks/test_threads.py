@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.tasks.threads import Message, build_threads, read_messages
+from sparsegrad_cli.tasks.oasst import Message, build_threads, read_messages
 
 from .oasst import ROLES, chain, flat, in_tree, messages, node, write
 
