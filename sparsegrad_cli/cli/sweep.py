@@ -55,7 +55,7 @@ sweep = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 
 
 @sweep.callback()
-@opt.takes_settings({**RUN_SETTINGS, **SEARCH_SETTINGS}, helps=HELPS)
+@opt.takes_settings({**SEARCH_SETTINGS, **RUN_SETTINGS}, helps=HELPS)
 def search(
     *,
     context: typer.Context,
@@ -189,45 +189,40 @@ class SweepDisplay:
     def __init__(self, display: Display) -> None:
         self._display = display
         self._lines: dict[str, Line] = {}
-        self._seen: set[tuple[str, int]] | None = None
+        self._seen: dict[str, set[int]] = {}
 
     def show(self, sweeps: Sequence[Sweep], workers: int) -> None:
         """Draw the studies; the trials that had ended at the first call are no news."""
-        ended = {
-            (s.result.id, t.index): (s, t) for s in sweeps for t in s.result.trials if t.state in FINISHED
-        }
-        news = [] if self._seen is None else [ended[key] for key in ended.keys() - self._seen]
-        self._seen = set(ended)
-        for shown, trial in sorted(news, key=lambda pair: pair[1].ended or ""):
-            self._display.say(f"{_title(shown)}: {trial_line(shown, trial)}")
         for shown in sweeps:
-            result, line = shown.result, self._lines.get(shown.result.id)
+            result, title = shown.result, f"{shown.config.task} {shown.config.method}"
+            ended = {trial.index: trial for trial in result.trials if trial.state in FINISHED}
+            news = ended.keys() - self._seen.setdefault(result.id, set(ended))
+            self._seen[result.id] |= news
+            for index in sorted(news):
+                self._display.say(f"{title}: {trial_line(shown, ended[index])}")
+            line = self._lines.setdefault(result.id, self._display.line(title))
             running = result.count("running")
             if running and workers:
-                line = self._lines.setdefault(result.id, line or self._display.line(_title(shown)))
                 state = ProgressState(phase="search", done=result.finished, total=result.asked)
                 line.show(state, f"{running} running{_best_so_far(shown)}")
-            elif line is not None:
+            else:
                 line.remove()
 
 
 def trial_line(sweep: Sweep, trial: TrialRecord) -> str:
     """Returns a line of text about how a trial ended, with its values and the best score so far."""
-    result, metric = sweep.result, sweep.config.score_name
-    how = f"{trial.state} ({trial.reason})" if trial.score is None else format_score(metric, trial.score)
-    again = f", as trial {trial.same_as}" if trial.same_as is not None and trial.score is not None else ""
-    values = [
-        f"{n.replace('_', ' ')} {f'{v:.3g}' if isinstance(v, float) else v}" for n, v in trial.params.items()
+    result = sweep.result
+    how = f"{trial.state} ({trial.reason})"
+    if trial.score is not None:
+        how = format_score(sweep.config.score_name, trial.score)
+        how += f", as trial {trial.same_as}" if trial.same_as is not None else ""
+    details = [
+        f"{name.replace('_', ' ')} {f'{value:.3g}' if isinstance(value, float) else value}"
+        for name, value in trial.params.items()
     ]
-    took = [] if trial.seconds is None else [f"{trial.seconds:.0f} s"]
-    return (
-        f"trial {trial.number}, {result.finished} of {result.asked} done: {how}{again} "
-        f"({', '.join([*values, *took])}){_best_so_far(sweep)}"
-    )
-
-
-def _title(sweep: Sweep) -> str:
-    return f"{sweep.config.task} {sweep.config.method}"
+    details += [] if trial.seconds is None else [f"{trial.seconds:.0f} s"]
+    done = f"trial {trial.number}, {result.finished} of {result.asked} done"
+    return f"{done}: {how} ({', '.join(details)}){_best_so_far(sweep)}"
 
 
 def _best_so_far(sweep: Sweep) -> str:

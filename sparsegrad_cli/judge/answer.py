@@ -87,11 +87,7 @@ def find_model(
 def stored_answers(
     config: AnswersConfig, questions: Sequence[Question], results: Path
 ) -> dict[tuple[str, int], Answer]:
-    """Returns the answers to the questions that are on disk.
-
-    Raises:
-        InputError: the file of answers is damaged.
-    """
+    """Returns the answers to the questions that are on disk; raises InputError if their file is damaged."""
     wanted = keys_of(questions)
     found = {(a.question, a.turn): a for a in answers_log(results, config).read()}
     return {key: answer for key, answer in found.items() if key in wanted}
@@ -219,11 +215,7 @@ class AnswerGenerator:
         )
 
     def answer(self, turns: Sequence[Turn]) -> list[Answer]:
-        """Returns one answer per turn, in their order.
-
-        Raises:
-            WorkError: memory does not suffice.
-        """
+        """Returns one answer per turn, in their order; raises WorkError if memory does not suffice."""
         prompts = [self._encode(turn) for turn in turns]
         rooms = [self._room(prompt) for prompt in prompts]
         tokens: dict[int, list[int]] = {row: [] for row, room in enumerate(rooms) if room == 0}

@@ -91,11 +91,7 @@ def read_key(endpoint: str, variable: str | None) -> Key:
 
 
 def check_endpoint(endpoint: str) -> str:
-    """Returns the base URL without a slash at its end.
-
-    Raises:
-        InputError: it is no URL of a server, or it holds a password or a query.
-    """
+    """Returns the base URL without a slash at its end; raises InputError if it is none, or holds a secret."""
     example = "give one such as http://localhost:8000/v1"
     try:
         url = httpx2.URL(endpoint.strip())
@@ -147,11 +143,7 @@ class Client:
         self._http = httpx2.Client(timeout=timeout, headers=headers, trust_env=proxied)
 
     def check(self) -> None:
-        """Find out whether the endpoint answers and takes the key, before hours of work.
-
-        Raises:
-            WorkError: it does not.
-        """
+        """Raise WorkError, before hours of work, if the endpoint does not answer or does not take the key."""
         try:
             status = self._http.get(f"{self.endpoint}/models").status_code
         except httpx2.HTTPError as error:

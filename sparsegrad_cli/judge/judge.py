@@ -135,11 +135,7 @@ class TurnState:
 
 
 def turn_states(plan: Plan, config: JudgeConfig, results: Path) -> list[TurnState]:
-    """Returns the state of every turn of the plan's questions, from the exchanges on disk.
-
-    Raises:
-        InputError: the file of exchanges is damaged.
-    """
+    """Returns the state of every turn of the plan's questions, from the exchanges on disk."""
     ratings: dict[tuple[str, int], list[float | None]] = defaultdict(list)
     for exchange in exchanges_log(results, config).read():
         if exchange.text is not None:

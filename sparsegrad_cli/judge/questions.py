@@ -117,11 +117,7 @@ def read_questions(path: Path) -> list[Question]:
 
 
 def read_references(path: Path) -> dict[str, list[str]]:
-    """Returns the reference answers of a file: question id -> one text per turn.
-
-    Raises:
-        InputError: as `read_questions`.
-    """
+    """Returns the reference answers of a file: question id -> one text per turn; see `read_questions`."""
     lines = _read_lines(ReferenceLine, path, "--references", "question_id", REFERENCE_LINE)
     return {str(line.question_id): line.choices[0].turns for _, line in lines}
 
@@ -129,11 +125,7 @@ def read_references(path: Path) -> dict[str, list[str]]:
 def select_questions(
     questions: Sequence[Question], categories: Sequence[str], at_most: int | None
 ) -> tuple[Question, ...]:
-    """Returns the first `at_most` questions of some categories (none: all), taken evenly from each.
-
-    Raises:
-        InputError: there is no such category.
-    """
+    """Returns the first `at_most` questions of some categories (none: all), taken evenly from each."""
     known = list(dict.fromkeys(question.category for question in questions))
     for category in categories:
         if category not in known:
@@ -152,11 +144,7 @@ def select_questions(
 def references_shown(
     questions: Sequence[Question], given: Mapping[str, Sequence[str]] | None
 ) -> dict[str, list[str]]:
-    """Returns the references that a judge is shown: question id -> one text per turn.
-
-    Args:
-        given: those of `--references`, instead of those beside the questions.
-    """
+    """Returns the references that a judge is shown: those `given`, or those beside the questions."""
     found = {}
     for question in questions:
         texts = question.reference if given is None else given.get(str(question.question_id), ())

@@ -167,11 +167,7 @@ class RecordLog(Generic[AnyRecord]):
         self.path, self._kind = path, kind
 
     def read(self) -> list[AnyRecord]:
-        """Returns the records; a last line that a kill cut short is ignored.
-
-        Raises:
-            InputError: a line is no such record; names it.
-        """
+        """Returns the records but a last line that was cut short; raises InputError where one is another."""
         records = []
         for number, line in enumerate(self._complete_lines().splitlines(), 1):
             try:

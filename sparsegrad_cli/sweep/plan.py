@@ -85,11 +85,7 @@ def plan_study(
 
 
 def plan_trial(sources: Sources, config: SweepConfig, values: Mapping[str, Value]) -> RunConfig:
-    """Returns the run of a trial.
-
-    Raises:
-        InputError: the model, data or device differ from those that the study was made for.
-    """
+    """Returns the run of a trial; raises InputError if model, data or device are not those of the study."""
     template = config.template
     run = _resolve(sources, config.given, config.method, template.seed, config.select_on, values)
     for what in ("model_revision", "data_revision", "device"):
@@ -172,11 +168,7 @@ def _option(setting: Setting, value: Any) -> list[str]:
 
 
 def _searched(given: Given, methods: Sequence[str], path: str | None) -> Space:
-    """Returns the space of a YAML file, or the paper's, without what an option fixes.
-
-    Raises:
-        InputError: the user gave both a value and a range, or a range that no method uses.
-    """
+    """Returns the space of a YAML file, or the paper's, without what an option fixes."""
     parameters = dict(read_space(None if path is None else Path(path)).parameters)
     for name, what in list(parameters.items()):
         setting = SETTINGS[name]

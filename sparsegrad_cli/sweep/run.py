@@ -140,11 +140,7 @@ class StudyMonitor:
 
 
 def write_sweep(results: Path, sweep: Sweep) -> None:
-    """Write a study's three files, the result last.
-
-    Raises:
-        WorkError: they cannot be written.
-    """
+    """Write a study's three files, the result last; raises WorkError if they cannot be written."""
     data = f"sha256:{sweep.config.template.data_revision}"
     folder = SWEEPS.folder(results, sweep.config)
     with folder.lock(LOCK_SECONDS):
@@ -154,11 +150,7 @@ def write_sweep(results: Path, sweep: Sweep) -> None:
 
 
 def write_best(results: Path, sweeps: Iterable[Sweep]) -> None:
-    """Write `best.yaml` into the folder of each study that has a best trial, and one of all into `sweeps/`.
-
-    Raises:
-        WorkError: one cannot be written.
-    """
+    """Write `best.yaml` for each study that has a best trial, and one of all into `sweeps/`."""
     for sweep in sweeps:
         _write_entries(sweep.folder / BEST, [sweep])
     with lock(results / SWEEPS.place, LOCK_SECONDS):  # sweeps that share the folder write it too

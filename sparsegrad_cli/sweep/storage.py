@@ -116,11 +116,7 @@ def first_line(error: BaseException) -> str:
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Turn what a storage raises, such as when its server goes away, into one line.
-
-    Raises:
-        WorkError: the storage failed.
-    """
+    """Turn what a storage raises, such as when its server goes away, into a WorkError of one line."""
     try:
         yield
     except (OptunaError, SQLAlchemyError) as error:

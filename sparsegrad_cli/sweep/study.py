@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ import optuna
 from optuna import Study, Trial
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.importance import get_param_importances
-from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
 from optuna.storages import BaseStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
@@ -39,7 +39,7 @@ REASON = "reason"  # why it was pruned or failed
 OUTCOME = "outcome"  # a state of `records.TrialState`, of a pruned trial
 CONFIG, BUDGET = "config", "budget"  # user attributes of a study
 ALIVE = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
-PRUNERS = {
+PRUNERS: dict[str, Callable[[], BasePruner]] = {
     # the median of few trials says little, and a first evaluation says little of a slow start
     "median": partial(MedianPruner, n_startup_trials=4, n_warmup_steps=2, n_min_trials=3),
     "hyperband": partial(HyperbandPruner, min_resource=1, reduction_factor=3),
@@ -162,11 +162,7 @@ def release(study: Study, worker: str) -> None:
 
 
 def release_dead(study: Study, alive: str = "") -> None:
-    """Queue again what workers were doing that have died, on any machine.
-
-    Args:
-        alive: the name of the worker that asks.
-    """
+    """Queue again what workers were doing that have died, on any machine; `alive` is the one that asks."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         fail_stale_trials(study)  # by the heartbeats of a database

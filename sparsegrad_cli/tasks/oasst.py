@@ -215,24 +215,13 @@ def is_message_file(path: Path) -> bool:
 
 
 def read_messages(path: Path) -> Iterator[Message]:
-    """Read the messages of one file in any form; they come as they are asked for.
-
-    Args:
-        path: a file with one of the `ENDINGS`.
-
-    Raises:
-        InputError: the file cannot be read, or a line is no message and no tree; says the line.
-    """
+    """Yield the messages of a file in any form; raises InputError, with the line, where it holds others."""
     needed = COLUMNS if path.suffix.lower() == ".parquet" else ()
     yield from messages_of(read_rows(path, needed, {}, optional=OPTIONAL))
 
 
 def messages_of(rows: Rows) -> Iterator[Message]:
-    """Yield the messages in rows of any form.
-
-    Raises:
-        InputError: a row is no message and no tree; says its place.
-    """
+    """Yield the messages in rows of any form; raises InputError, with its place, at a row that is none."""
     for number, row in rows.numbered:
         place = rows.place(number)
         try:

@@ -80,20 +80,15 @@ def read_rows(
             "line: leave it out of the task"
         )
     if ending == "jsonl":
-        rows = ((number, _whole(row, theirs)) for number, row in json_lines(path, theirs))
-        return Rows(str(path), rows, names=names)
+        checked = ((number, _whole(row, theirs)) for number, row in json_lines(path, theirs))
+        return Rows(str(path), checked, names=names)
     if ending == "parquet":
-        rows = parquet_rows([path], str(path), theirs, optional)
-        return Rows(str(path), rows, by_line=False, names=names)
+        return Rows(str(path), parquet_rows([path], str(path), theirs, optional), by_line=False, names=names)
     raise InputError(f"{path}: not a data file by its ending: {', '.join(FORMATS)} are read")
 
 
 def as_text(column: str, value: object) -> str:
-    """Returns the value of a text column.
-
-    Raises:
-        InvalidRowError: it is not a text.
-    """
+    """Returns the value of a text column; raises InvalidRowError if it is not a text."""
     if not isinstance(value, str):
         what = "missing" if value is None else repr(value)
         raise InvalidRowError(f"{column} is {what}, not a text", f"{column} is not a text")
@@ -133,7 +128,7 @@ def json_lines(path: Path, keys: Collection[str] = ()) -> Iterator[tuple[int, di
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line.rstrip())
         except json.JSONDecodeError as error:
             raise InputError(f"{path}:{number}: broken JSON: {error.msg} at column {error.colno}") from None
         except RecursionError:
@@ -144,7 +139,7 @@ def json_lines(path: Path, keys: Collection[str] = ()) -> Iterator[tuple[int, di
         yield number, row
 
 
-def _whole(row: Row, columns: Collection[str]) -> Row:
+def _whole(row: Mapping[str, object], columns: Collection[str]) -> Row:
     """Returns a row, if it has these columns."""
     missing = next((column for column in columns if column not in row), None)
     if missing is None:

@@ -42,11 +42,7 @@ def split_dev(data: TaskData) -> TaskData:
 
 
 def check_split_dev(data: TaskData) -> None:
-    """Refuse a dev split of which one half would be empty.
-
-    Raises:
-        InputError: it is such a split.
-    """
+    """Raise InputError for a dev split of which one half would be empty."""
     split = data.task.dev[0]
     if group_rows(data, split).max() == 0:
         raise InputError(
