@@ -211,9 +211,9 @@ def study_result(study: Study) -> SweepResult:
     records: list[TrialRecord] = []
     for tries in attempts(study).values():
         record = _record(len(records), tries)
-        twin = next((r for r in records if r.run == record.run and r.state == record.state), None)
-        if record.run is not None and twin is not None and record.state in ("complete", "pruned"):
-            record = record.model_copy(update={"same_as": twin.number})
+        same = next((r for r in records if r.run == record.run and r.state == record.state), None)
+        if record.run is not None and same is not None and record.state in ("complete", "pruned"):
+            record = record.model_copy(update={"same_as": same.number})
         records.append(record)
     return SweepResult(
         id=config.study_id(),

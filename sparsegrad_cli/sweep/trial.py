@@ -51,7 +51,7 @@ from .study import (
 
 WAIT_SECONDS = 2.0  # between two looks at what another process is doing
 FAILURES = 3  # of trials in a row, after which something else than their values must be wrong
-ALREADY_TOLD = "Cannot tell a"  # Optuna's ValueError about a trial that has ended
+ALREADY_ENDED = "Cannot tell a"  # Optuna's ValueError about a trial that has ended
 WHY = {"median": "worse than the median of the others", "hyperband": "not among the best of its bracket"}
 
 
@@ -129,7 +129,7 @@ class Worker:
                 queue_interrupted(study, self._name)
                 raise
             except ValueError as error:  # this worker was thought dead, and another has done the trial
-                if not str(error).startswith(ALREADY_TOLD):
+                if not str(error).startswith(ALREADY_ENDED):
                     raise
             self._count_failures(study)
         return is_settled(study)
@@ -155,19 +155,18 @@ class Worker:
         try:
             run_config = plan_trial(sources, config, suggest(trial, config.space))
             trial.set_user_attr(RUN, run_config.run_id())
-            result = self._run(trial, config, run_config)
+            result = self._run(trial, config, run_config, sources)
         except (InputError, WorkError) as error:
             trial.set_user_attr(REASON, redact(str(error)))
             raise
         return _score(trial, result)
 
-    def _run(self, trial: Trial, config: SweepConfig, run_config: RunConfig) -> Result:
+    def _run(self, trial: Trial, config: SweepConfig, run_config: RunConfig, sources: Sources) -> Result:
         """Returns the result of a trial's run, which an earlier trial with the same values may have done."""
         results = SWEEPS.folder(self._results, config).path
         folder = RUNS.folder(results, run_config)
         reporter = TrialReporter(trial, config, folder.path / "metrics.jsonl")
-        options = ExecutionOptions(keep_model=False)
-        cell = self._load_sources(trial.study).cell(run_config, results, reporter, options)
+        cell = sources.cell(run_config, results, reporter, ExecutionOptions(keep_model=False))
         try:
             result = folder.result()
             while result is None or result.status not in ("done", "pruned", "diverged"):

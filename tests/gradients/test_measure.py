@@ -62,7 +62,7 @@ def test_pictures_are_of_the_same_gradient(monkeypatch):
     torch.manual_seed(0)
     dY, x = torch.randn(20, 5, 12), torch.randn(20, 5, 8)
     rotation = basis_of(orthogonal(8), orthogonal(12))
-    drawn = pictures(dY, x, rotation)
+    drawn = pictures(dY, x, rotation, {"input_ids": torch.zeros(20, 5, dtype=torch.long)})
     G = torch.einsum("bto,bti->oi", dY, x)
     assert np.allclose(drawn["original"], G.abs(), rtol=1e-4)
     assert np.allclose(drawn["corner"], rotation.to_basis(G).abs(), rtol=1e-3, atol=1e-5)
