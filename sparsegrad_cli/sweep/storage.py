@@ -8,6 +8,7 @@ A worker that died is noticed
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -16,13 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import optuna
 from optuna import Study
 from optuna.exceptions import ExperimentalWarning, OptunaError, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
@@ -171,7 +173,7 @@ class Journal(JournalStorage):
     """Optuna's, with a lock for each worker in `<journal>.workers/`."""
 
     def __init__(self, path: Path, read_only: bool = False) -> None:
-        file_lock = MendingLock(str(path))
+        file_lock = JournalLock(str(path))
         super().__init__(JournalFileBackend(str(path), file_lock))
         if not read_only:
             file_lock.acquire()  # shows that the file can be written
@@ -196,23 +198,34 @@ def has_ended(storage: BaseStorage, worker: str) -> bool:
     return isinstance(storage, Journal) and not is_locked(storage.workers / worker)
 
 
-class MendingLock(JournalFileSymlinkLock):
-    """The lock of a journal file; it removes a last line that was cut short.
+class JournalLock(BaseJournalFileLock):
+    """The lock of a journal file: the system's, held until its process releases it or ends.
 
-    A full disk, a kill or a power cut can cut the last line short. Optuna would write its next line behind
-    it, and could never again read either. Only the holder of the lock writes, so it may mend the file.
+    Optuna's own is taken from whoever holds it for 30 seconds: a process that was stopped in the middle of
+    a write would go on writing beside another. The holder removes a last line that was cut short, by a full
+    disk, a kill or a power cut: Optuna would write its next line behind it, and never again read either.
     """
 
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+
     def acquire(self) -> bool:
-        super().acquire()
+        self.release()  # what an interrupt left locked
+        file = open(self._path, "rb+")  # noqa: SIM115 (closed by `release`)
         try:
-            with open(self._lock_target_file, "rb+") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - 1))
-                if file.read() not in (b"", b"\n"):
-                    file.seek(0)
-                    file.truncate(file.read().rfind(b"\n") + 1)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            if file.read() not in (b"", b"\n"):
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
         except BaseException:
-            self.release()
+            file.close()
             raise
+        self._file = file
         return True
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()

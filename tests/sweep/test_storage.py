@@ -6,8 +6,10 @@ import resource
 import signal
 from collections import Counter
 from importlib.util import find_spec
+from itertools import count
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from threading import Thread
 from unittest import mock
 
 import pytest
@@ -17,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.sweep import storage
 from sparsegrad_cli.sweep.space import STARTUP_TRIALS
-from sparsegrad_cli.sweep.storage import RETRIES, open_storage
+from sparsegrad_cli.sweep.storage import RETRIES, JournalLock, open_storage
 from sparsegrad_cli.sweep.study import (
     budget,
     is_settled,
@@ -208,6 +210,20 @@ def test_a_disk_that_is_full_costs_a_journal_only_what_did_not_fit(journal):
     assert "text" not in study_in(str(journal)).user_attrs
 
 
+def test_a_process_that_was_stopped_in_the_middle_of_a_write_is_waited_for(journal, monkeypatch):
+    """However long that is: it would go on writing beside another."""
+    monkeypatch.setattr("time.monotonic", count(step=60.0).__next__)
+    holder, other = (JournalLock(str(journal)) for _ in range(2))
+    holder.acquire()
+    waiting = Thread(target=other.acquire, daemon=True)
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    holder.release()
+    waiting.join()
+    other.release()
+
+
 def test_a_journal_with_a_relative_path_stays_where_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     study = study_in("studies/journal.log")
@@ -226,7 +242,7 @@ def test_a_journal_is_read_where_nothing_can_be_written(journal):
     with journal.open("ab") as file:
         file.write(CUT_SHORT[1])
     before = journal.read_bytes()
-    with mock.patch("os.symlink", side_effect=PermissionError):
+    with mock.patch("fcntl.flock", side_effect=PermissionError):
         opened = open_storage(str(journal), Path("unused"), read_only=True)
         (study,) = load_studies(opened)
         assert study_result(study).count("complete") == 2
