@@ -27,7 +27,7 @@ from transformers import (
 from ..errors import InputError, WorkError, is_out_of_memory
 from ..models.chat_template import load_chat_tokenizer
 from ..models.checkpoint import Checkpoint, find_checkpoint
-from ..models.load import causal_config, load_causal
+from ..models.load import causal_config, float32_products, load_causal
 from ..progress import Progress
 from ..store.folder import RUNS, ResultFolder
 from ..tasks import chat_task_names
@@ -112,7 +112,8 @@ def make_answers(
     if found.keys() == wanted:
         return found
     folder = ANSWERS.folder(results, config)
-    with folder.lock(), answers_log(results, config).appending() as append:
+    products = float32_products(config.precision)
+    with products, folder.lock(), answers_log(results, config).appending() as append:
         found = stored_answers(config, questions, results)
         folder.write("config.json", config)
         progress.phase("answers", len(wanted), len(found))

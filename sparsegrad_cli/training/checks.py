@@ -162,7 +162,14 @@ def check_sizes(
     narrowest = min(min(shape) for shape in shapes)
     if rank is not None and rank > narrowest:
         raise InputError(f"--rank {rank}: the MLP matrices of {name} have rank {narrowest}")
-    if basis_rank is None or (kept is None and density is None):
+    if basis_rank is None:
+        return
+    widest = max(max(shape) for shape in shapes)
+    if basis_rank > widest:
+        raise InputError(
+            f"--basis-rank {basis_rank}: the MLP matrices of {name} have at most {widest} directions a side"
+        )
+    if kept is None and density is None:
         return
     for O, I in dict.fromkeys(shapes):
         try:

@@ -105,6 +105,7 @@ CASES = [
     Case("a method of calibrate", f"{CALIBRATE} --method lora", "--method"),
     Case("calibration in blocks that are not there", f"{CALIBRATE} --blocks 9", "--blocks 9"),
     Case("a basis of no directions", f"{CALIBRATE} --basis-rank 0", "--basis-rank"),
+    Case("more directions than there are", f"{CALIBRATE} --basis-rank 999", "have at most 64 directions"),
     Case("bench of a chat task", f"{BENCH} --task oasst1", "is a chat task"),
     Case("bench of no rounds", f"{BENCH} --rounds 0", "--rounds"),
     Case(
