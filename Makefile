@@ -13,8 +13,9 @@ demo: .venv/demo
 	$(BIN)/sparsegrad run demo --output results/demo
 	$(BIN)/sparsegrad report results/demo
 
+# the files that take longest come first (tests/conftest.py), and each is done by one process
 test: .venv/dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # kills parents and workers of a grid 20 times at random: it must end as a calm one (minutes)
 chaos: .venv/dev

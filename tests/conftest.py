@@ -19,6 +19,25 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as the command line sets it, before torch is imported
 
 
+LONGEST = (  # files in the order in which they begin, before all others: at the end no core waits for one
+    "grid/test_ray.py",
+    "cuda/test_waits.py",
+    "grid/test_chaos.py",
+    "cli/test_main.py",
+    "cli/test_sweep.py",
+    "sweep/test_storage.py",
+    "estimate/test_memory.py",
+    "training/test_run.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the longest files to the front; within files and among the others the order stays."""
+    here = Path(__file__).parent
+    places = {here / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real data and checkpoints laid beside the repository; tests that need them skip without."""
@@ -28,12 +47,11 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def quick_garbage() -> Iterator[None]:
-    """A Trainer collects garbage at its start and its end: spares it all that is imported."""
+@pytest.fixture(scope="module", autouse=True)
+def quick_garbage() -> None:
+    """Each training collects garbage several times: spares it all that is imported."""
+    gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

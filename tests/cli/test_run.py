@@ -24,8 +24,6 @@ from ..checkpoints import tiny_checkpoint
 from ..grid.grids import Document, ScriptedPool, Write, here, scores, tiny_document, writer
 from ..tasks.glue_files import write_test_splits
 
-pytestmark = pytest.mark.usefixtures("quick_garbage")
-
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> Document:

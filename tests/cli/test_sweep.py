@@ -197,7 +197,7 @@ def test_studies_are_shown_where_nothing_can_be_written(call, study, monkeypatch
     def refuse(*arguments: object, **how: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(os, "symlink", refuse)  # as Optuna takes the journal's lock
+    monkeypatch.setattr("fcntl.flock", refuse)  # as the journal's lock is taken
     for command in (("show",), ("--resume", "--dry-run")):
         code, out, err = call("sweep", *command, "--json")
         assert (code, err) == (0, "")

@@ -1,6 +1,7 @@
 """Gradient checkpointing: the model is run again in backward, and trains as it does without."""
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -81,6 +82,7 @@ def train(
     return {name: p.detach() for name, p in model.named_parameters()}
 
 
+@cache
 def basis_of(build: Callable, checkpointed: bool = False):
     torch.manual_seed(0)
     model = build().double().train()

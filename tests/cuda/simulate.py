@@ -96,25 +96,24 @@ def basis_of(kind: str, model: TinyModel) -> Basis | None:
     return Basis({}, {}, squares) if kind == "none" else Basis(kinds)
 
 
-def steps(model: TinyModel, optimizer: SparseAdamW, count: int, bf16: bool, parts: int) -> tuple[Watch, int]:
-    """Returns what was seen in some steps, and how many kernels the optimizer's last step took."""
+def take_step(model: TinyModel, optimizer: SparseAdamW, bf16: bool, parts: int) -> tuple[Watch, int]:
+    """Returns what was seen in a step, and how many kernels its update took."""
     x = torch.empty(4, 5, HIDDEN, device="cuda")
     y = torch.zeros(4, dtype=torch.int64, device="cuda")
     with Watch() as watch:
-        for _ in range(count):
-            for _ in range(parts):
-                with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
-                    loss = model(x, y)
-                loss.backward()
-            before = watch.kernels
-            optimizer.step()
-            update = watch.kernels - before
-            optimizer.zero_grad()
+        for _ in range(parts):
+            with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
+                loss = model(x, y)
+            loss.backward()
+        before = watch.kernels
+        optimizer.step()
+        update = watch.kernels - before
+        optimizer.zero_grad()
     return watch, update
 
 
 def run(basis: str, mask: str, place: str, bf16: bool) -> dict[str, object]:
-    """Three steps, a step from a reloaded state, evaluation and merge."""
+    """Two steps, a step from a reloaded state, evaluation and merge."""
     with FakeTensorMode():
         with torch.device("cuda"):
             model = TinyModel(HIDDEN, INNER, LAYERS)
@@ -123,12 +122,12 @@ def run(basis: str, mask: str, place: str, bf16: bool) -> dict[str, object]:
             found = apply_sparsegrad(model, basis_of(basis, model), mask, place, kept=48, precision=precision)
             optimizer = found.optimizer(1e-3)
         parts = 2 if place == "optimizer" and mask == "dynamic" else 1
-        steps(model, optimizer, 2, bf16, parts)
-        step, update = steps(model, optimizer, 1, bf16, parts)
+        take_step(model, optimizer, bf16, parts)
+        step, update = take_step(model, optimizer, bf16, parts)
         with Watch():
             saved = tree_map(lambda t: t.cpu() if isinstance(t, Tensor) else t, optimizer.state_dict())
             optimizer.load_state_dict(saved)
-        steps(model, optimizer, 1, bf16, parts)
+        take_step(model, optimizer, bf16, 1)
         for group, name in itertools.product(optimizer.param_groups, ("U", "V", "entries")):
             assert group[name] is None or group[name].is_cuda
         for state in optimizer.state.values():

@@ -11,6 +11,7 @@ import pytest
 
 from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.estimate import Estimate, duration_words, estimate, estimate_lines
+from sparsegrad_cli.estimate.memory import MemoryEstimate
 from sparsegrad_cli.estimate.time import Workload, Workloads
 from sparsegrad_cli.store.environment import hardware
 from sparsegrad_cli.store.records import Result
@@ -38,6 +39,13 @@ def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     }
 
 
+@pytest.fixture
+def any_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step is simulated: that takes seconds, and time does not depend on it."""
+    parts = dict.fromkeys(MemoryEstimate.model_fields, 1000)
+    monkeypatch.setattr("sparsegrad_cli.estimate.simulate_step", lambda *_: MemoryEstimate(**parts))
+
+
 def plan_runs(choices: Asked, **changes: object) -> list[tuple[RunConfig, Sources]]:
     configs, sources = resolved(changed(choices, **changes))
     return [(config, sources) for config in configs]
@@ -62,6 +70,7 @@ def seconds(runs: Sequence[tuple[RunConfig, Sources]], results: Path) -> float |
     return estimate(runs, [results]).seconds
 
 
+@pytest.mark.usefixtures("any_memory")
 def test_the_median_of_past_runs_is_scaled_by_tokens(choices, tmp_path):
     ((config, _),) = runs = plan_runs(choices, padding="max", max_steps=100, epochs=None)
     for seed, speed in enumerate((1.0, 2.0, 8.0)):
@@ -74,6 +83,7 @@ def test_the_median_of_past_runs_is_scaled_by_tokens(choices, tmp_path):
     assert seconds(double, tmp_path) == pytest.approx(2 * found.seconds, rel=0.05)
 
 
+@pytest.mark.usefixtures("any_memory")
 def test_another_task_tells_the_speed_but_not_another_method_machine_or_precision(choices, tmp_path):
     ((config, _),) = runs = plan_runs(choices)
     others: list[dict[str, object]] = [{"method": "lora"}, {"precision": "bf16"}, {"freeze_rest": True}]
@@ -90,6 +100,7 @@ def test_another_task_tells_the_speed_but_not_another_method_machine_or_precisio
     assert seconds(runs, tmp_path) > 0
 
 
+@pytest.mark.usefixtures("any_memory")
 def test_a_damaged_result_is_left_out(choices, tmp_path):
     ((config, _),) = runs = plan_runs(choices)
     remember(tmp_path, config.model_copy(update={"seed": 1}), 2.0)
@@ -143,6 +154,7 @@ def test_sequences_of_conversations_are_those_that_are_packed(tmp_path, monkeypa
     assert work.longest == work.padded == 64
 
 
+@pytest.mark.usefixtures("any_memory")
 def test_a_calibration_that_runs_share_counts_once(choices, tmp_path):
     sparse = {"methods": ["sparsegrad"], "calibration_steps": 1000, "padding": "max"}
     runs = [*plan_runs(choices, **sparse), *plan_runs(choices, **sparse, learning_rate=1e-4)]
@@ -151,6 +163,7 @@ def test_a_calibration_that_runs_share_counts_once(choices, tmp_path):
     assert first - second == pytest.approx(1004 / 2.0)
 
 
+@pytest.mark.usefixtures("any_memory")
 def test_workers_share_the_work_and_add_up_their_memory(choices, tmp_path):
     runs = plan_runs(choices, seeds=range(5))
     remember(tmp_path, runs[0][0].model_copy(update={"seed": 9}), 2.0)

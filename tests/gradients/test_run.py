@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from sparsegrad_cli.errors import InputError, UnreadableResultWarning, WorkError
 from sparsegrad_cli.gradients.record import run_gradients
-from sparsegrad_cli.gradients.schema import GRADIENTS, read_arrays, read_gradients
+from sparsegrad_cli.gradients.schema import GRADIENTS, Gradients, read_arrays, read_gradients
 from sparsegrad_cli.store.find import find_results
 from sparsegrad_cli.store.folder import RUNS
 from sparsegrad_cli.store.io import write_text
@@ -21,6 +22,12 @@ from .recordings import plan_small, record
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Gradients:
+    """A recording, to be read; who changes it takes a copy of its folder."""
+    return record(tmp_path_factory.mktemp("recorded"))
 
 
 def test_first_last_and_every_so_many_steps_are_recorded(tmp_path):
@@ -73,23 +80,23 @@ def test_a_finished_recording_is_not_made_again_and_another_seed_is_another(tmp_
     assert len(read_gradients([tmp_path / "results", before.folder])) == 2
 
 
-def test_a_recording_is_no_run_even_where_runs_lie(tmp_path):
-    shown = record(tmp_path)
-    assert GRADIENTS.owns(shown.folder)
-    assert not find_results(RUNS, [shown.folder.parent])
-    (shown.folder / "result.json").unlink()
-    assert not find_results(RUNS, [shown.folder.parent])
-    assert read_gradients([tmp_path / "results"]) == ()
+def test_a_recording_is_no_run_even_where_runs_lie(recorded, tmp_path):
+    folder = Path(shutil.copytree(recorded.folder, tmp_path / "gradients" / recorded.folder.name))
+    assert GRADIENTS.owns(folder)
+    assert not find_results(RUNS, [folder.parent])
+    (folder / "result.json").unlink()
+    assert not find_results(RUNS, [folder.parent])
+    assert read_gradients([tmp_path]) == ()
 
 
-def test_damaged_files_are_named(tmp_path):
-    shown = record(tmp_path)
-    (shown.folder / "arrays.safetensors").write_bytes(b"\0" * 20)
+def test_damaged_files_are_named(recorded, tmp_path):
+    folder = Path(shutil.copytree(recorded.folder, tmp_path / recorded.folder.name))
+    (folder / "arrays.safetensors").write_bytes(b"\0" * 20)
     with pytest.raises(InputError, match=r"arrays\.safetensors.*record again"):
-        read_arrays(shown.folder)
-    write_text(shown.folder / "result.json", "{}")
+        read_arrays(folder)
+    write_text(folder / "result.json", "{}")
     with pytest.warns(UnreadableResultWarning, match=r"result\.json.*record again"):
-        assert read_gradients([shown.folder]) == ()
+        assert read_gradients([folder]) == ()
 
 
 def test_a_loss_that_is_not_finite_leaves_no_folder(tmp_path):

@@ -194,8 +194,9 @@ def test_parameters_are_counted_by_hand(checkpoints):
         assert count_parameters(frozen, loaded.head, total, None).trainable == adapted[name] + head
 
 
-BERT_LARGE = BertConfig(hidden_size=1024, num_hidden_layers=2, num_attention_heads=16, intermediate_size=4096)
-ROBERTA_BASE = RobertaConfig(num_hidden_layers=2, max_position_embeddings=514, type_vocab_size=1)
+FEW = {"num_hidden_layers": 1, "vocab_size": 200}
+BERT_LARGE = BertConfig(hidden_size=1024, num_attention_heads=16, intermediate_size=4096, **FEW)
+ROBERTA_BASE = RobertaConfig(max_position_embeddings=514, type_vocab_size=1, **FEW)
 
 
 @pytest.mark.parametrize("config", [ROBERTA_BASE, BERT_LARGE], ids=["roberta-base", "bert-large"])

@@ -26,13 +26,12 @@ from sparsegrad_cli.sweep.study import (
     top_up,
 )
 
+from ..processes import in_a_fork
 from .fabricate import make_config
 
 DEADLINE = 120.0  # seconds, for what takes one or two
 SPACE = {"learning_rate": Range(low=1e-4, high=1e-2, log=True), "batch_size": (4, 8)}
 CONFIG = make_config(space=SPACE)
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__])
 
 
 def in_processes(function: Callable[..., None], *arguments: object, count: int = 1) -> list[int | None]:
@@ -44,8 +43,13 @@ def in_processes(function: Callable[..., None], *arguments: object, count: int =
     Returns:
         How each process ended: 0, or minus the number of the signal that killed it.
     """
-    barrier = PROCESSES.Barrier(count, timeout=DEADLINE)
-    processes = [PROCESSES.Process(target=function, args=(barrier, *arguments)) for _ in range(count)]
+    return in_a_fork(_fork_all, function, arguments, count)
+
+
+def _fork_all(function: Callable[..., None], arguments: tuple[object, ...], count: int) -> list[int | None]:
+    fork = multiprocessing.get_context("fork")
+    barrier = fork.Barrier(count, timeout=DEADLINE)
+    processes = [fork.Process(target=function, args=(barrier, *arguments)) for _ in range(count)]
     try:
         for process in processes:
             process.start()

@@ -33,7 +33,7 @@ def test_writing_again_replaces_what_was_there(tmp_path):
 
 
 def write_often(results: Path, trials: int) -> None:
-    for _ in range(20):
+    for _ in range(8):
         write_sweep(results, make_sweep(SWEEP.config, *typical_trials()[:trials]))
 
 

@@ -23,8 +23,6 @@ from sparsegrad_cli.training.trainer import Cell, make_trainer
 from ..cells import WORDS, Asked, PowerCutError, RecordingWatch, changed, configs_of, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
 
-pytestmark = pytest.mark.usefixtures("quick_garbage")
-
 TRAIN = 42  # in batches of 16 the last is one of 10
 VARIANTS: dict[str, dict[str, object]] = {
     "ft": {},

@@ -21,8 +21,6 @@ from sparsegrad_cli.training.trainer import Cell, lay_over, make_trainer, save_c
 from ..cells import Asked, PowerCutError, RecordingWatch, changed, make_cell
 from ..checkpoints import tiny_checkpoint
 
-pytestmark = pytest.mark.usefixtures("quick_garbage")
-
 OFTEN = {"checkpoint_seconds": 0.0, "keep_model": False}
 SPARSE = {"methods": ["sparsegrad"], "density": 0.05, "calibration_steps": 2, "accumulation_steps": 1}
 VARIANTS: dict[str, dict[str, object]] = {
