@@ -39,6 +39,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Annotated, Any, Literal, Protocol, TextIO, get_type_hints
 
+import psutil
 import pydantic
 from pydantic import BaseModel
 
@@ -59,6 +60,8 @@ TRIES = 3  # of a job whose workers die
 STOP_SECONDS = 60.0  # that a worker has to record that it was stopped, before it is killed
 REPORT_SECONDS = 0.5  # between two lines of progress
 INTERRUPTED = 130  # exit code
+LOOK_SECONDS = 0.2  # at what the cores do
+BUSY = 0.5  # cores; with fewer in use by others we count as alone
 JobFunction = Callable[[Any, Progress], BaseModel]
 
 
@@ -309,6 +312,31 @@ def threads_of(workers: int) -> int:
     """Returns the threads of each of `workers` processes on this machine; OMP_NUM_THREADS overrides it."""
     set_by_user = os.environ.get("OMP_NUM_THREADS")
     return int(set_by_user) if set_by_user else max(1, len(os.sched_getaffinity(0)) // workers)
+
+
+def busy_cores() -> float:
+    """Returns how many of our cores are busy with the work of others: looks on for a moment."""
+    shares = psutil.cpu_percent(LOOK_SECONDS, percpu=True)
+    return sum(shares[core] for core in os.sched_getaffinity(0) if core < len(shares)) / 100
+
+
+def wait_without_spinning() -> str | None:
+    """Where others use our cores, have torch's threads sleep while they wait; workers do so too.
+
+    By default they spin, which is faster alone and half as fast beside others. To be called before torch is
+    imported; what the user says by OMP_WAIT_POLICY is left alone.
+
+    Returns:
+        A line for the user; None if the cores are free, or he has said.
+    """
+    busy = 0.0 if "OMP_WAIT_POLICY" in os.environ else busy_cores()
+    if busy < BUSY:
+        return None
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    cores = len(os.sched_getaffinity(0))
+    return (
+        f"others keep {busy:.1f} of {cores} cores busy: speed figures will be low (OMP_WAIT_POLICY=PASSIVE)"
+    )
 
 
 def worker_env(place: int, workers: int, device: str) -> dict[str, str]:

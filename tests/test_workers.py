@@ -24,6 +24,7 @@ from sparsegrad_cli.workers import (
     WorkerPool,
     count_workers,
     run_in_fresh_process,
+    wait_without_spinning,
     worker_env,
 )
 
@@ -179,6 +180,26 @@ def test_workers_share_the_cores_or_have_one_gpu_each(monkeypatch):
     assert worker_env(5, 8, "cuda") == {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "1"}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
     assert worker_env(1, 2, "cuda")["CUDA_VISIBLE_DEVICES"] == "GPU-b"
+
+
+@pytest.mark.parametrize(
+    ("shares", "said", "policy", "line"),
+    [
+        ([3.0, 90.0, 95.0], None, None, None),  # two are not ours
+        ([40.0, 90.0, 95.0], None, None, None),
+        ([80.0, 90.0, 95.0], None, "PASSIVE", "0.8 of 1 cores busy: speed figures will be low"),
+        ([80.0, 90.0, 95.0], "ACTIVE", "ACTIVE", None),
+    ],
+)
+def test_threads_spin_unless_others_use_the_cores(monkeypatch, shares, said, policy, line):
+    monkeypatch.setenv("OMP_WAIT_POLICY", said or "")
+    if said is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    monkeypatch.setattr("psutil.cpu_percent", lambda seconds, percpu: shares)
+    found = wait_without_spinning()
+    assert found == line or line in found
+    assert os.environ.get("OMP_WAIT_POLICY") == policy
 
 
 def test_a_worker_has_the_environment_of_its_place():

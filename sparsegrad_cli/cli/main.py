@@ -34,6 +34,7 @@ VERBS = {  # the first sentence of each one's help
     "report": "Print what was found, and write it with figures as files.",
     "ls": "List methods, tasks, models, experiments, or the runs in the results folder.",
 }
+COMPUTING = {"calibrate", "finetune", "judge", "bench", "sweep", "run"}
 HOW_TO_GO_ON = {
     "bench": "the same command measures anew",
     "sweep": "sparsegrad sweep --resume goes on, as does the same command",
@@ -46,6 +47,12 @@ class Verbs(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, _, rest = super().resolve_command(ctx, args)
+        if name in COMPUTING and not {"--help", "--dry-run"} & {*rest}:
+            from ..workers import wait_without_spinning  # before torch is imported
+
+            line = wait_without_spinning()
+            if line and "--quiet" not in rest:
+                print(f"sparsegrad: {line}", file=sys.stderr)
         return name, load_verb(str(name)), rest
 
 

@@ -374,3 +374,12 @@ def test_ctrl_c_says_how_to_go_on(begin, model, glue, tmp_path):
     assert "Traceback" not in err
     (result,) = tmp_path.glob("results/runs/*/result.json")
     assert json.loads(result.read_text())["status"] == "interrupted"
+
+
+def test_a_busy_machine_is_told_in_one_line_before_work_begins(call, monkeypatch):
+    monkeypatch.setattr("sparsegrad_cli.workers.busy_cores", lambda: 1.5)
+    for arguments, lines in (([], 2), (["--quiet"], 1), (["--dry-run"], 1)):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        code, out, err = call("bench", "--model", "./nowhere", *arguments)
+        assert (code, out, len(err.splitlines())) == (2, "", lines)
+        assert ("cores busy: speed figures will be low" in err) == (lines == 2)
