@@ -7,6 +7,9 @@ BIN := .venv/bin
 DATA ?= hub
 WORKERS ?= 2
 
+# where bench-gpu writes
+GPU ?= results/gpu
+
 .PHONY: demo test chaos check tables bench bench-gpu clean
 
 demo: .venv/demo
@@ -37,13 +40,12 @@ check: .venv/dev
 bench: .venv/demo
 	$(BIN)/sparsegrad bench --model roberta-base --init random --layers 2 --batch-size 16 --length 128
 
-# the same on a GPU, whole models: every batch size and precision (PYTHON's torch must see it)
-bench-gpu: .venv/demo
-	for model in roberta-base roberta-large; do for batch in 16 32; do for precision in fp32 tf32 bf16; do \
-	  $(BIN)/sparsegrad bench --model $$model --init random --batch-size $$batch --length 128 \
-	    --precision $$precision --device cuda || exit; \
-	done; done; done
-	$(BIN)/sparsegrad bench calibrate --model roberta-base --init random --device cuda
+# everything that a GPU is to answer, in 8 minutes: PYTHON's torch must see it, PYTHON needs the packages of
+# pyproject.toml; WHEELS: a folder with those that it lacks, for a machine without network
+bench-gpu:
+	$(if $(WHEELS),$(PYTHON) -m pip install --quiet --no-index --find-links $(WHEELS) $(WHEELS)/*.whl)
+	PYTORCH_ALLOC_CONF=expandable_segments:True $(PYTHON) -m sparsegrad_cli bench gpu --output $(GPU)
+	$(PYTHON) -m sparsegrad_cli report $(GPU)
 
 clean:
 	rm -rf .venv

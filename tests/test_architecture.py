@@ -25,7 +25,7 @@ FLOORS = [
     {"workers"},
     {"store"},
     {"config", "paper"},
-    {"settings", "progress", "interrupts", "yaml_lines", "errors", "__init__"},
+    {"hardware", "settings", "progress", "interrupts", "yaml_lines", "errors", "__init__"},
     {"core"},
 ]
 LONGEST = 450  # lines of a file

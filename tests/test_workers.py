@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparsegrad_cli import workers
+from sparsegrad_cli import hardware
 from sparsegrad_cli.errors import InputError, is_device_error, is_out_of_memory
+from sparsegrad_cli.hardware import count_workers, wait_without_spinning, worker_env
 from sparsegrad_cli.progress import ProgressState
 from sparsegrad_cli.workers import (
     Died,
@@ -22,10 +23,7 @@ from sparsegrad_cli.workers import (
     Finished,
     Message,
     WorkerPool,
-    count_workers,
     run_in_fresh_process,
-    wait_without_spinning,
-    worker_env,
 )
 
 from . import jobs
@@ -204,7 +202,7 @@ def test_threads_spin_unless_others_use_the_cores(monkeypatch, shares, said, pol
 
 def test_a_worker_has_the_environment_of_its_place():
     with WorkerPool(2, "cuda") as pool, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "visible_gpus", lambda: ["5", "7"])
+        patch.setattr(hardware, "visible_gpus", lambda: ["5", "7"])
         for worker in pool.idle():
             pool.submit(worker, jobs.environment, Ask(text="CUDA_VISIBLE_DEVICES"))
         found = [message.value.text for message in messages(pool) if isinstance(message, Finished)]
@@ -222,7 +220,7 @@ def test_a_worker_has_the_environment_of_its_place():
     ],
 )
 def test_the_number_of_workers(device, asked, per_gpu, count, monkeypatch):
-    monkeypatch.setattr(workers, "visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(hardware, "visible_gpus", lambda: ["0", "1"])
     assert count_workers(device, asked, per_gpu) == count
 
 
@@ -230,7 +228,7 @@ def test_the_number_of_workers(device, asked, per_gpu, count, monkeypatch):
     ("device", "asked", "per_gpu"), [("cpu", None, 2), ("cuda", 3, None), ("cuda", 5, 2)]
 )
 def test_workers_that_do_not_fit_are_refused(device, asked, per_gpu, monkeypatch):
-    monkeypatch.setattr(workers, "visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(hardware, "visible_gpus", lambda: ["0", "1"])
     with pytest.raises(InputError, match="--per-gpu"):
         count_workers(device, asked, per_gpu)
 

@@ -6,7 +6,6 @@ out; the stack's size is computed all the same.
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 import time
@@ -14,17 +13,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import set_seed
 
-from ..config import Given, check_given
+from ..config import Given, Padding, check_given
 from ..core import Basis, LayerBasis, calibrate, find_mlp_linears
 from ..errors import InputError
 from ..progress import Progress
 from ..settings import Record, config_id
 from ..store.basis_file import load_basis, save_basis
+from ..workers import Pool
 from .config import (
     CALIBRATION_OPTIONS,
     Agreement,
@@ -45,9 +46,10 @@ class CalibrateJob(Job):
 
     by: Literal["sums", "svd"]
     steps: int
-    probe_steps: int
+    probe_steps: int = 0
     basis_rank: int | None = None
     basis: str  # file to write
+    padding: Padding
 
 
 class Calibrated(Record):
@@ -74,13 +76,20 @@ def plan_calibration(given: Given) -> tuple[CalibrationConfig, ResolvedTarget]:
         **found.target.model_dump(),
         steps=given.get("calibration_steps", CALIBRATION_OPTIONS["calibration_steps"].default),
         basis_rank=given.get("basis_rank"),
+        padding=found.padding(given.get("padding")),
         stack=given.get("stack", True),
     )
     return config, found
 
 
-def run_calibration(config: CalibrationConfig, found: ResolvedTarget, tell: Tell) -> CalibrationResult:
+def run_calibration(
+    config: CalibrationConfig, found: ResolvedTarget, tell: Tell, pool: Pool | None = None
+) -> CalibrationResult:
     """Measure both ways with `config.steps` batches, ours also with a third and with four thirds of them.
+
+    Args:
+        tell: called with a line when a calibration has ended.
+        pool: whose only worker calibrates; None: each has a process of its own.
 
     Raises:
         InputError: the stack would not fit into memory.
@@ -96,9 +105,15 @@ def run_calibration(config: CalibrationConfig, found: ResolvedTarget, tell: Tell
         paths = [Path(name) / f"{by}-{steps}.safetensors" for by, steps in plans]
         for (by, steps), path in zip(plans, paths, strict=True):
             rank = config.basis_rank if by == "sums" else None
-            how = {"by": by, "steps": steps, "probe_steps": 0, "basis_rank": rank, "basis": str(path)}
-            job = CalibrateJob(**{**shared, **how})
-            answer = ask(find_basis, job, config.device)
+            how = {
+                "by": by,
+                "steps": steps,
+                "basis_rank": rank,
+                "padding": config.padding,
+                "basis": str(path),
+            }
+            job = CalibrateJob(**shared, **how)
+            answer = ask(find_basis, job, config.device, pool)
             rows.append(_row(job, answer))
             if not sizes and isinstance(answer, Calibrated):
                 sizes = _sizes(load_basis(path), answer, gradients_of_a_kind(config, found))
@@ -156,7 +171,7 @@ def compare(one: Basis, other: Basis) -> list[Agreement]:
     return found
 
 
-def check_stack_fits(config: CalibrationConfig, found: ResolvedTarget, available: int | None) -> None:
+def check_stack_fits(config: CalibrationConfig, found: ResolvedTarget, available: int) -> None:
     """Refuses a stack that memory could not hold.
 
     Raises:
@@ -167,7 +182,7 @@ def check_stack_fits(config: CalibrationConfig, found: ResolvedTarget, available
     kinds = list(dict.fromkeys(found.shapes))
     gradients = gradients_of_a_kind(config, found)
     needed = stack_bytes(kinds, gradients)
-    if available is not None and needed > available:
+    if needed > available:
         raise InputError(
             f"the stack of {gradients} gradients of each kind and its SVD need about {needed / 1e9:,.1f} GB, "
             f"{available / 1e9:,.1f} GB are free: lower --calibration-steps or --layers, "
@@ -175,16 +190,9 @@ def check_stack_fits(config: CalibrationConfig, found: ResolvedTarget, available
         )
 
 
-def available_bytes(device: str) -> int | None:
-    """Returns the memory that can be had without swapping; None where the system does not say."""
-    if device == "cuda":
-        return torch.cuda.mem_get_info()[0]
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return min([*found, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")])
+def available_bytes(device: str) -> int:
+    """Returns the memory that can be had without swapping."""
+    return torch.cuda.mem_get_info()[0] if device == "cuda" else psutil.virtual_memory().available
 
 
 def _row(job: CalibrateJob, answer: Calibrated | Failure) -> CalibrationRow:
@@ -201,8 +209,8 @@ def find_basis(job: CalibrateJob, progress: Progress) -> Calibrated:
     basis keeps of unseen gradients is measured afterwards, on one more batch.
     """
     target = job.target
-    model = job.model().model
-    batches = job.batches(0, job.steps + max(1, job.probe_steps))
+    model = job.model(job.padding).model
+    batches = job.batches(0, job.steps + max(1, job.probe_steps), job.padding)
     set_seed(target.seed)  # the same dropout for both ways
     before = _begin_peak(target.device)
     began = time.perf_counter()

@@ -51,8 +51,15 @@ class BenchTarget(Record):
     task_file: str | None = setting(off=None, in_id=False)  # the YAML of a user's own task
     data: str | None = setting(off=None, in_id=False)
     data_revision: str | None
-    padding: Padding = "longest"  # random tokens are all of `length`: max
+    lengths: str | None = setting(
+        "Random tokens, as many in each example as this GLUE task has.", WHAT, off=None, default_help="no"
+    )
     seed: int
+
+    @property
+    def examples(self) -> str | None:
+        """The GLUE task whose examples, or whose lengths, make the batches; None: all are of `length`."""
+        return self.task or self.lengths
 
 
 class RowSpec(Record):
@@ -63,6 +70,7 @@ class RowSpec(Record):
     mask: str | None = None
     place: str | None = None  # or a form of the paper's own layer: "regular", "sparse-by-dense"
     recompute: bool = False
+    padding: Padding = "max"
 
     @property
     def name(self) -> str:
@@ -92,7 +100,7 @@ class BenchConfig(BenchTarget):
 
 
 class RowSettings(Record):
-    """Which rows are measured; see `plan.choose_rows`."""
+    """Which rows are measured; see `run.choose_rows`."""
 
     methods: tuple[str, ...] = setting(
         "Methods; repeatable.", WHAT, off=(), default_help="ft, lora, meprop, sparsegrad", flag="--method"
@@ -111,6 +119,12 @@ class RowSettings(Record):
         off=(),
         default_help="all",
         flag="--mask",
+    )
+    padding: tuple[Padding, ...] = setting(
+        SETTINGS["padding"].help.removesuffix(".") + "; repeatable.",
+        METHOD,
+        off=(),
+        default_help="none where the model can, else longest",
     )
 
 
@@ -138,7 +152,6 @@ class Operation(Record):
 class Row(RowSpec):
     """What a row came to; None where it failed, or where there is nothing to compare with."""
 
-    padding: Padding
     status: Status
     error: str | None = None
     steps_per_second: float | None = None  # of the median step of all rounds
@@ -150,6 +163,8 @@ class Row(RowSpec):
     speed_vs_lora: float | None = None
     memory_vs_ft: float | None = None
     memory_vs_lora: float | None = None
+    speed_vs_longest: float | None = None  # over the same row with batches padded to their longest example
+    memory_vs_longest: float | None = None
     memory: Memory | None = None
     flops: int | None = None  # of a step; see `measure.count_flops`
     utilization: float | None = None  # FLOPs per second of the median step over `BenchResult.peak_flops`
@@ -172,6 +187,7 @@ class CalibrationConfig(BenchTarget):
     """`config.json` of `sparsegrad bench calibrate`."""
 
     bench: Literal["calibration"] = "calibration"
+    padding: Padding = "longest"
     steps: int  # batches whose gradients make the basis
     basis_rank: int | None = None  # leading directions that ours finds on each side; None: all
     stack: bool = setting(
@@ -229,6 +245,7 @@ class RunnerConfig(Record):
     """`config.json` of `sparsegrad bench runner`."""
 
     bench: Literal["runner"] = "runner"
+    checkpoint: str  # identity of the weights
     runs: tuple[RunConfig, ...]  # of the first round; each later one has the next seed
     rounds: int = setting(
         "Times that both sides train, each with the next seed.", MEASURING, off=3, at_least=1
@@ -280,8 +297,7 @@ class RunnerResult(ResultRecord):
 
 
 _TARGET = {
-    **{name: SETTINGS[name] for name in ("model", "data", "device", "batch_size", "length", "padding")},
-    "precision": SETTINGS["precision"],
+    **{name: SETTINGS[name] for name in ("model", "data", "device", "batch_size", "length", "precision")},
     "task": replace(
         SETTINGS["task"],
         help="Batches of a GLUE task (see sparsegrad ls tasks).",
@@ -300,7 +316,7 @@ BENCH_OPTIONS: dict[str, Setting] = {
 }
 CALIBRATION_OPTIONS: dict[str, Setting] = {
     **{name: each for name, each in _TARGET.items() if name != "precision"},
-    **{name: SETTINGS[name] for name in ("calibration_steps", "basis_rank")},
+    **{name: SETTINGS[name] for name in ("calibration_steps", "basis_rank", "padding")},
     **settings_of(CalibrationConfig),
 }
 RUNNER_OPTIONS: dict[str, Setting] = {

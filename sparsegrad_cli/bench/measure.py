@@ -98,11 +98,11 @@ def measure(job: MeasureJob, progress: Progress) -> Measured:
 def _measure(job: MeasureJob) -> Measured:
     config = job.target
     first = config.calibration_steps + PROBE_STEPS + job.number * (config.burn_in + config.steps)
-    batches = job.batches(first, config.burn_in + config.steps)
+    batches = job.batches(first, config.burn_in + config.steps, job.row.padding)
     timed = batches[config.burn_in :]
-    loaded = job.model()
+    loaded = job.model(job.row.padding)
     total = sum(p.numel() for p in loaded.model.parameters())
-    method = _build_method(job, loaded)
+    method = build_method(config, job.row, job.scratch, loaded)
     optimizer = method.optimizer(SETTINGS["learning_rate"].default_for(is_chat=False))
     step = TrainingStep(loaded.model, optimizer, config.device, config.precision)
     for batch in batches[: config.burn_in]:
@@ -132,9 +132,9 @@ class _ReferenceMethod(SparseMethod):
         choose_trained(loaded.model, loaded.head, self.adapted, config.freeze_rest)
 
 
-def _build_method(job: MeasureJob, loaded: LoadedModel) -> Method:
-    bench, row = job.target, job.row
-    basis = load_basis(Path(job.scratch) / BASIS) if needs_basis(row) else None
+def build_method(bench: BenchConfig, row: RowSpec, scratch: str, loaded: LoadedModel) -> Method:
+    """Returns a row's method on a model; a basis that it needs is in the folder `scratch`."""
+    basis = load_basis(Path(scratch) / BASIS) if needs_basis(row) else None
     config = MethodConfig(
         freeze_rest=bench.freeze_rest,
         density=None if bench.kept else bench.density,

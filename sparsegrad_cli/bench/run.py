@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +27,6 @@ from .config import (
     AnyConfig,
     BenchConfig,
     BenchResult,
-    Padding,
     Row,
     RowSpec,
     RunnerConfig,
@@ -74,9 +73,14 @@ def plan_bench(given: Given, shapes_only: bool = False) -> tuple[BenchConfig, Re
     target = found.target
     density = given.get("density", SETTINGS["density"].default_for(is_chat=False))
     check_sizes(target.model, found.shapes, kept, given.get("rank"), basis_rank, density)
+    paddings = [found.padding(padding) for padding in given.get("padding") or (None,)]
     config = BenchConfig(
         **target.model_dump(),
-        rows=tuple(_placed(row, target.device, basis_rank) for row in rows),
+        rows=tuple(
+            _placed(row, target.device, basis_rank).model_copy(update={"padding": padding})
+            for padding in dict.fromkeys(paddings)
+            for row in rows
+        ),
         freeze_rest=given.get("freeze_rest", False),
         density=None if kept else density,
         kept=kept,
@@ -162,7 +166,13 @@ def _placed(row: RowSpec, device: str, basis_rank: int | None) -> RowSpec:
 
 
 def run_bench(
-    config: BenchConfig, found: ResolvedTarget, results: Path, profile: bool, tell: Tell
+    config: BenchConfig,
+    found: ResolvedTarget,
+    results: Path,
+    profile: bool,
+    tell: Tell,
+    pool: Pool | None = None,
+    scratch: Path | None = None,
 ) -> BenchResult:
     """Measure every row, `config.rounds` times in turn; in each round another row is the first.
 
@@ -173,26 +183,31 @@ def run_bench(
         results: traces go into the folder of this benchmark in it.
         profile: whether to trace a step of each row.
         tell: called with a line when a measurement has ended.
+        pool: whose only worker measures.
+        scratch: a folder for files; a basis that it holds is used again.
 
     Raises:
         InputError: other processes use the CUDA device.
         WorkError: the machine cannot be measured at all.
     """
-    one_process: AbstractContextManager[Pool | None] = nullcontext()
-    if config.device == "cuda":
-        one_process = WorkerPool(1, config.device, tries=1)
-    with tempfile.TemporaryDirectory() as scratch, one_process as pool:
+    with ExitStack() as stack:
+        if pool is None and config.device == "cuda":
+            pool = stack.enter_context(WorkerPool(1, config.device, tries=1))
+        if scratch is None:
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         batches = config.calibration_steps + PROBE_STEPS + config.rounds * (config.burn_in + config.steps)
-        shared = found.prepare(Path(scratch), batches)
+        shared = found.prepare(scratch, batches)
         peak_flops = _peak_flops(config, pool, tell)
-        no_basis = _calibrate(config, shared, pool, tell)
+        no_basis = calibrate_rows(config, shared, pool, tell)
+        paddings = {row.padding for row in config.rows}
         measured: dict[RowSpec, list[Measured]] = {row: [] for row in config.rows}
         failures = {row: no_basis for row in config.rows if no_basis and needs_basis(row)}
         for number in range(config.rounds):
             for row in _rotated(config.rows, number):
                 if row in failures:
                     continue
-                trace = bench_folder(results, config).path / f"trace-{row.name.replace(' ', '-')}.json.gz"
+                name = row.name if len(paddings) == 1 else f"{row.name} {row.padding}"
+                trace = bench_folder(results, config).path / f"trace-{name.replace(' ', '-')}.json.gz"
                 own: dict[str, Any] = {"target": config, "row": row, "number": number}
                 own["trace"] = str(trace.resolve()) if profile and number == 0 else None
                 answer = ask(measure, MeasureJob(**{**shared, **own}), config.device, pool)
@@ -202,26 +217,21 @@ def run_bench(
                 else:
                     measured[row].append(answer)
                     words = f"{statistics.median(answer.seconds):.3g} s a step"
-                tell(f"round {number + 1} of {config.rounds}: {row.name}, {words}")
-    rows = [
-        summarize(row, config.padding, measured[row], failures.get(row), peak_flops) for row in config.rows
-    ]
+                tell(f"round {number + 1} of {config.rounds}: {name}, {words}")
+    rows = [summarize(row, measured[row], failures.get(row), peak_flops) for row in config.rows]
     return BenchResult(id=config_id(config), peak_flops=peak_flops, rows=tuple(with_ratios(rows)))
 
 
-def summarize(
-    row: RowSpec, padding: Padding, rounds: Sequence[Measured], failure: Failure | None, peak_flops: float
-) -> Row:
+def summarize(row: RowSpec, rounds: Sequence[Measured], failure: Failure | None, peak_flops: float) -> Row:
     """Returns what the rounds of a row came to; a row that failed in any of them has no numbers."""
     if failure is not None:
-        return Row(**row.model_dump(), padding=padding, **failure.model_dump())
+        return Row(**row.model_dump(), **failure.model_dump())
     seconds = [time for measured in rounds for time in measured.seconds]
     tokens = [count for measured in rounds for count in measured.tokens]
     median, first = statistics.median(seconds), rounds[0]
     quartiles = statistics.quantiles(seconds, method="inclusive") if len(seconds) > 1 else [median] * 3
     return Row(
         **row.model_dump(),
-        padding=padding,
         status="done",
         steps_per_second=1 / median,
         quartiles=(1 / quartiles[2], 1 / quartiles[0]),
@@ -237,12 +247,19 @@ def summarize(
 
 
 def with_ratios(rows: Sequence[Row]) -> list[Row]:
-    """Returns the rows with their speed and memory over those of ft and of lora, where these are there."""
+    """Returns the rows with their speed and memory over those of others, where these were measured.
+
+    These are ft and lora with the same padding, and the same row with padding `longest`.
+    """
+    by_name = {(row.name, row.padding): row for row in rows}
     done = []
     for row in rows:
+        bases = {"ft": ("ft", row.padding), "lora": ("lora", row.padding)}
+        if row.padding != "longest":
+            bases["longest"] = (row.name, "longest")
         ratios = {}
-        for name in ("ft", "lora"):
-            base = next((other for other in rows if other.name == name), None)
+        for name, key in bases.items():
+            base = by_name.get(key)
             if base is not None:
                 ratios[f"speed_vs_{name}"] = _ratio(row.steps_per_second, base.steps_per_second)
                 ratios[f"memory_vs_{name}"] = _ratio(row.peak_memory_bytes, base.peak_memory_bytes)
@@ -273,9 +290,12 @@ def _peak_flops(config: BenchConfig, pool: Pool | None, tell: Tell) -> float:
     return answer.peak_flops
 
 
-def _calibrate(config: BenchConfig, shared: dict[str, Any], pool: Pool | None, tell: Tell) -> Failure | None:
-    """Write the basis that rows need; returns why there is none."""
-    if not any(needs_basis(row) for row in config.rows):
+def calibrate_rows(
+    config: BenchConfig, shared: dict[str, Any], pool: Pool | None, tell: Tell
+) -> Failure | None:
+    """Write the basis that rows need, unless it is there; returns why there is none."""
+    basis = Path(shared["scratch"]) / BASIS
+    if basis.is_file() or not any(needs_basis(row) for row in config.rows):
         return None
     job = CalibrateJob(
         **shared,
@@ -283,7 +303,8 @@ def _calibrate(config: BenchConfig, shared: dict[str, Any], pool: Pool | None, t
         steps=config.calibration_steps,
         probe_steps=PROBE_STEPS,
         basis_rank=config.basis_rank,
-        basis=str(Path(shared["scratch"]) / BASIS),
+        padding=config.rows[0].padding,
+        basis=str(basis),
     )
     answer: Calibrated | Failure = ask(find_basis, job, config.device, pool)
     if isinstance(answer, Failure):
@@ -296,8 +317,8 @@ def _calibrate(config: BenchConfig, shared: dict[str, Any], pool: Pool | None, t
 def describe_machine(config: AnyConfig) -> Environment:
     """Returns the environment of a benchmark of any kind: this process and this machine."""
     if isinstance(config, RunnerConfig):
-        model = f"{config.runs[0].model} {config.runs[0].model_revision}"
-        revisions = ", ".join(dict.fromkeys(run.data_revision for run in config.runs))
-        return describe_environment(model, f"sha256:{revisions}", restarts=0)
-    data = f"sha256:{config.data_revision}" if config.data_revision else "random tokens"
-    return describe_environment(config.checkpoint, data, restarts=0)
+        revisions: list[str | None] = [run.data_revision for run in config.runs]
+    else:
+        revisions = [config.data_revision]
+    known = dict.fromkeys(f"sha256:{revision}" for revision in revisions if revision)
+    return describe_environment(config.checkpoint, ", ".join(known) or "random tokens", restarts=0)

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from transformers import (
     AutoModelForSequenceClassification,
     DataCollatorWithPadding,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -90,7 +91,8 @@ def plan_runner(given: Given) -> tuple[RunnerConfig, list[Sources]]:
         found, start = resolve({**of_run, "task": task}, own["methods"], [own["seed"]])
         runs += found
         sources.append(start)
-    return RunnerConfig(runs=tuple(runs), **{name: own[name] for name in OWN[3:]}), sources
+    measuring = {name: own[name] for name in OWN[3:]}
+    return RunnerConfig(checkpoint=sources[0].checkpoint.identity, runs=tuple(runs), **measuring), sources
 
 
 def run_runner(config: RunnerConfig, sources: list[Sources], tell: Tell) -> RunnerResult:
@@ -200,7 +202,7 @@ def _plain(cell: Cell, padding: str) -> Trainer:
     )
     arguments._n_gpu = 1
     to_max = {"padding": "max_length", "max_length": config.length} if padding == "max" else {}
-    return Trainer(
+    trainer = Trainer(
         model,
         arguments,
         data_collator=DataCollatorWithPadding(inputs.tokenizer, **to_max),
@@ -208,6 +210,8 @@ def _plain(cell: Cell, padding: str) -> Trainer:
         eval_dataset=inputs.selection,
         compute_metrics=inputs.objective.scorer(),
     )
+    trainer.remove_callback(PrinterCallback)  # it writes to stdout
+    return trainer
 
 
 def _train(trainer: Trainer, cell: Cell) -> Turn:

@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from ..config import SETTINGS, Given
+from ..config import SETTINGS, Given, Padding
 from ..core import UnsupportedModelError, find_mlp_linears
-from ..errors import InputError
+from ..errors import InputError, unknown
 from ..models.checkpoint import Checkpoint, fetch_weights, find_checkpoint
 from ..models.load import LoadedModel, load_classifier, load_tokenizer
 from ..models.random import architecture, check_depth, cut_blocks, find_architecture, random_classifier
-from ..models.unpadded import unpad
+from ..models.unpadded import add_layout, unpad
 from ..progress import Progress
 from ..settings import Record
 from ..store.records import Status
@@ -35,6 +36,7 @@ from ..training.objectives import pair_collator
 from ..training.resolve import choose_hyperparameters
 from ..workers import Died, Failed, Finished, Pool, do_job, run_in_fresh_process
 from .config import BenchTarget
+from .lengths import LENGTHS, draw_lengths
 
 Batch = dict[str, Tensor]
 Tell = Callable[[str], None]  # shows a line of progress
@@ -50,18 +52,35 @@ class Job(Record):
     location: str  # the checkpoint's folder; empty if the architecture is known by name
     num_labels: int
     is_regression: bool
+    pad_token: int
     scratch: str  # folder of BATCHES and BASIS
 
-    def batches(self, first: int, count: int) -> list[Batch]:
+    def batches(self, first: int, count: int, padding: Padding) -> list[Batch]:
         """Read `count` batches, from number `first` on, onto the device."""
         found: list[Batch] = [{} for _ in range(count)]
         for key, tensor in load_file(Path(self.scratch) / BATCHES).items():
             number, name = key.split("/")
             if first <= int(number) < first + count:
-                found[int(number) - first][name] = tensor.to(self.target.device)
-        return found
+                found[int(number) - first][name] = tensor
+        return [
+            {name: tensor.to(self.target.device) for name, tensor in self._padded(batch, padding).items()}
+            for batch in found
+        ]
 
-    def model(self) -> LoadedModel:
+    def _padded(self, batch: Batch, padding: Padding) -> Batch:
+        """Returns a batch, padded to its longest example, as it is to be padded."""
+        if padding == "none":
+            return add_layout(batch)
+        missing = self.target.length - batch["input_ids"].shape[1]
+        if padding == "longest" or not missing:
+            return batch
+        with_what = {"input_ids": self.pad_token}
+        return {
+            name: tensor if tensor.ndim < 2 else F.pad(tensor, (0, missing), value=with_what.get(name, 0))
+            for name, tensor in batch.items()
+        }
+
+    def model(self, padding: Padding) -> LoadedModel:
         """Build the classifier on its device, in training mode; the same for the same seed."""
         target = self.target
         set_seed(target.seed)
@@ -69,12 +88,13 @@ class Job(Record):
         checkpoint = Checkpoint(target.model, self.location, identity.rpartition("@")[2], identity)
         if target.init == "random":
             config = architecture(checkpoint)
-            loaded = random_classifier(config, target.layers, self.num_labels, self.is_regression)
+            with torch.device(target.device):  # drawing a large model on the CPU takes seconds
+                loaded = random_classifier(config, target.layers, self.num_labels, self.is_regression)
         else:
             loaded = load_classifier(checkpoint, self.num_labels, self.is_regression)
             if target.layers is not None:
                 cut_blocks(loaded.model, target.layers)
-        if target.padding == "none":
+        if padding == "none":
             unpad(loaded.model)
         model: nn.Module = loaded.model
         model.to(target.device).train()
@@ -134,16 +154,31 @@ class ResolvedTarget:
             "location": self.checkpoint.location,
             "num_labels": 2 if task is None else len(task.labels or [0]),
             "is_regression": task is not None and task.is_regression,
+            "pad_token": self.pad_token,
             "scratch": str(scratch),
         }
+
+    @property
+    def pad_token(self) -> int:
+        return self.skeleton.config.pad_token_id or 0
+
+    def padding(self, given: Padding | None) -> Padding:
+        """Returns what batches are padded to.
+
+        Raises:
+            InputError: the model cannot, or there is nothing to pad.
+        """
+        if self.target.examples is not None:
+            return choose_padding(self.skeleton, self.target.model, given)
+        if given not in (None, "max"):
+            raise InputError(f"--padding {given}: random tokens are all of --length: add --task or --lengths")
+        return "max"
 
     def batches(self) -> Iterator[Batch]:
         """Yields batches without end, the same for the same seed."""
         if self.data is not None:
             return real_batches(self.target, load_tokenizer(self.checkpoint), self.data)
-        config = self.skeleton.config
-        labels = config.num_labels or 2
-        return random_batches(self.target, config.vocab_size, config.pad_token_id, labels)
+        return random_batches(self.target, self.skeleton.config.vocab_size, self.pad_token)
 
 
 def find_target(given: Given, shapes_only: bool = False) -> ResolvedTarget:
@@ -179,11 +214,11 @@ def find_target(given: Given, shapes_only: bool = False) -> ResolvedTarget:
     except UnsupportedModelError as error:
         raise InputError(f"--model: {error}") from None
     check_length(skeleton, name, length)
-    task, padding = data.task.name if data else None, given.get("padding")
-    if data is None and padding not in (None, "max"):
-        raise InputError(
-            f"--padding {padding}: random tokens are all of --length: name a --task, or leave it out"
-        )
+    task, lengths = data.task.name if data else None, given.get("lengths")
+    if lengths is not None and lengths not in LENGTHS:
+        raise InputError(f"--lengths: {unknown('task', lengths, LENGTHS)}")
+    if lengths is not None and task is not None:
+        raise InputError("--lengths and --task exclude one another: give one of them")
     target = BenchTarget(
         model=name,
         checkpoint=f"random:{checkpoint.identity}" if is_random else checkpoint.identity,
@@ -197,7 +232,7 @@ def find_target(given: Given, shapes_only: bool = False) -> ResolvedTarget:
         task_file=task_name if task_name != task else None,
         data=data_from if data else None,
         data_revision=data.sha256 if data else None,
-        padding="max" if data is None else choose_padding(skeleton, name, padding),
+        lengths=lengths,
         seed=given.get("seed", 0),
     )
     found = ResolvedTarget(target, checkpoint, skeleton, data, shapes)
@@ -246,27 +281,31 @@ def check_precision(given: Given) -> None:
         raise InputError("--precision bf16-weights is for chat tasks; bench times classifiers: take bf16")
 
 
-def random_batches(target: BenchTarget, vocabulary: int, padding: int, num_labels: int) -> Iterator[Batch]:
-    """Yields batches of random tokens without end, all different: every sequence is `target.length` long.
+def random_batches(target: BenchTarget, vocabulary: int, pad_token: int) -> Iterator[Batch]:
+    """Yields batches of random tokens without end, all different.
+
+    Every sequence is `target.length` long, or as long as an example of the task `target.lengths` may be.
 
     Args:
         vocabulary: number of token ids.
-        padding: the id that is left out.
-        num_labels: classes.
+        pad_token: the id that no token has.
     """
     generator = torch.Generator().manual_seed(target.seed)
-    shape = (target.batch_size, target.length)
+    lengths = torch.full((target.batch_size,), target.length)
     while True:
-        ids = torch.randint(vocabulary - 1, shape, generator=generator)
+        if target.lengths is not None:
+            lengths = draw_lengths(target.lengths, target.batch_size, target.length, generator)
+        mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+        ids = torch.randint(vocabulary - 1, mask.shape, generator=generator)
         yield {
-            "input_ids": ids + (ids >= padding),
-            "attention_mask": torch.ones(shape, dtype=torch.int64),
-            "labels": torch.randint(num_labels, shape[:1], generator=generator),
+            "input_ids": torch.where(mask.bool(), ids + (ids >= pad_token), pad_token),
+            "attention_mask": mask,
+            "labels": torch.randint(2, lengths.shape, generator=generator),
         }
 
 
 def real_batches(target: BenchTarget, tokenizer: PreTrainedTokenizerBase, data: TaskData) -> Iterator[Batch]:
-    """Yields batches of shuffled training examples without end, padded as `finetune` pads them.
+    """Yields batches of shuffled training examples without end, padded to the longest.
 
     Raises:
         InputError: there are fewer examples than a batch has.
@@ -282,7 +321,7 @@ def real_batches(target: BenchTarget, tokenizer: PreTrainedTokenizerBase, data: 
         shuffle=True,
         drop_last=True,  # a smaller batch would be a faster step
         generator=torch.Generator().manual_seed(target.seed),
-        collate_fn=pair_collator(tokenizer, target.padding, target.length),
+        collate_fn=pair_collator(tokenizer, "longest", target.length),
     )
     while True:
         yield from (dict(batch) for batch in loader)

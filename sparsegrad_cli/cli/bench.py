@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,14 +25,17 @@ from ..bench.config import (
     write_bench,
 )
 from ..config import Given
-from ..errors import InputError, WorkError
+from ..errors import InputError, WorkError, unknown
 from . import options as opt
 
 bench = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 
 
+REPEATED = {name: replace(BENCH_OPTIONS[name], type=tuple[str, ...]) for name in ("task", "lengths")}
+
+
 @bench.callback()
-@opt.takes_settings(BENCH_OPTIONS)
+@opt.takes_settings({**BENCH_OPTIONS, **REPEATED})
 def measure(
     *,
     context: typer.Context,
@@ -61,17 +65,29 @@ def measure(
 
     _check_data_used(given)
     _quiet_libraries(quiet or as_json)
-    config, found = plan_bench(given, shapes_only=dry_run)
+    plans = [plan_bench(of_one, shapes_only=dry_run) for of_one in _one_by_one(given)]
     if dry_run:
-        print(config.model_dump_json(indent=2) if as_json else "\n".join(row.name for row in config.rows))
+        configs = [config for config, _ in plans]
+        documents = [config.model_dump(mode="json") for config in configs]
+        names = [row.name for config in configs for row in config.rows]
+        print(_joined(documents) if as_json else "\n".join(names))
         return 0
-    result = run_bench(config, found, output, profile, _Teller(quiet))
-    done = _write(output, config, result)
-    if any(row.status == "done" for row in result.rows):
-        save_bench_plot(done, done.folder / "plot.png")
+    done = []
+    for config, found in plans:
+        result = run_bench(config, found, output, profile, _Teller(quiet))
+        done.append(_write(output, config, result))
+        if any(row.status == "done" for row in result.rows):
+            save_bench_plot(done[-1], done[-1].folder / "plot.png")
     _show(done, as_json, quiet)
-    _check_done("rows", result.rows, [row.name for row in result.rows])
+    rows = [row for each in done for row in each.result.rows]
+    _check_done("rows", rows, [row.name for row in rows])
     return 0
+
+
+def _one_by_one(given: Given) -> list[Given]:
+    """Returns what was given for each benchmark: one a task, one for the lengths of each task."""
+    rest = {name: value for name, value in given.items() if name not in REPEATED}
+    return [{**rest, name: each} for name in REPEATED for each in given.get(name, ())] or [rest]
 
 
 @bench.command()
@@ -99,7 +115,7 @@ def calibrate(
         print(config.model_dump_json(indent=2) if as_json else words)
         return 0
     result = run_calibration(config, found, _Teller(quiet))
-    _show(_write(output, config, result), as_json, quiet)
+    _show([_write(output, config, result)], as_json, quiet)
     _check_done("calibrations", result.rows, [row.by for row in result.rows])
     return 0
 
@@ -127,7 +143,40 @@ def runner(
         print(config.model_dump_json(indent=2) if as_json else words)
         return 0
     result = run_runner(config, sources, _Teller(quiet))
-    _show(_write(output, config, result), as_json, quiet)
+    _show([_write(output, config, result)], as_json, quiet)
+    return 0
+
+
+@bench.command()
+def gpu(
+    *,
+    device: Annotated[
+        str, typer.Option(help="cuda; cpu only tries it out, on tiny models.", rich_help_panel=MEASURING)
+    ] = "cuda",
+    minutes: Annotated[
+        float, typer.Option(min=0, help="No part begins that may end later.", rich_help_panel=MEASURING)
+    ] = 7.5,
+    output: opt.Output = Path("results"),
+    as_json: opt.Json = False,
+    dry_run: opt.DryRun = False,
+    quiet: opt.Quiet = False,
+) -> int:
+    """Measure all that a GPU is to answer: checks against the CPU, operations, tables, calibration.
+
+    The most important comes first, and each result is written as it comes.
+    """
+    from ..bench.gpu import SCALES, run_gpu
+    from ..training.checks import choose_device
+
+    if device not in SCALES:
+        raise InputError(f"--device: {unknown('device', device, SCALES)}")
+    choose_device(device, None)
+    _quiet_libraries(quiet or as_json)
+    failed = [] if dry_run else run_gpu(device, minutes, output, _Teller(quiet))
+    document = {"device": device, "minutes": minutes, "results": str(output), "failed": failed}
+    print(json.dumps(document) if as_json else f"{minutes:g} minutes at most on {device}, in {output}")
+    if failed:
+        raise WorkError("; ".join(failed))
     return 0
 
 
@@ -166,22 +215,38 @@ def _write(output: Path, config: AnyConfig, result: AnyResult) -> Bench:
         return write_bench(output, config, result, describe_machine(config))
 
 
-def _show(done: Bench, as_json: bool, quiet: bool) -> None:
-    """Print a result, as JSON or as tables."""
+def _show(benches: Sequence[Bench], as_json: bool, quiet: bool) -> None:
+    """Print results, as JSON or as tables."""
     from rich.console import Console
 
-    from ..report.bench_tables import bench_section
+    from ..report.bench_tables import bench_sections
     from ..report.render.terminal import print_section
 
     if as_json:
-        result = done.result.model_dump(mode="json")
-        around = {"config": done.config, "environment": done.environment}
-        documents = {name: record.model_dump(mode="json") for name, record in around.items()}
-        print(json.dumps({**result, **documents}, indent=2))
+        documents = []
+        for done in benches:
+            around = {"config": done.config, "environment": done.environment}
+            records = {name: record.model_dump(mode="json") for name, record in around.items()}
+            documents.append({**done.result.model_dump(mode="json"), **records})
+        print(_joined(documents))
     else:
-        print_section(Console(), bench_section(done))
+        for section in bench_sections(benches):
+            print_section(Console(), section)
     if not quiet:
-        print(f"written: {done.folder}", file=sys.stderr)
+        for done in benches:
+            print(f"written: {done.folder}", file=sys.stderr)
+
+
+def _joined(documents: Sequence[dict[str, Any]]) -> str:
+    """Returns one JSON document: of several benchmarks, their rows with the examples that these are of."""
+    if len(documents) == 1:
+        return json.dumps(documents[0], indent=2)
+    rows = [
+        {"task": each.get("config", each)["task"], "lengths": each.get("config", each)["lengths"], **row}
+        for each in documents
+        for row in each["rows"]
+    ]
+    return json.dumps({"rows": rows, "benches": documents}, indent=2)
 
 
 def _check_done(what: str, rows: Sequence[Row | CalibrationRow], names: Sequence[str]) -> None:

@@ -48,7 +48,7 @@ class Verbs(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, _, rest = super().resolve_command(ctx, args)
         if name in COMPUTING and not {"--help", "--dry-run"} & {*rest}:
-            from ..workers import wait_without_spinning  # before torch is imported
+            from ..hardware import wait_without_spinning  # before torch is imported
 
             line = wait_without_spinning()
             if line and "--quiet" not in rest:

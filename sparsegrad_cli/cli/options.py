@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
 
@@ -61,7 +61,9 @@ def takes_settings(
 
 def _parameter(setting: Setting, help: str | None) -> Parameter:
     """Returns an option that is None where the user leaves it open."""
-    kind = list[str] if setting.type == tuple[str, ...] else setting.type
+    kind = setting.type
+    if get_origin(kind) is tuple:  # repeatable
+        kind = list[str]
     option = typer.Option(
         setting.flag,
         help=help or setting.help_text(),

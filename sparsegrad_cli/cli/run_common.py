@@ -17,12 +17,13 @@ from ..estimate import Estimate, estimate, estimate_lines
 from ..grid.cells import DONE, GridCell, Outcome
 from ..grid.experiment import ReadExperiment
 from ..grid.kinds import get_kind
+from ..hardware import count_workers, threads_of
 from ..models.checkpoint import lacks_weights
 from ..progress import ProgressState
 from ..report import build_report
 from ..store.records import format_score
 from ..training.checks import choose_device
-from ..workers import Pool, WorkerPool, count_workers, threads_of
+from ..workers import Pool, WorkerPool
 from .progress import Display, Line, format_seconds
 
 

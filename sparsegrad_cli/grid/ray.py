@@ -19,6 +19,7 @@ import pydantic
 from pydantic import BaseModel
 
 from ..errors import InputError, WorkError
+from ..hardware import threads_of
 from ..progress import ProgressState, ProgressTracker
 from ..workers import (
     TRIES,
@@ -31,7 +32,6 @@ from ..workers import (
     Message,
     do_call,
     make_call,
-    threads_of,
     typed_command,
 )
 

@@ -108,11 +108,13 @@ def _step_section(bench: Bench, result: BenchResult, figures: Sequence[Figure]) 
     config = bench.config
     assert isinstance(config, BenchConfig)
     rows = result.rows
-    labels = Column("method", [row.name for row in rows])
+    labels = [Column("method", [row.name for row in rows])]
+    if any(row.padding != "max" for row in rows):
+        labels.append(Column("padding", [row.padding for row in rows]))
     paper = {} if config.freeze_rest else _paper_costs(config)
     parts = ("basis", "optimizer", "gradients", "activations")
     columns = [
-        labels,
+        *labels,
         Column("steps/s", [three_digits(row.steps_per_second) for row in rows]),
         Column("range", [_range(row) for row in rows]),
         Column("tokens/s", [amount(row.tokens_per_second) for row in rows]),
@@ -146,9 +148,10 @@ def _step_section(bench: Bench, result: BenchResult, figures: Sequence[Figure]) 
 def bench_title(config: BenchConfig) -> str:
     """Returns model, shape of a batch, and what is trained where that is not the paper's."""
     cut = f", {counted(config.layers, 'block')}" if config.layers else ""
-    at_most = " at most" if config.padding != "max" else ""
+    at_most = " at most" if any(row.padding != "max" for row in config.rows) else ""
     frozen = ", adapters and head only" if config.freeze_rest else ""
-    shape = f"{config.batch_size} × {config.length}{at_most} ({config.task or 'random tokens'})"
+    what = config.task or (f"lengths of {config.lengths}" if config.lengths else "random tokens")
+    shape = f"{config.batch_size} × {config.length}{at_most} ({what})"
     return f"{short_model(config.model)}{cut}: a step on {shape}{frozen}"
 
 
@@ -184,7 +187,7 @@ def _ratio_columns(
 ) -> list[Column]:
     """Ours over ft and over lora, each with the paper's beside it."""
     columns = []
-    for base in ("ft", "lora"):
+    for base in ("ft", "lora", "longest"):
         ours = [getattr(row, f"{what}_vs_{base}") for row in rows]
         if not any(ours):
             continue

@@ -123,7 +123,7 @@ TRIED: dict[str, dict[str, Row]] = {
         **each(BENCH, "--batch-size 6", "--length 10", "--precision bf16", "--freeze-rest"),
         **each(f"{BENCH} --task cola --data glue", "--padding longest"),
         **each(BENCH, "--density 0.1", "--kept 3", "--rank 3", "--basis-rank 3", "--calibration-steps 3"),
-        **each(BENCH, "--rounds 2", "--steps 2", "--burn-in 1"),
+        **each(BENCH, "--rounds 2", "--steps 2", "--burn-in 1", "--lengths cola"),
     },
     "bench runner": {
         **each(RUNNER, "--task rte", "--method lora", "--seed 1", "--model other", "--data demo"),
@@ -137,6 +137,7 @@ TRIED: dict[str, dict[str, Row]] = {
         **each(f"{STACK} --task cola --data glue", "--padding longest"),
         **each(STACK, "--calibration-steps 3", "--basis-rank 3", "--no-stack"),
     },
+    "bench gpu": each("bench gpu --device cpu", "--device cuda", "--minutes 1"),
     "judge": {
         **each(f"judge {QUESTIONS} --answers-only", "--max-questions 1", "--category math"),
         **each(f"judge {QUESTIONS} --answers-only", "--questions none.jsonl", "--run none", "--model other"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sparsegrad_cli.bench import calibration, measure, run
+from sparsegrad_cli.bench import calibration, gpu, measure, run
 from sparsegrad_cli.bench.config import BenchConfig, RowSpec
 from sparsegrad_cli.bench.measure import MeasureJob
 from sparsegrad_cli.bench.run import plan_bench
@@ -27,7 +27,7 @@ def answer_here(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         except Exception as error:
             return Failure(status="failed", error=failure(error).error)
 
-    for module in (run, calibration):
+    for module in (run, calibration, gpu):
         monkeypatch.setattr(module, "ask", ask)
     monkeypatch.setattr(measure, "SIDE", {"cpu": 32})
     return jobs

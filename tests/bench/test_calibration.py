@@ -36,7 +36,7 @@ def test_sums_and_svd_find_the_same_leading_directions(prepared, tmp_path):
     found = {}
     for by in ("sums", "svd"):
         path = tmp_path / f"{by}.safetensors"
-        job = CalibrateJob(**prepared[1], by=by, steps=4, probe_steps=0, basis=str(path))
+        job = CalibrateJob(**prepared[1], by=by, steps=4, probe_steps=0, basis=str(path), padding="longest")
         assert find_basis(job, NoProgress()).seconds > 0
         found[by] = load_basis(path)
     agreement = compare(found["sums"], found["svd"])
@@ -48,7 +48,7 @@ def test_sums_and_svd_find_the_same_leading_directions(prepared, tmp_path):
 
 def test_agreement_ignores_signs_and_sees_other_directions(prepared):
     job = measure_job(prepared, RowSpec(method="ft"))
-    model, batches = job.model().model.eval(), job.batches(0, 8)
+    model, batches = job.model("longest").model.eval(), job.batches(0, 8, "longest")
     basis = calibrate(model, batches[:4], 4, 0).basis
     svd, _ = svd_basis(model, batches[:4])
     assert max(a.degrees for a in compare(basis, svd)) < 1

@@ -14,6 +14,7 @@ from sparsegrad_cli.bench.config import BenchConfig, RowSpec
 from sparsegrad_cli.bench.measure import Measured, TrainingStep, count_flops, measure, needs_basis
 from sparsegrad_cli.bench.run import choose_rows
 from sparsegrad_cli.bench.target import BASIS
+from sparsegrad_cli.core import find_mlp_linears
 from sparsegrad_cli.methods import get_method
 from sparsegrad_cli.methods.base import MethodConfig
 from sparsegrad_cli.progress import NoProgress
@@ -25,6 +26,7 @@ from .targets import measure_job, prepare
 Prepared = tuple[BenchConfig, dict[str, Any]]
 ROWS = choose_rows()
 FT = RowSpec(method="ft")
+PADDINGS = ("none", "longest", "max")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("scratch")
     model = tiny_checkpoint(folder / "model", "bert", layers=3)
     config, shared = prepare(folder, str(model), batch_size=4, length=16, layers=2)
-    job = CalibrateJob(**shared, by="sums", steps=2, probe_steps=1, basis=str(folder / BASIS))
+    job = CalibrateJob(
+        **shared, by="sums", steps=2, probe_steps=1, basis=str(folder / BASIS), padding="longest"
+    )
     find_basis(job, NoProgress())
     return config, shared
 
@@ -83,10 +87,10 @@ def test_only_the_first_round_measures_costs(prepared):
 def test_memory_is_split_as_torch_holds_it(prepared, costs):
     memory = costs["ft"].memory
     job = measure_job(prepared, FT)
-    loaded = job.model()
+    loaded = job.model("longest")
     method = get_method("ft")(loaded.model, loaded.head, MethodConfig())
     step = TrainingStep(loaded.model, method.optimizer(1e-3), "cpu", "fp32")
-    batches = job.batches(0, 3)
+    batches = job.batches(0, 3, "longest")
     for batch in batches[:2]:
         step(batch)
     parameters = storage_bytes(loaded.model.parameters())
@@ -122,11 +126,11 @@ def test_a_basis_takes_flops_and_recomputing_more_and_lora_saves_some(costs):
 
 def test_flops_count_attention_without_dropout(prepared, costs):
     job = measure_job(prepared, FT)
-    loaded = job.model()
+    loaded = job.model("longest")
     loaded.model.eval()  # then a CPU takes its fused kernel
     method = get_method("ft")(loaded.model, loaded.head, MethodConfig())
     step = TrainingStep(loaded.model, method.optimizer(1e-3), "cpu", "fp32")
-    assert count_flops(step, job.batches(0, 1)[0]) >= 0.9 * costs["ft"].flops
+    assert count_flops(step, job.batches(0, 1, "longest")[0]) >= 0.9 * costs["ft"].flops
 
 
 def test_a_profile_is_a_trace_and_five_operations(prepared, tmp_path):
@@ -139,8 +143,34 @@ def test_a_profile_is_a_trace_and_five_operations(prepared, tmp_path):
     assert 0 < sum(shares) <= 1
 
 
+def test_a_step_is_measured_on_real_tokens_alone(tmp_path):
+    """Lengths differ, so that padding would be computed on."""
+    model = tiny_checkpoint(tmp_path / "model", "bert")
+    shared = prepare(tmp_path, str(model), batch_size=8, length=64, lengths="cola")
+    found = {padding: measured(shared, RowSpec(method="ft", padding=padding)) for padding in PADDINGS}
+    assert len({each.tokens for each in found.values()}) == 1
+    assert found["none"].flops < found["longest"].flops < found["max"].flops
+    peaks = [found[padding].memory.activations for padding in PADDINGS]
+    assert peaks == sorted(peaks)
+
+
+def test_in_bf16_a_cpu_computes_under_autocast(prepared, costs):
+    job = measure_job(prepared, FT)
+    loaded = job.model("max")
+    method = get_method("ft")(loaded.model, loaded.head, MethodConfig())
+    seen = []
+    first = find_mlp_linears(loaded.model)[0].linear
+    first.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    step = TrainingStep(loaded.model, method.optimizer(1e-3), "cpu", "bf16")
+    step(job.batches(0, 1, "max")[0])
+    assert seen == [torch.bfloat16]
+    assert first.weight.dtype == torch.float32
+    config = prepared[0].model_copy(update={"precision": "bf16"})
+    assert measured(prepared, FT, target=config).memory.activations < costs["ft"].memory.activations
+
+
 def test_random_weights_are_the_same_in_every_worker(tmp_path):
     folder = tiny_checkpoint(tmp_path / "model", "roberta")
     job = measure_job(prepare(tmp_path, str(folder), init="random", layers=1), FT)
-    one, other = (job.model().model.state_dict() for _ in range(2))
+    one, other = (job.model("max").model.state_dict() for _ in range(2))
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sparsegrad_cli.bench.lengths import LENGTHS
 from sparsegrad_cli.bench.run import choose_rows, plan_bench
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.settings import config_id
@@ -76,6 +77,10 @@ def test_a_truncated_basis_has_the_places_that_take_it():
         ({"methods": ["meprop"], "density": None, "kept": 10**6}, "have 2048 entries"),
         ({"density": 2.0}, "at most 1"),
         ({"density": 0.1, "kept": 3}, "exclude one another"),
+        ({"padding": ["none"]}, "random tokens are all of --length"),
+        ({"padding": ["widest"]}, "--padding"),
+        ({"lengths": "rt"}, "did you mean rte"),
+        ({"lengths": "rte", "task": "cola", "data": "demo"}, "exclude one another"),
         ({"layers": 3}, "has 2 blocks"),
         ({"length": 1000}, "positions for 130"),
         ({"precision": "tf32", "device": "cpu"}, "CUDA"),
@@ -111,6 +116,32 @@ def test_random_batches_have_no_padding_and_are_the_same_for_the_same_seed(model
     assert not (first["input_ids"] == found.skeleton.config.pad_token_id).any()
     other = next(plan_bench(small(model, seed=1))[1].batches())
     assert not torch.equal(first["input_ids"], other["input_ids"])
+
+
+def test_rows_repeat_for_each_padding(model, tmp_path):
+    data = str(write_cola(tmp_path / "glue"))
+    padding = ["none", "max", "longest", "none"]
+    config, _ = plan_bench(
+        small(model, methods=["ft", "lora"], density=None, task="cola", data=data, padding=padding)
+    )
+    assert [(row.method, row.padding) for row in config.rows] == [
+        (method, padding) for padding in ("none", "max", "longest") for method in ("ft", "lora")
+    ]
+    config, _ = plan_bench(small(model, methods=["ft"], density=None, lengths="rte"))
+    assert [row.padding for row in config.rows] == ["none"]
+
+
+@pytest.mark.parametrize("task", LENGTHS)
+def test_lengths_are_those_of_glue_and_their_tokens_are_random(model, task):
+    _, found = plan_bench(small(model, batch_size=64, length=128, lengths=task, density=None))
+    batches = [batch for batch, _ in zip(found.batches(), range(20), strict=False)]
+    lengths = torch.cat([batch["attention_mask"].sum(1) for batch in batches])
+    assert min(LENGTHS[task]) <= lengths.min() < lengths.max() <= 128
+    assert lengths.float().median() == pytest.approx(LENGTHS[task][10], abs=3)
+    for batch in batches:
+        is_padding = batch["input_ids"] == found.pad_token
+        assert torch.equal(is_padding, batch["attention_mask"] == 0)
+        assert batch["attention_mask"].sum(1).max() == batch["input_ids"].shape[1]
 
 
 def test_a_tasks_batches_are_padded_to_their_longest(model, tmp_path):

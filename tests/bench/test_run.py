@@ -60,7 +60,7 @@ def measured(seconds, tokens=(64,), peak=100, flops=None):
 
 def test_a_row_is_the_median_over_all_rounds_with_its_quartiles_and_the_use_of_the_machine():
     rounds = [measured((0.5, 2.0, 1.0), flops=4e8), measured((4.0, 1.0))]
-    row = summarize(RowSpec(method="ft"), "longest", rounds, None, PEAK)
+    row = summarize(RowSpec(method="ft"), rounds, None, PEAK)
     assert row.steps_per_second == 1
     assert row.quartiles == (0.5, 1)
     assert row.tokens_per_second == 64
@@ -71,14 +71,22 @@ def test_a_row_is_the_median_over_all_rounds_with_its_quartiles_and_the_use_of_t
 def test_ratios_are_to_ft_and_lora_where_they_were_measured():
     times = {"ft": 1.0, "lora": 0.5, "meprop": 2.0}
     peaks = {"ft": 100, "lora": 50, "meprop": 75}
-    rows = [
-        summarize(RowSpec(method=m), "max", [measured((times[m],), peak=peaks[m])], None, PEAK) for m in times
-    ]
+    rows = [summarize(RowSpec(method=m), [measured((times[m],), peak=peaks[m])], None, PEAK) for m in times]
     meprop = with_ratios(rows)[2]
     assert (meprop.speed_vs_ft, meprop.speed_vs_lora) == (0.5, 0.25)
     assert (meprop.memory_vs_ft, meprop.memory_vs_lora) == (0.75, 1.5)
     alone = with_ratios(rows[2:])[0]
     assert (alone.speed_vs_ft, alone.memory_vs_lora) == (None, None)
+
+
+def test_ratios_compare_rows_of_one_padding_and_a_row_with_itself_padded():
+    specs = [RowSpec(method=m, padding=p) for p in ("none", "longest") for m in ("ft", "lora")]
+    times = (1.0, 0.5, 4.0, 1.0)
+    rows = [summarize(row, [measured((t,))], None, PEAK) for row, t in zip(specs, times, strict=True)]
+    found = with_ratios(rows)
+    assert [row.speed_vs_ft for row in found] == [1, 2, 1, 4]
+    assert [row.speed_vs_longest for row in found] == [4, 2, None, None]
+    assert found[0].memory_vs_longest == 1
 
 
 def test_rounds_take_turns_on_other_batches_and_count_costs_once(model, monkeypatch, tmp_path):

@@ -213,6 +213,8 @@ def test_bench_runner_shows_both_sides_in_a_table_in_json_and_in_the_report(call
     code, out, err = call(*command)
     assert code == 0, err
     assert "Trainer and PEFT" in out
+    code, out, err = call(*command, "--json")
+    assert json.loads(out)["rows"][0]["other_scores"]
     code, out, err = call("report", "--json")
     assert code == 0, err
     (document,) = json.loads(out)["benches"]

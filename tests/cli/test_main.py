@@ -377,7 +377,7 @@ def test_ctrl_c_says_how_to_go_on(begin, model, glue, tmp_path):
 
 
 def test_a_busy_machine_is_told_in_one_line_before_work_begins(call, monkeypatch):
-    monkeypatch.setattr("sparsegrad_cli.workers.busy_cores", lambda: 1.5)
+    monkeypatch.setattr("sparsegrad_cli.hardware.busy_cores", lambda: 1.5)
     for arguments, lines in (([], 2), (["--quiet"], 1), (["--dry-run"], 1)):
         monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
         code, out, err = call("bench", "--model", "./nowhere", *arguments)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sparsegrad_cli import workers
+from sparsegrad_cli import hardware
 from sparsegrad_cli.cli import run_common
 from sparsegrad_cli.cli.run_common import PoolOptions, choose_pool
 from sparsegrad_cli.estimate import size_words
@@ -300,7 +300,7 @@ def test_a_mistake_in_the_file_is_told_with_its_line(call, write):
 
 def test_what_measures_speed_has_one_worker_however_many_gpus(bench, monkeypatch):
     monkeypatch.setattr(run_common, "choose_device", lambda device, precision: "cuda")
-    monkeypatch.setattr(workers, "visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(hardware, "visible_gpus", lambda: ["0", "1"])
     read = read_experiment(Path(bench))
     cells = plan_cells(read, CellFilter(), None, "cpu")
     assert choose_pool(read, "local", None, None, None, cells).workers == 1

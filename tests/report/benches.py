@@ -32,7 +32,9 @@ PEAK_FLOPS = 1e11
 
 def make_bench(folder: Path, **how: object) -> Bench:
     usual = {"model": "roberta-base", "task": None, "data": None, "data_revision": None, "layers": None}
-    usual |= {"freeze_rest": False, "padding": "longest", "length": 128, "batch_size": 16}
+    usual |= {"freeze_rest": False, "length": 128, "batch_size": 16}
+    padding = how.pop("padding", "longest")
+    rows = tuple(row.model_copy(update={"padding": padding}) for row in ROWS)
     config = BenchConfig(
         **{**usual, **how},
         checkpoint="random:config:roberta-base",
@@ -40,7 +42,7 @@ def make_bench(folder: Path, **how: object) -> Bench:
         device="cpu",
         precision="fp32",
         seed=0,
-        rows=ROWS,
+        rows=rows,
         density=0.01,
         kept=None,
         rank=7,
@@ -50,11 +52,11 @@ def make_bench(folder: Path, **how: object) -> Bench:
         burn_in=2,
     )
     sizes = {"weights": 500, "basis": 80, "optimizer": 800, "gradients": 400, "activations": 900}
-    rows = []
-    for place, row in enumerate(ROWS):
+    measured = []
+    for place, row in enumerate(rows):
         peak = 10**6 * (2000 + 100 * place)
         memory = Memory(**sizes, peak=peak, peak_phase="backward")
-        measured = Measured(seconds=(1.0 + place,), tokens=(2048,), memory=memory)
-        rows.append(summarize(row, config.padding, [measured], None, PEAK_FLOPS))
-    result = BenchResult(id=config_id(config), peak_flops=PEAK_FLOPS, rows=tuple(with_ratios(rows)))
+        found = Measured(seconds=(1.0 + place,), tokens=(2048,), memory=memory)
+        measured.append(summarize(row, [found], None, PEAK_FLOPS))
+    result = BenchResult(id=config_id(config), peak_flops=PEAK_FLOPS, rows=tuple(with_ratios(measured)))
     return write_bench(folder, config, result, ENVIRONMENT)
