@@ -1,7 +1,6 @@
 """Fixtures that several test files share."""
 
 import gc
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,13 +11,6 @@ import pytest
 from sparsegrad_cli.cli.main import main
 
 from .processes import Commands, start_worker
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices, and the workers share the cores
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # nor does a command look whether they are free
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as the command line sets it, before torch is imported
-
 
 LONGEST = (  # files in the order in which they begin, before all others: at the end no core waits for one
     "grid/test_ray.py",
