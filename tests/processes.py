@@ -30,11 +30,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from sparsegrad_cli.cli.main import VERBS
+
 DEADLINE = 120.0  # seconds for anything that is waited for
 LOOK_SECONDS = 0.01
 PRELOADED = (
     "sparsegrad_cli.cli.main",
-    "sparsegrad_cli.cli.run_common",
+    *(f"sparsegrad_cli.cli.{verb}" for verb in VERBS),
+    "sparsegrad_cli.report",
     "sparsegrad_cli.grid.run",
     "sparsegrad_cli.sweep.trial",
     "sparsegrad_cli.training.run",

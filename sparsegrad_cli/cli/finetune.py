@@ -6,13 +6,10 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from ..config import RUN_SETTINGS, ExecutionOptions, Given, RunConfig
 from ..errors import WorkError
-from ..settings import OUTPUT
 from . import options as opt
 
 if TYPE_CHECKING:
@@ -35,10 +32,7 @@ def finetune(
     accumulate_on_oom: opt.AccumulateOnOom = False,
     output: opt.Output = Path("results"),
     checkpoint_minutes: opt.CheckpointMinutes = 10.0,
-    save_model: Annotated[
-        bool,
-        typer.Option(help="Keep the trained model, for from_pretrained.", rich_help_panel=OUTPUT),
-    ] = True,
+    save_model: opt.SaveModel = True,
     predict_test: opt.PredictTest = False,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,

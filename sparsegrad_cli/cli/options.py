@@ -75,47 +75,40 @@ def _parameter(setting: Setting, help: str | None) -> Parameter:
     return Parameter(setting.name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-Task = Annotated[str, typer.Option(help=SETTINGS["task"].help, rich_help_panel=WHAT)]
+def option(*flags: str, help: str, panel: str = OUTPUT, show_default: bool = False, **more: Any) -> Any:
+    """Returns an option of a command; its help says the default in words."""
+    return typer.Option(*flags, help=help, rich_help_panel=panel, show_default=show_default, **more)
+
+
+Task = Annotated[str, option(help=SETTINGS["task"].help, panel=WHAT)]
 Methods = Annotated[
-    list[str],
-    typer.Option("--method", help=f"{', '.join(method_names())}; repeatable.", rich_help_panel=WHAT),
+    list[str], option("--method", help=f"{', '.join(method_names())}; repeatable.", panel=WHAT)
 ]
 Seeds = Annotated[
-    list[int], typer.Option("--seed", min=0, help="Repeatable: one run a seed.", rich_help_panel=WHAT)
+    list[int],
+    option("--seed", min=0, help="Repeatable: one run a seed.", panel=WHAT, show_default=True),
 ]
 Params = Annotated[
     Path | None,
-    typer.Option(
+    option(
         help="A best.yaml of sparsegrad sweep, or a YAML of settings; options given here go before it.",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
 ]
 AccumulateOnOom = Annotated[
     bool,
-    typer.Option(
+    option(
         "--accumulate-on-oom",
         help="When the memory runs out, begin again with each batch in 2, 4, ... micro batches.",
-        rich_help_panel=TRAINING,
+        panel=TRAINING,
     ),
 ]
-CheckpointMinutes = Annotated[
-    float, typer.Option(min=0, help="Minutes between checkpoints.", rich_help_panel=OUTPUT)
-]
+CheckpointMinutes = Annotated[float, option(min=0, help="Minutes between checkpoints.", show_default=True)]
+SaveModel = Annotated[bool, option(help="Keep the trained models, for from_pretrained.", show_default=True)]
 PredictTest = Annotated[
-    bool,
-    typer.Option(
-        "--predict-test",
-        help="Predict GLUE's test split too, for report --glue-zip.",
-        rich_help_panel=OUTPUT,
-    ),
+    bool, option("--predict-test", help="Predict GLUE's test split too, for report --glue-zip.")
 ]
-Output = Annotated[Path, typer.Option(help="The results folder.", rich_help_panel=OUTPUT)]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="One JSON document on stdout, all else on stderr.", rich_help_panel=OUTPUT),
-]
-DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Check everything, say what would be done.", rich_help_panel=OUTPUT),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.", rich_help_panel=OUTPUT)]
+Output = Annotated[Path, option(help="The results folder.", show_default=True)]
+Json = Annotated[bool, option("--json", help="One JSON document on stdout, all else on stderr.")]
+DryRun = Annotated[bool, option("--dry-run", help="Check everything, say what would be done.")]
+Quiet = Annotated[bool, option("--quiet", help="No progress on stderr.")]

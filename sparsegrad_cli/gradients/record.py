@@ -23,12 +23,22 @@ from ..errors import WorkError
 from ..methods import get_method
 from ..methods.base import MethodConfig
 from ..progress import Progress
-from ..settings import Record, config_id, setting, settings_of
+from ..settings import config_id, settings_of
 from ..store.environment import describe_environment
 from ..training.basis import find_or_calibrate, training_batches
 from ..training.resolve import Sources, resolve
 from ..training.run import adapt, load_model
-from .schema import GRADIENTS, THRESHOLDS, Counts, GradientsConfig, GradientsResult, Place, write_arrays
+from .schema import (
+    GRADIENTS,
+    GRADIENTS_SETTINGS,
+    THRESHOLDS,
+    Counts,
+    GradientsConfig,
+    GradientsResult,
+    Place,
+    RecordingSettings,
+    write_arrays,
+)
 
 Batch = dict[str, Tensor]
 Use = Callable[[MLPLinear, Tensor, Tensor], None]
@@ -37,26 +47,6 @@ CELLS = 64  # of a map, a side
 POINTS = 60  # of a curve, at most
 EXAMPLES = 16  # whose rows are recorded, at most
 TOP = 0.01  # share of the entries
-
-
-class RecordingSettings(Record):
-    """Settings of a recording, besides those of its training."""
-
-    steps: int = setting("Steps of the training.", off=100, at_least=1)
-    every: int = setting("Steps between those that are recorded.", off=10, at_least=1)
-
-
-_OF_RUN = (
-    "device",
-    "length",
-    "padding",
-    "batch_size",
-    "learning_rate",
-    "calibration_steps",
-    "density",
-    "kept",
-)
-GRADIENTS_SETTINGS = {**{name: SETTINGS[name] for name in _OF_RUN}, **settings_of(RecordingSettings)}
 
 
 def plan(

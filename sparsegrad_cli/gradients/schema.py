@@ -28,15 +28,35 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ..config import RunConfig
+from ..config import SETTINGS, RunConfig
 from ..errors import DiskError, InputError
-from ..settings import Record
+from ..settings import Record, setting, settings_of
 from ..store.find import read_all
 from ..store.folder import ResultKind
 from ..store.io import write_atomically
 from ..store.records import ResultRecord, StoredResult
 
 THRESHOLDS = (0.0, 1e-3, 1e-2)  # of the largest magnitude of a matrix, or norm of a row
+
+
+class RecordingSettings(Record):
+    """Settings of a recording, besides those of its training."""
+
+    steps: int = setting("Steps of the training.", off=100, at_least=1)
+    every: int = setting("Steps between those that are recorded.", off=10, at_least=1)
+
+
+_OF_RUN = (
+    "device",
+    "length",
+    "padding",
+    "batch_size",
+    "learning_rate",
+    "calibration_steps",
+    "density",
+    "kept",
+)
+GRADIENTS_SETTINGS = {**{name: SETTINGS[name] for name in _OF_RUN}, **settings_of(RecordingSettings)}
 
 
 class GradientsConfig(Record):

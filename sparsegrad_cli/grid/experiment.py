@@ -1,4 +1,4 @@
-"""Experiments: finding one, reading its YAML, and the points of its grid. What a YAML may say:
+"""Experiments: find one, read its YAML, expand its grid. What a YAML may say:
 
 title: RoBERTa-base on GLUE            what the table shows
 reproduces: table 10                   of the paper; left out for ours
@@ -22,14 +22,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any
 
 import pydantic
 from pydantic import Field
-from pydantic_core import ErrorDetails
 
 from ..config import METHOD_SETTINGS
 from ..errors import InputError, unknown
@@ -37,12 +36,9 @@ from ..methods import get_method, method_names
 from ..settings import Record
 from ..tasks import get_task
 from ..yaml_lines import Keys, Lines, read_yaml
-from .cells import Point, Scalar, SettingValue
-from .kinds import Kind, get_kind
+from .kinds import KINDS, GridPoint, Kind, Scalar, SettingValue
 
 PACKAGE = Path(__file__).resolve().parents[1]
-KindName = Literal["finetune", "bench", "sweep", "gradients", "parameters"]
-KIND_NAMES: tuple[KindName, ...] = get_args(KindName)
 
 
 class When(Record):
@@ -70,7 +66,7 @@ class Experiment(Record):
 
     title: str
     reproduces: str | None = None
-    kind: KindName = "finetune"
+    kind: str = "finetune"
     models: tuple[str, ...] = Field(min_length=1)
     tasks: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
@@ -81,16 +77,32 @@ class Experiment(Record):
     cases: tuple[dict[str, Scalar | None], ...] = Field(({},), min_length=1)
     overrides: tuple[Override, ...] = ()
 
+    def given(self) -> Iterator[tuple[Keys, str, Sequence[SettingValue], Sequence[str]]]:
+        """Yields every setting with the keys that lead to it, its name, its values and the methods it is for.
 
-def experiment_folder() -> Path:
-    """Returns the folder of our experiments: in a wheel inside the package, in a checkout beside it."""
-    inside = PACKAGE / "experiments"
-    return inside if inside.is_dir() else PACKAGE.parent / "experiments"
+        Those that go before others come first.
+        """
+        for number, case in enumerate(self.cases):
+            for name, value in case.items():
+                yield ("cases", number, name), name, [value], self.methods
+        for number, override in enumerate(self.overrides):
+            methods = override.when.named().get("method", self.methods)
+            for name, value in override.set.items():
+                yield ("overrides", number, "set", name), name, [value], methods
+        for name, values in self.vary.items():
+            yield ("vary", name), name, values, self.methods
+        for name, setting in self.settings.items():
+            yield ("settings", name), name, [setting], self.methods
 
 
 def experiment_files() -> list[Path]:
-    """Returns the files of our experiments, table 9 before table 10."""
-    return sorted(experiment_folder().glob("*.yaml"), key=lambda path: _in_order(path.stem))
+    """Returns the files of our experiments, table 9 before table 10.
+
+    In a wheel they lie inside the package, in a checkout beside it.
+    """
+    inside = PACKAGE / "experiments"
+    folder = inside if inside.is_dir() else PACKAGE.parent / "experiments"
+    return sorted(folder.glob("*.yaml"), key=lambda path: _in_order(path.stem))
 
 
 def _in_order(name: str) -> list[tuple[int, str]]:
@@ -125,23 +137,15 @@ class ReadExperiment:
         return self.lines.path
 
     def about(self, message: str) -> str:
-        """A complaint about a cell, with the line of the first setting that it names."""
-        experiment = self.experiment
-        places: list[tuple[Iterable[str], Keys]] = [
-            *((case, ("cases", i)) for i, case in enumerate(experiment.cases)),
-            *((override.set, ("overrides", i, "set")) for i, override in enumerate(experiment.overrides)),
-            (experiment.vary, ("vary",)),
-            (experiment.settings, ("settings",)),
-        ]
-        for names, place in places:
-            for name in names:
-                if f"--{name.replace('_', '-')}" in message:
-                    return f"{self.lines.at((*place, name))}: {message}"
+        """Returns a message about a cell with the line of the first setting that it names."""
+        for keys, name, _, _ in self.experiment.given():
+            if f"--{name.replace('_', '-')}" in message:
+                return f"{self.lines.at(keys)}: {message}"
         return f"{self.path}: {message}"
 
 
 def read_experiment(path: Path) -> ReadExperiment:
-    """Reads and checks all that can be checked without a model or data.
+    """Read an experiment, and check all that can be checked without a model or data.
 
     Raises:
         InputError: every mistake that was found, each with its line.
@@ -149,131 +153,89 @@ def read_experiment(path: Path) -> ReadExperiment:
     read, lines = read_yaml(path)
     if not isinstance(read, dict):
         raise InputError(f"{lines.at(())}: an experiment is a mapping, such as `title: ...`, `models: [...]`")
-    mistakes = list(_misspelt((), read, Experiment.model_fields, "key", lines))
+    known = Experiment.model_fields
+    mistakes = [f"{lines.at((key,))}: {unknown('key', str(key), known)}" for key in read if key not in known]
     if not mistakes:
         try:
             experiment = Experiment.model_validate(read)
+            mistakes = [f"{lines.at(keys)}: {message}" for keys, message in _mistakes(experiment)]
         except pydantic.ValidationError as error:
-            mistakes = [f"{lines.at(_place(e['loc']))}: {_said(e)}" for e in error.errors()]
-        else:
-            mistakes = list(_mistakes(experiment, get_kind(experiment.kind), lines))
+            mistakes = [_invalid(each["loc"], each["msg"], lines) for each in error.errors()]
     if mistakes:
         raise InputError("; ".join(dict.fromkeys(mistakes)))
     return ReadExperiment(experiment, lines)
 
 
-def _said(error: ErrorDetails) -> str:
-    name = ".".join(str(part) for part in error["loc"] if isinstance(part, str))
-    if error["loc"] == ("kind",):
-        return f"kind: {unknown('kind', str(error['input']), KIND_NAMES)}"
-    said = error["msg"].lower().replace("tuple", "list").replace("dictionary", "mapping")
-    return f"{name}: {said}"
+def _invalid(place: tuple[int | str, ...], message: str, lines: Lines) -> str:
+    """Returns a complaint of pydantic in the words of YAML."""
+    keys = tuple(part for part in place if isinstance(part, int) or "[" not in part)  # no members of a union
+    name = ".".join(part for part in place if isinstance(part, str))
+    message = message.lower().replace("tuple", "list").replace("dictionary", "mapping")
+    return f"{lines.at(keys)}: {name}: {message}"
 
 
-def _place(where: tuple[int | str, ...]) -> Keys:
-    """Without what pydantic puts in for the members of a union."""
-    return tuple(part for part in where if isinstance(part, int) or "[" not in part)
-
-
-def _misspelt(
-    place: Keys, given: Iterable[str], known: Iterable[str], what: str, lines: Lines
-) -> Iterator[str]:
-    names = list(known)
-    for name in given:
-        if name not in names:
-            yield f"{lines.at((*place, name))}: {unknown(what, str(name), names)}"
-
-
-def _mistakes(experiment: Experiment, kind: Kind, lines: Lines) -> Iterator[str]:
-    yield from _wrong_axes(experiment, kind, lines)
-    fields = set(kind.settings)
-    option = f"option of {experiment.kind}"
-    settings, vary = dict(experiment.settings), {name: list(v) for name, v in experiment.vary.items()}
-    yield from _misspelt(("settings",), settings, sorted(fields), option, lines)
-    yield from _misspelt(("vary",), vary, sorted(fields), option, lines)
-    yield from _unused(experiment, lines)
-    for name, value in settings.items():
-        yield from _wrong_value(("settings", name), name, value, kind, lines)
-        if name in vary:
-            yield f"{lines.at(('vary', name))}: {name} is in settings too: leave one out"
-    for name, values in vary.items():
-        for position, value in enumerate(values):
-            yield from _wrong_value(("vary", name, position), name, value, kind, lines)
-    for number, case in enumerate(experiment.cases):
-        yield from _misspelt(("cases", number), dict(case), sorted(fields), option, lines)
-        for name, value in case.items():
-            yield from _wrong_value(("cases", number, name), name, value, kind, lines)
+def _mistakes(experiment: Experiment) -> Iterator[tuple[Keys, str]]:
+    """Yields what is wrong, with the keys that lead to it."""
+    if experiment.kind not in KINDS:
+        yield ("kind",), f"kind: {unknown('kind', experiment.kind, KINDS)}"
+        return
+    kind = KINDS[experiment.kind]
+    yield from _wrong_axes(experiment, kind)
+    yield from _wrong_settings(experiment, kind)
     for number, override in enumerate(experiment.overrides):
-        place = ("overrides", number)
-        yield from _misspelt((*place, "set"), dict(override.set), sorted(fields), option, lines)
-        for name, value in override.set.items():
-            yield from _wrong_value((*place, "set", name), name, value, kind, lines)
-            if name in vary:
-                yield f"{lines.at((*place, 'set', name))}: {name} is in vary too: leave one out"
         for axis, names in override.when.named().items():
+            keys, known = ("overrides", number, "when", axis), getattr(experiment, f"{axis}s")
             if axis != "model" and axis not in kind.axes:
-                message = f"a cell of {experiment.kind} is of no single {axis}"
-                yield f"{lines.at((*place, 'when', axis))}: {message}"
+                yield keys, f"a cell of {kind.name} is of no single {axis}"
                 continue
             for name in names:
-                if name not in getattr(experiment, f"{axis}s"):
-                    message = unknown(f"{axis} of this experiment", name, getattr(experiment, f"{axis}s"))
-                    yield f"{lines.at((*place, 'when', axis))}: {message}"
+                if name not in known:
+                    yield keys, unknown(f"{axis} of this experiment", name, known)
 
 
-def _wrong_axes(experiment: Experiment, kind: Kind, lines: Lines) -> Iterator[str]:
+def _wrong_axes(experiment: Experiment, kind: Kind) -> Iterator[tuple[Keys, str]]:
     for name in ("tasks", "methods", "seeds"):
-        given = name in experiment.model_fields_set
-        if given and name not in kind.takes:
-            yield f"{lines.at((name,))}: {experiment.kind} has no use for {name}: leave them out"
+        if name in experiment.model_fields_set and name not in kind.takes:
+            yield (name,), f"{kind.name} has no use for {name}: leave them out"
         if name in kind.needs and not getattr(experiment, name):
-            yield f"{lines.at(())}: {experiment.kind} needs {name}"
+            yield (), f"{kind.name} needs {name}"
     for position, seed in enumerate(experiment.seeds):
         if seed < 0:
-            yield f"{lines.at(('seeds', position))}: a seed is 0 or more, got {seed}"
+            yield ("seeds", position), f"a seed is 0 or more, got {seed}"
     for position, method in enumerate(experiment.methods):
         if method not in method_names():
-            yield f"{lines.at(('methods', position))}: {unknown('method', method, method_names())}"
+            yield ("methods", position), unknown("method", method, method_names())
     for position, task in enumerate(experiment.tasks):
         try:
             get_task(task)
         except InputError as error:
-            yield f"{lines.at(('tasks', position))}: {str(error).removeprefix('--task: ')}"
+            yield ("tasks", position), str(error).removeprefix("--task: ")
 
 
-def _unused(experiment: Experiment, lines: Lines) -> Iterator[str]:
-    """Settings that none of the methods uses that they are for."""
-    if experiment.kind not in ("finetune", "sweep"):
-        return
-    named: list[tuple[Keys, str, Sequence[str]]] = [
-        (("settings", name), name, experiment.methods) for name in experiment.settings
-    ]
-    named += [(("vary", name), name, experiment.methods) for name in experiment.vary]
-    for number, case in enumerate(experiment.cases):
-        named += [(("cases", number, name), name, experiment.methods) for name in case]
-    for number, override in enumerate(experiment.overrides):
-        methods: Sequence[str] = override.when.named().get("method", experiment.methods)
-        named += [(("overrides", number, "set", name), name, methods) for name in override.set]
-    for place, name, methods in named:
-        if name in METHOD_SETTINGS and not any(name in _options_of(method) for method in methods):
-            yield f"{lines.at(place)}: {name} is not used by {', '.join(methods)}: leave it out"
+def _wrong_settings(experiment: Experiment, kind: Kind) -> Iterator[tuple[Keys, str]]:
+    """Settings that the kind does not have, that no method uses, that are given twice or wrong."""
+    for keys, name, values, methods in experiment.given():
+        if name not in kind.settings:
+            yield keys, unknown(f"option of {kind.name}", name, sorted(kind.settings))
+            continue
+        if name in METHOD_SETTINGS and "methods" in kind.needs:
+            known = [method for method in methods if method in method_names()]
+            if not any(name in get_method(method).settings for method in known):
+                yield keys, f"{name} is not used by {', '.join(methods)}: leave it out"
+        if keys[0] == "vary" and name in experiment.settings:
+            yield keys, f"{name} is in settings too: leave one out"
+        if keys[0] == "overrides" and name in experiment.vary:
+            yield keys, f"{name} is in vary too: leave one out"
+        for position, value in enumerate(values):
+            try:
+                if value is not None:
+                    kind.settings[name].check(value)
+            except ValueError as error:
+                yield (*keys, position) if keys[0] == "vary" else keys, f"{name}: {error}"
 
 
-def _options_of(method: str) -> frozenset[str]:
-    return get_method(method).settings if method in method_names() else frozenset()
-
-
-def _wrong_value(place: Keys, name: str, value: object, kind: Kind, lines: Lines) -> Iterator[str]:
-    if name not in kind.settings or value is None:
-        return
-    try:
-        kind.settings[name].check(value)
-    except ValueError as error:
-        yield f"{lines.at(place)}: {name}: {error}"
-
-
-def points(experiment: Experiment, axes: frozenset[str]) -> Iterator[Point]:
-    """Returns every combination, task by task, so that what a task needs is read once.
+def expand_grid(experiment: Experiment, axes: frozenset[str]) -> Iterator[GridPoint]:
+    """Yields every combination, task by task, so that what a task needs is read once.
 
     Args:
         axes: "task", "method": those along which cells differ.
@@ -287,14 +249,10 @@ def points(experiment: Experiment, axes: frozenset[str]) -> Iterator[Point]:
         for case in experiment.cases
     ]
     for model, task, of_methods, values in itertools.product(experiment.models, tasks, methods, varied):
-        settings: dict[str, SettingValue] = dict(experiment.settings)
+        here = {"model": model, "task": task, "method": of_methods[0] if split else None}
+        settings: dict[str, Any] = dict(experiment.settings)
         for override in experiment.overrides:
-            if _fits(override, model, task, of_methods[0] if split else None):
+            if all(here[axis] in names for axis, names in override.when.named().items()):
                 settings |= override.set
         settings |= values
-        yield Point(model, task, of_methods, experiment.seeds, experiment.data, settings, values)
-
-
-def _fits(override: Override, model: str, task: str | None, method: str | None) -> bool:
-    here = {"model": model, "task": task, "method": method}
-    return all(here[axis] in names for axis, names in override.when.named().items())
+        yield GridPoint(model, task, of_methods, experiment.seeds, experiment.data, settings, values)

@@ -1,6 +1,6 @@
 """The kinds of experiments: how a kind plans its cells, reads their status and does one.
 
-To add a kind, write a subclass of `Kind`, and add it to `KINDS`. What it needs is imported where it is used:
+To add a kind, write a subclass of `Kind` and add it to `KINDS`. What it needs is imported where it is used:
 a worker that fine-tunes need not import Optuna.
 """
 
@@ -8,31 +8,78 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from importlib import import_module
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
 from ..bench.config import BENCH_SETTINGS, BENCHES, BenchConfig, write_bench
-from ..config import TRAINING_SETTINGS, ExecutionOptions, RunConfig, check_given
+from ..config import TRAINING_SETTINGS, ExecutionOptions, Given, RunConfig, check_given
 from ..errors import InputError
+from ..gradients.schema import GRADIENTS, GRADIENTS_SETTINGS, GradientsConfig
 from ..progress import Progress
 from ..settings import Record, Setting, config_id, setting, settings_of
 from ..store.find import warn_left_out
 from ..store.folder import COUNTS, RUNS, ResultFolder, ResultKind
 from ..store.lock import lock
-from ..store.records import CountConfig, Result
+from ..store.records import CountConfig, Result, Status
 from ..sweep.records import SEARCH_SETTINGS, SWEEPS, SearchSettings, Sweep, SweepConfig
-from .cells import DONE, TO_CONTINUE, TO_DO, GridCell, Outcome, Point
 
 if TYPE_CHECKING:
     from ..training.resolve import Sources
 
+Scalar = bool | int | float | str
+SettingValue = Scalar | list[Scalar] | None
+DONE, TO_DO, TO_CONTINUE = "done", "to do", "to continue"  # statuses of a cell; others are of its result
 
-def _imported(path: str) -> Any:
-    """Returns a property of a class: a constant `module:NAME` of this package, imported when it is used."""
-    module, _, name = path.partition(":")
-    return cached_property(lambda self: getattr(import_module(f"sparsegrad_cli.{module}"), name))
+
+@dataclass(frozen=True)
+class GridPoint:
+    """A point of the grid, of which a kind makes cells: one model, task and method, or several methods."""
+
+    model: str
+    task: str | None
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    data: str
+    settings: Mapping[str, SettingValue]  # option -> value
+    varied: Mapping[str, SettingValue]  # those of them that `vary` or `cases` set
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, [self.model, self.task, *self.methods]))
+
+
+class GridCell(Record):
+    """The smallest piece of an experiment's work; equal ids are the same work."""
+
+    id: str
+    kind: str
+    model: str
+    task: str | None = None
+    method: str | None = None
+    seed: int | None = None
+    variant: str = ""  # the settings that tell it from other cells of the experiment, in words
+    device: str = "auto"
+    config: dict[str, JsonValue]  # what a worker does it from
+
+    @property
+    def row(self) -> str:
+        """What it is, whatever its seed."""
+        return " ".join(filter(None, [self.model, self.task, self.method, self.variant]))
+
+    def __str__(self) -> str:
+        return self.row if self.seed is None else f"{self.row} seed {self.seed}"
+
+
+class Outcome(Record):
+    """What became of a cell."""
+
+    status: Status
+    error: str | None = None
+    score_name: str | None = None
+    score: float | None = None
+    seconds: float | None = None
 
 
 class Kind(ABC):
@@ -45,15 +92,14 @@ class Kind(ABC):
     takes: frozenset[str] = frozenset()  # "tasks", "methods", "seeds": keys that an experiment may have
     needs: frozenset[str] = frozenset()  # those that it must have
     alone = False  # whether another worker's work would spoil what is measured
-    can_estimate = False  # whether `planned` is there
 
     @abstractmethod
-    def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
+    def cells(self, point: GridPoint, given: Given, shapes_only: bool) -> Sequence[GridCell]:
         """Returns the cells at a point of the grid.
 
         Args:
-            device: in place of the experiment's.
-            from_shapes: a model's directory without weights will do, since nothing of it is to be done.
+            given: the settings of the point in their types, model and data among them.
+            shapes_only: a model's directory without weights will do, since nothing of it is to be done.
 
         Raises:
             InputError: model, data or settings are not what they should be.
@@ -86,12 +132,8 @@ class Kind(ABC):
             return "failed"
         if result is None:
             return TO_CONTINUE if self.results is RUNS and (folder.path / "config.json").exists() else TO_DO
-        status = str(getattr(result, "status", DONE))
+        status = getattr(result, "status", DONE)
         return TO_CONTINUE if status == "interrupted" else status
-
-    def planned(self, cell: GridCell) -> tuple[RunConfig, Sources]:
-        """Returns a cell's run and what it starts from, without weights."""
-        raise NotImplementedError
 
     def lacks(self, cell: GridCell, results: Path, options: ExecutionOptions) -> bool:
         """Returns whether a cell that is done lacks something that the options ask for.
@@ -105,13 +147,27 @@ class Kind(ABC):
         """Record, where the kind has a record for it, that a cell failed which could not record it itself."""
         return Outcome(status="failed", error=error)
 
-    def given(self, point: Point, device: str | None) -> dict[str, Any]:
-        """Returns the settings of a point, in their types."""
-        given = {**point.settings, **({} if device is None else {"device": device})}
-        try:
-            return check_given(given, self.settings)
-        except InputError as error:
-            raise InputError(f"{point}: {error}") from None
+    def given(self, point: GridPoint, device: str | None) -> dict[str, Any]:
+        """Returns the settings of a point in their types, model, task and data among them.
+
+        Args:
+            device: in place of the experiment's, where the kind has use for one.
+        """
+        instead = {"device": device} if device is not None and "device" in self.settings else {}
+        given = check_given({**point.settings, **instead}, self.settings) | {
+            "model": point.model,
+            "data": point.data,
+        }
+        return given if point.task is None else {**given, "task": point.task}
+
+    def cell_of(self, id: str, run: RunConfig, config: Record) -> GridCell:
+        """Returns the cell of a run, or of work that is done with runs like it.
+
+        Args:
+            config: what a worker does it from.
+        """
+        axes = {name: getattr(run, name) for name in ("model", "task", "method", "seed", "device")}
+        return GridCell(id=id, kind=self.name, config=config.model_dump(mode="json"), **axes)
 
 
 class ParamsOption(Record):
@@ -129,51 +185,41 @@ class Finetune(Kind):
     needs = frozenset({"tasks", "methods"})
     settings: Mapping[str, Setting] = {**TRAINING_SETTINGS, **settings_of(ParamsOption)}
     results = RUNS
-    can_estimate = True
 
     def __init__(self) -> None:
-        self._sources: tuple[tuple[object, ...], Sources] | None = None  # those of the last cell
+        self._last: tuple[tuple[object, ...], Sources] | None = None  # what the last cell's run starts from
 
-    def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
+    def cells(self, point: GridPoint, given: Given, shapes_only: bool) -> Sequence[GridCell]:
         from ..training.params import read_params
         from ..training.resolve import of_method, resolve
 
-        given = self.given(point, device)
-        params = given.pop("params", None)
-        given = of_method(given, point.methods[0])  # an experiment's settings need not be for all its methods
-        given |= {"model": point.model, "task": point.task, "data": point.data}
-        names = ("model", "task", "data", "device", "basis", "languages", "chat_format")
-        key = (from_shapes, *(given.get(name) for name in names))
-        sources = self._sources[1] if self._sources and self._sources[0] == key else None
-        self._sources = None  # the last one's data go before this one's come
+        settings = dict(given)
+        params = settings.pop("params", None)
+        settings = of_method(
+            settings, point.methods[0]
+        )  # an experiment's settings need not suit all its methods
         read = None if params is None else read_params(Path(params))
-        configs, sources = resolve(given, point.methods, point.seeds, sources, read, from_shapes)
-        self._sources = (key, sources)
-        found = []
-        for config in configs:
-            cell = GridCell(
-                id=config.run_id(),
-                kind=self.name,
-                model=config.model,
-                task=config.task,
-                method=config.method,
-                seed=config.seed,
-                device=config.device,
-                config=config.model_dump(mode="json"),
-            )
-            found.append(cell)
-        return found
+        configs, _ = resolve(settings, point.methods, point.seeds, self._sources(settings, shapes_only), read)
+        return [self.cell_of(config.run_id(), config, config) for config in configs]
 
-    def planned(self, cell: GridCell) -> tuple[RunConfig, Sources]:
+    def planned(self, cell: GridCell, shapes_only: bool = True) -> tuple[RunConfig, Sources]:
+        """Returns a cell's run and what it starts from.
+
+        Raises:
+            InputError: that is not what the grid was planned with.
+        """
+        from ..training.resolve import check_unchanged, given_of
+
         config = RunConfig.model_validate(cell.config)
-        return config, self._sources_of(config, shapes_only=True)
+        sources = self._sources(given_of(config), shapes_only)
+        check_unchanged(config, sources)
+        return config, sources
 
     def do(self, cell: GridCell, results: Path, progress: Progress, options: ExecutionOptions) -> Outcome:
         from ..models.checkpoint import fetch_weights
         from ..training.run import run
 
-        config = RunConfig.model_validate(cell.config)
-        sources = self._sources_of(config)
+        config, sources = self.planned(cell, shapes_only=False)
         fetch_weights(sources.checkpoint)
         return _outcome(run(sources.cell(config, results, progress, options)))
 
@@ -200,22 +246,16 @@ class Finetune(Kind):
             return Outcome(status="failed", error=error)
         return _outcome(record_failure(config, sources, results, error))
 
-    def _sources_of(self, config: RunConfig, shapes_only: bool = False) -> Sources:
-        """Returns what a run starts from, read again where the last run's was another.
+    def _sources(self, given: Given, shapes_only: bool) -> Sources:
+        """Returns what a run starts from, found again only where the last cell's run started from another."""
+        from ..training.resolve import find_sources
 
-        Raises:
-            InputError: it is not what the grid was planned with.
-        """
-        from ..training.resolve import check_unchanged, sources_of
-
-        names = ("model", "task", "task_file", "data", "basis", "languages", "chat_format")
-        key = (shapes_only, *(getattr(config, name) for name in names))
-        if self._sources is None or self._sources[0] != key:
-            self._sources = None  # the last one's data go before this one's come
-            self._sources = (key, sources_of(config, shapes_only))
-        else:
-            check_unchanged(config, self._sources[1])
-        return self._sources[1]
+        names = ("model", "task", "data", "device", "basis", "languages", "chat_format")
+        key = (shapes_only, *(given.get(name) for name in names))
+        if self._last is None or self._last[0] != key:
+            self._last = None  # the last one's data go before this one's come
+            self._last = (key, find_sources(given, shapes_only))
+        return self._last[1]
 
 
 def _outcome(result: Result) -> Outcome:
@@ -228,6 +268,13 @@ def _outcome(result: Result) -> Outcome:
     )
 
 
+class StudyCell(Record):
+    """What a worker does a search from."""
+
+    study: SweepConfig
+    trials: int
+
+
 class Search(Kind):
     """Searches as `sparsegrad sweep` does them: a cell is a study of one method on one task."""
 
@@ -237,33 +284,24 @@ class Search(Kind):
     settings: Mapping[str, Setting] = {**TRAINING_SETTINGS, **SEARCH_SETTINGS}
     results = SWEEPS
 
-    def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
+    def cells(self, point: GridPoint, given: Given, shapes_only: bool) -> Sequence[GridCell]:
         from ..sweep.plan import plan_studies
         from ..training.resolve import of_method
 
-        given = self.given(point, device)
-        search = SearchSettings(**{name: given.pop(name) for name in SEARCH_SETTINGS if name in given})
-        given = of_method(given, point.methods[0])
-        given |= {"model": point.model, "data": point.data}
-        assert point.task is not None
-        (config,) = plan_studies(given, [point.task], point.methods, search, from_shapes)
-        cell = GridCell(
-            id=config.study_id(),
-            kind=self.name,
-            model=point.model,
-            task=config.task,
-            method=config.method,
-            seed=search.seed,
-            device=config.template.device,
-            config={"study": config.model_dump(mode="json"), "trials": search.trials},
-        )
-        return [cell]
+        search = SearchSettings(**{name: given[name] for name in SEARCH_SETTINGS if name in given})
+        of_run = {name: value for name, value in given.items() if name not in SEARCH_SETTINGS}
+        of_run = of_method(of_run, point.methods[0])
+        (config,) = plan_studies(of_run, [given["task"]], point.methods, search, shapes_only)
+        study = StudyCell(study=config, trials=search.trials)
+        return [self.cell_of(config.study_id(), config.template, study)]
 
     def status(self, cell: GridCell, results: Path) -> str:
-        if super().status(cell, results) != DONE:
-            return super().status(cell, results)
-        result = ResultFolder(self.results, self.folder(cell, results)).result()
-        return DONE if result and result.finished >= int(str(cell.config["trials"])) else TO_CONTINUE
+        status = super().status(cell, results)
+        if status != DONE:
+            return status
+        result = ResultFolder(SWEEPS, self.folder(cell, results)).result()
+        asked = StudyCell.model_validate(cell.config).trials
+        return DONE if result is not None and result.finished >= asked else TO_CONTINUE
 
     def do(self, cell: GridCell, results: Path, progress: Progress, options: ExecutionOptions) -> Outcome:
         from ..models.checkpoint import fetch_weights, find_checkpoint
@@ -271,20 +309,20 @@ class Search(Kind):
         from ..sweep.storage import open_storage, storage_errors
         from ..sweep.study import open_study
 
-        config, trials = SweepConfig.model_validate(cell.config["study"]), int(str(cell.config["trials"]))
-        fetch_weights(find_checkpoint(config.model))
-        progress.phase("search", trials)
+        asked = StudyCell.model_validate(cell.config)
+        fetch_weights(find_checkpoint(asked.study.model))
+        progress.phase("search", asked.trials)
 
         def show(sweeps: Sequence[Sweep], workers: int) -> None:
             progress.step(sweeps[0].result.finished)
 
         with storage_errors():
-            study = open_study(open_storage(None, results), config)
-            (sweep,) = run_sweep([study], trials, 1, None, results, show, lambda line: None)
+            study = open_study(open_storage(None, results), asked.study)
+            (sweep,) = run_sweep([study], asked.trials, 1, None, results, show, lambda line: None)
         best = sweep.result.best
         if best is None:
             return Outcome(status="failed", error="no trial came to its end")
-        return Outcome(status="done", score_name=config.score_name, score=best.score)
+        return Outcome(status="done", score_name=asked.study.score_name, score=best.score)
 
 
 class Bench(Kind):
@@ -297,12 +335,10 @@ class Bench(Kind):
     settings: Mapping[str, Setting] = BENCH_SETTINGS
     results = BENCHES
 
-    def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
+    def cells(self, point: GridPoint, given: Given, shapes_only: bool) -> Sequence[GridCell]:
         from ..bench.run import plan_bench
 
-        given = {"model": point.model, "task": point.task, "data": point.data, "methods": point.methods}
-        given |= self.given(point, device)
-        config, _ = plan_bench(given, from_shapes)
+        config, _ = plan_bench({"methods": point.methods, **given}, shapes_only)
         cell = GridCell(
             id=config_id(config),
             kind=self.name,
@@ -320,19 +356,18 @@ class Bench(Kind):
         config = BenchConfig.model_validate(cell.config)
         found = target_of(config)
         progress.phase("measure", 2 + len(config.rows) * config.rounds)
-        said: list[str] = []
+        lines: list[str] = []
 
         def tell(line: str) -> None:
-            said.append(line)
-            progress.step(len(said))
+            lines.append(line)
+            progress.step(len(lines))
 
         with lock(self.folder(cell, results)):
             result = run_bench(config, found, results, profile=False, tell=tell)
             write_bench(results, config, result, describe_machine(config))
         failed = [f"{row.name} {row.status} ({row.error})" for row in result.rows if row.status != "done"]
-        if len(failed) == len(result.rows):
-            return Outcome(status="failed", error="; ".join(failed))
-        return Outcome(status="done", error="; ".join(failed) or None)
+        status: Status = "failed" if len(failed) == len(result.rows) else "done"
+        return Outcome(status=status, error="; ".join(failed) or None)
 
 
 class Gradients(Kind):
@@ -342,38 +377,24 @@ class Gradients(Kind):
     axes = frozenset({"task", "method"})
     takes = frozenset({"tasks", "methods", "seeds"})
     needs = frozenset({"tasks"})
-    settings = _imported("gradients.record:GRADIENTS_SETTINGS")
-    results = _imported("gradients.schema:GRADIENTS")
+    settings: Mapping[str, Setting] = GRADIENTS_SETTINGS
+    results = GRADIENTS
 
-    def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
+    def cells(self, point: GridPoint, given: Given, shapes_only: bool) -> Sequence[GridCell]:
         from ..gradients.record import plan
 
-        given = {"model": point.model, "task": point.task, "data": point.data, **self.given(point, device)}
         method = point.methods[0] if point.methods else "sparsegrad"
-        found = []
-        for seed in point.seeds:
-            config, _ = plan(given, method, seed, from_shapes)
-            cell = GridCell(
-                id=config_id(config),
-                kind=self.name,
-                model=point.model,
-                task=config.run.task,
-                method=method,
-                seed=seed,
-                device=config.run.device,
-                config=config.model_dump(mode="json"),
-            )
-            found.append(cell)
-        return found
+        planned = [plan(given, method, seed, shapes_only)[0] for seed in point.seeds]
+        return [self.cell_of(config_id(config), config.run, config) for config in planned]
 
     def do(self, cell: GridCell, results: Path, progress: Progress, options: ExecutionOptions) -> Outcome:
         from ..gradients.record import run_gradients
-        from ..gradients.schema import GradientsConfig
         from ..models.checkpoint import fetch_weights
-        from ..training.resolve import sources_of
+        from ..training.resolve import check_unchanged, find_sources, given_of
 
         config = GradientsConfig.model_validate(cell.config)
-        sources = sources_of(config.run)
+        sources = find_sources(given_of(config.run))
+        check_unchanged(config.run, sources)
         fetch_weights(sources.checkpoint)
         with lock(self.folder(cell, results)):
             run_gradients(config, sources, results, progress)
@@ -387,7 +408,7 @@ class Parameters(Kind):
     settings: Mapping[str, Setting] = {}
     results = COUNTS
 
-    def cells(self, point: Point, device: str | None, from_shapes: bool = False) -> Sequence[GridCell]:
+    def cells(self, point: GridPoint, given: Given, shapes_only: bool) -> Sequence[GridCell]:
         from ..models.random import find_architecture
 
         config = CountConfig(model=point.model, architecture=find_architecture(point.model).identity)
@@ -404,8 +425,3 @@ class Parameters(Kind):
 KINDS: Mapping[str, Kind] = {
     kind.name: kind for kind in (Finetune(), Bench(), Search(), Gradients(), Parameters())
 }
-
-
-def get_kind(name: str) -> Kind:
-    """Returns the kind of that name, one of `experiment.KIND_NAMES`."""
-    return KINDS[name]

@@ -15,11 +15,9 @@ from ..progress import Progress, ProgressState
 from ..settings import Record
 from ..store.lock import BusyError, is_locked
 from ..workers import Died, Failed, Finished, Message, Pool
-from .cells import DONE, TO_CONTINUE, TO_DO, GridCell, Outcome
-from .experiment import ReadExperiment, points
-from .kinds import get_kind
+from .experiment import ReadExperiment, expand_grid
+from .kinds import DONE, KINDS, TO_CONTINUE, TO_DO, GridCell, Outcome
 
-RETRY = ("failed", "out-of-memory", "diverged")  # "failed" is every cell that ended without a score
 LOOK_SECONDS = 0.5
 BUSY_SECONDS = 5.0  # between two looks at a cell that another process does
 
@@ -39,39 +37,32 @@ def plan_cells(
     part: CellFilter,
     data: str | None,
     device: str | None,
-    from_shapes: bool = False,
+    shapes_only: bool = False,
 ) -> list[GridCell]:
     """Returns the cells in the order in which they are done: seed by seed, so that a table is there early.
 
     Args:
         part: its seeds replace the experiment's; its other names must be in the experiment.
         data, device: in place of the experiment's.
-        from_shapes: see `Kind.cells`.
+        shapes_only: see `Kind.cells`.
 
     Raises:
         InputError: anything that is wrong; with the line where it is a setting.
     """
-    experiment = read.experiment
-    changed: dict[str, object] = {}
+    experiment, kind = read.experiment, KINDS[read.experiment.kind]
+    changed: dict[str, object] = {} if data is None else {"data": data}
     for axis in ("models", "tasks", "methods"):
-        names: tuple[str, ...] = getattr(part, axis)
         known = getattr(experiment, axis)
-        for name in names:
+        for name in getattr(part, axis):
             if name not in known:
                 raise InputError(f"--{axis[:-1]}: {unknown(f'{axis[:-1]} in {read.path}', name, known)}")
-        if names:
-            changed[axis] = names
-    kind = get_kind(experiment.kind)
-    if part.seeds:
-        if "seeds" not in kind.takes:
-            raise InputError(f"--seed: {experiment.kind} has no use for seeds: leave it out")
-        changed["seeds"] = part.seeds
-    if data is not None:
-        changed["data"] = data
+    if part.seeds and "seeds" not in kind.takes:
+        raise InputError(f"--seed: {kind.name} has no use for seeds: leave it out")
+    changed |= {axis: names for axis, names in vars(part).items() if names}
     found: dict[str, GridCell] = {}
-    for point in points(experiment.model_copy(update=changed), kind.axes):
+    for point in expand_grid(experiment.model_copy(update=changed), kind.axes):
         try:
-            cells = kind.cells(point, device, from_shapes)
+            cells = kind.cells(point, kind.given(point, device), shapes_only)
         except InputError as error:
             raise InputError(read.about(f"{point}: {error}")) from None
         for cell in cells:
@@ -84,11 +75,15 @@ def plan_cells(
 
 def read_status(cell: GridCell, results: Path) -> str:
     """Returns DONE, TO_DO, TO_CONTINUE or the status that the cell ended with, as its folder says."""
-    return get_kind(cell.kind).status(cell, results)
+    return KINDS[cell.kind].status(cell, results)
 
 
 def is_due(status: str, retry: Collection[str]) -> bool:
-    """Returns whether a cell is to be done now: one that ended without a score is if `retry` says so."""
+    """Returns whether a cell is to be done now.
+
+    Args:
+        retry: statuses of cells to be done again; "failed" stands for all that ended without a score.
+    """
     if status in (TO_DO, TO_CONTINUE):
         return True
     return status != DONE and ("failed" in retry or status in retry)
@@ -119,7 +114,7 @@ def do_cell(job: CellJob, progress: Progress) -> CellReply:
 
     quiet_libraries(downloads=False)
     try:
-        outcome = get_kind(job.cell.kind).do(job.cell, Path(job.results), progress, job.options)
+        outcome = KINDS[job.cell.kind].do(job.cell, Path(job.results), progress, job.options)
         return CellReply(outcome=outcome)
     except BusyError:
         return CellReply(outcome=None)
@@ -214,7 +209,7 @@ class _Queue:
             self.waiting.append(self.elsewhere.popleft()[1])
         while self.waiting:
             cell = self.waiting.popleft()
-            if not is_locked(get_kind(cell.kind).folder(cell, self._results)):
+            if not is_locked(KINDS[cell.kind].folder(cell, self._results)):
                 return cell
             self.put_off(cell)
         return None
@@ -251,7 +246,7 @@ def _outcome(message: Message, cell: GridCell, results: Path) -> Outcome | None:
 
 def _record_failure(cell: GridCell, results: Path, error: str) -> Outcome | None:
     try:
-        return get_kind(cell.kind).record_failure(cell, results, error)
+        return KINDS[cell.kind].record_failure(cell, results, error)
     except BusyError:
         return None
     except (InputError, WorkError) as second:

@@ -1,7 +1,7 @@
 """From what a user gave to the configuration of each run, with everything checked before anything is trained.
 
 `resolve` checks the settings, finds model and data, and fills in what was left open. A `RunConfig` is
-complete: `sources_of` finds its model and data again, in any process.
+complete: `find_sources(given_of(config))` finds its model and data again, in any process.
 """
 
 from __future__ import annotations
@@ -172,20 +172,13 @@ def find_sources(given: Given, shapes_only: bool = False) -> Sources:
     return Sources(checkpoint, data, model, basis, chat_format, data_from)
 
 
-def sources_of(config: RunConfig, shapes_only: bool = False) -> Sources:
-    """Finds model, data and basis of a run that was resolved elsewhere or before.
-
-    Raises:
-        InputError: one is not there, or is no longer what it was.
-    """
-    names = ("model", "data", "length", "languages", "chat_format", "basis")
-    given = {name: getattr(config, name) for name in names}
-    given = {name: value for name, value in given.items() if value is not None}
-    if config.loss_on is None:  # no chat task
-        del given["languages"]
-    sources = find_sources({**given, "task": config.task_file or config.task}, shapes_only)
-    check_unchanged(config, sources)
-    return sources
+def given_of(config: RunConfig) -> dict[str, Any]:
+    """Returns the settings by which `find_sources` finds again what a resolved run starts from."""
+    names = ["model", "data", "length", "chat_format", "basis"]
+    if config.loss_on is not None:  # a chat task
+        names.append("languages")
+    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    return {**given, "task": config.task_file or config.task}
 
 
 def check_unchanged(config: RunConfig, sources: Sources) -> None:

@@ -13,8 +13,7 @@ import pytest
 import yaml
 
 from sparsegrad_cli import hardware
-from sparsegrad_cli.cli import run_common
-from sparsegrad_cli.cli.run_common import PoolOptions, choose_pool
+from sparsegrad_cli.cli.run import choose_workers
 from sparsegrad_cli.estimate import size_words
 from sparsegrad_cli.grid.experiment import experiment_files, read_experiment
 from sparsegrad_cli.grid.run import CellFilter, plan_cells
@@ -50,7 +49,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
     alone = here()
-    monkeypatch.setattr(PoolOptions, "open", lambda options, results: alone)
+    monkeypatch.setattr("sparsegrad_cli.cli.run.open_pool", lambda *_: alone)
     yield alone
     assert not alone.is_open
 
@@ -299,11 +298,11 @@ def test_a_mistake_in_the_file_is_told_with_its_line(call, write):
 
 
 def test_what_measures_speed_has_one_worker_however_many_gpus(bench, monkeypatch):
-    monkeypatch.setattr(run_common, "choose_device", lambda device, precision: "cuda")
+    monkeypatch.setattr("sparsegrad_cli.training.checks.choose_device", lambda device, precision: "cuda")
     monkeypatch.setattr(hardware, "visible_gpus", lambda: ["0", "1"])
     read = read_experiment(Path(bench))
     cells = plan_cells(read, CellFilter(), None, "cpu")
-    assert choose_pool(read, "local", None, None, None, cells).workers == 1
+    assert choose_workers(read, True, "local", None, None, None, cells)[0] == 1
 
 
 def test_ls_experiments_names_what_they_reproduce(call):

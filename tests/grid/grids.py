@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import yaml
 from pydantic import BaseModel
 
-from sparsegrad_cli.grid.cells import GridCell, Outcome
+from sparsegrad_cli.grid.kinds import GridCell, Outcome
 from sparsegrad_cli.grid.run import CellJob, CellReply, do_cell
 from sparsegrad_cli.progress import NoProgress, ProgressState
 from sparsegrad_cli.workers import (

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sparsegrad_cli.errors import InputError, UnreadableResultWarning
-from sparsegrad_cli.grid.cells import DONE, TO_CONTINUE, TO_DO, GridCell
-from sparsegrad_cli.grid.experiment import Experiment, points, read_experiment
+from sparsegrad_cli.grid.experiment import Experiment, expand_grid, read_experiment
+from sparsegrad_cli.grid.kinds import DONE, TO_CONTINUE, TO_DO, GridCell
 from sparsegrad_cli.grid.run import CellFilter, is_due, plan_cells, read_status
 
 from ..cells import configs_of, write_cola
@@ -82,7 +82,7 @@ def test_a_later_override_goes_before_an_earlier_one_and_both_before_the_setting
         {"when": {"task": "rte"}, "set": {"epochs": 2, "length": 64}},
         {"when": {"task": ["rte", "cola"], "method": "lora"}, "set": {"epochs": 3}},
     ]
-    found = points(experiment(settings={"length": 32, "epochs": 1}, overrides=overrides), BOTH)
+    found = expand_grid(experiment(settings={"length": 32, "epochs": 1}, overrides=overrides), BOTH)
     settings = {str(point): (point.settings["epochs"], point.settings["length"]) for point in found}
     assert settings == {
         "m cola ft": (1, 32),
@@ -107,17 +107,17 @@ def test_a_case_goes_before_settings_and_overrides_and_tells_its_cells_apart(wri
 
 def test_an_override_by_model_is_for_that_model():
     of_big = [{"when": {"model": "big"}, "set": {"batch_size": 4}}]
-    found = points(experiment(models=["m", "big"], overrides=of_big), BOTH)
+    found = expand_grid(experiment(models=["m", "big"], overrides=of_big), BOTH)
     assert {point.model: point.settings.get("batch_size") for point in found} == {"m": None, "big": 4}
 
 
 def test_cells_of_all_methods_are_split_by_task_alone():
-    found = list(points(experiment(), frozenset({"task"})))
+    found = list(expand_grid(experiment(), frozenset({"task"})))
     assert [(point.task, point.methods) for point in found] == [
         ("cola", ("ft", "lora")),
         ("rte", ("ft", "lora")),
     ]
-    assert [point.methods for point in points(experiment(), frozenset())] == [("ft", "lora")]
+    assert [point.methods for point in expand_grid(experiment(), frozenset())] == [("ft", "lora")]
 
 
 def test_where_the_data_lie_does_not_count_but_what_they_are_does(write, document, tmp_path):

@@ -10,8 +10,8 @@ import pytest
 from sparsegrad_cli.config import ExecutionOptions
 from sparsegrad_cli.errors import WorkError
 from sparsegrad_cli.grid import run as grid_run
-from sparsegrad_cli.grid.cells import Outcome
 from sparsegrad_cli.grid.experiment import read_experiment
+from sparsegrad_cli.grid.kinds import Outcome
 from sparsegrad_cli.grid.run import CellFilter, CellJob, CellReply, plan_cells, read_status, run_grid
 from sparsegrad_cli.progress import ProgressState
 from sparsegrad_cli.store.lock import lock

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.grid.experiment import (
-    KIND_NAMES,
     Experiment,
     experiment_files,
     find_experiment,
     read_experiment,
 )
-from sparsegrad_cli.grid.kinds import get_kind
+from sparsegrad_cli.grid.kinds import KINDS
 from sparsegrad_cli.store.folder import ResultKind
 
 HEAD = """\
@@ -164,9 +163,9 @@ def test_the_line_is_that_of_the_mistake_wherever_it_stands(tmp_path_factory, bl
     assert said.startswith(f"x.yaml:{text.splitlines().index(f'{name}: 1') + 1}: no key '{name}'")
 
 
-@pytest.mark.parametrize("name", KIND_NAMES)
+@pytest.mark.parametrize("name", KINDS)
 def test_every_kind_has_settings_and_a_kind_of_result(name):
-    kind = get_kind(name)
+    kind = KINDS[name]
     assert kind.name == name
     assert isinstance(kind.results, ResultKind)
     assert kind.settings or name == "parameters"
