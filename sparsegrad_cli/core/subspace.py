@@ -63,7 +63,7 @@ class Subspace(nn.Module):
             return F.linear(xU, S.to(xU.dtype))
         if self._token_first(xU.numel() // xU.shape[-1]):
             return F.linear(F.linear(xU, S.to(xU.dtype)), self.V.to(xU.dtype))
-        return F.linear(xU, product(self.V, S.to(self.V.dtype)).to(xU.dtype))
+        return F.linear(xU, self._product(self.V, S.to(self.V.dtype)).to(xU.dtype))
 
     def gradients(self, dY: Tensor, xU: Tensor, S: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Returns the gradient of S, `r x c`, from `dY` (tokens x O) and `x U_c` (tokens x c).
@@ -73,15 +73,19 @@ class Subspace(nn.Module):
                 tokens x I.
         """
         if self.U is None or self.V is None:
-            return product(dY.T, xU), None if S is None else dY @ S.to(dY.dtype)
+            return self._product(dY.T, xU), None if S is None else dY @ S.to(dY.dtype)
+        if S is None:
+            return self._product(self.V.T, dY.T, xU), None
         if self._token_first(len(dY)):
             dYV = dY @ self.V.to(dY.dtype)  # tokens x r
-            dS = product(dYV.T, xU)
-            dxU = None if S is None else dYV @ S.to(dY.dtype)  # tokens x c
+            dS, dxU = self._product(dYV.T, xU), dYV @ S.to(dY.dtype)
         else:
-            dS = product(self.V.T, dY.T @ xU)
-            dxU = None if S is None else dY @ product(self.V, S.to(self.V.dtype)).to(dY.dtype)
-        return dS, None if dxU is None else dxU @ self.U.T.to(dY.dtype)
+            dS = self._product(self.V.T, dY.T, xU)
+            dxU = dY @ self._product(self.V, S.to(self.V.dtype)).to(dY.dtype)
+        return dS, dxU @ self.U.T.to(dY.dtype)
+
+    def _product(self, *factors: Tensor) -> Tensor:
+        return product(*factors, precision=self.precision)
 
     def _token_first(self, tokens: int) -> bool:
         """Whether tokens are multiplied by V, or V by what is `O x c`."""
