@@ -26,6 +26,10 @@ BasisKind = Literal["calibrated", "random", "none"]
 Mask = Literal["dynamic", "fixed", "block", "random"]  # as in core
 Place = Literal["optimizer", "backward", "adapter"]  # as in core
 Padding = Literal["none", "longest", "max"]
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+Save = Literal["model", "adapter", "none"]
+Target = Literal["mlp", "attention", "all"]
+OptimizerName = Literal["adamw", "galore", "apollo"]
 Schedule = Literal["constant", "cosine"]
 LossOn = Literal["assistant", "all"]
 ChatFormat = Literal["llama-2", "own"]
@@ -53,7 +57,8 @@ class RunConfig(Record):
         in_id=False,
     )
     data_revision: str  # SHA-256 over the task's definition and the examples of every split
-    method: str = setting("A method of sparsegrad ls methods.", WHAT)
+    method: str = setting("A method of sparsegrad ls methods, or peft: and an adapter_config.json.", WHAT)
+    method_revision: str | None = None  # SHA-256 of that file
     seed: int = setting("Seed of a run.", WHAT, default=0, at_least=0)
     protocol: Protocol = setting(
         "paper: dev selects the checkpoint and is reported; heldout: half of dev selects, half is reported.",
@@ -200,8 +205,17 @@ class RunConfig(Record):
         of_method=True,
         is_searchable=True,
     )
+    target: Target = setting(
+        "ft and PEFT's methods: linears of a block that are adapted.", METHOD, off="mlp", of_method=True
+    )
+    optimizer: OptimizerName = setting(
+        "ft: the optimizer; galore and apollo keep moments of targeted matrices in a subspace of rank 128.",
+        METHOD,
+        off="adamw",
+        of_method=True,
+    )
     rank: int | None = setting(
-        "lora: rank of the update.",
+        "PEFT's methods: rank of LoRA, or as many trained values as LoRA has at this rank.",
         METHOD,
         off=None,
         default=7,
@@ -273,7 +287,9 @@ class ExecutionOptions(Record):
 
     checkpoint_seconds: float = 600.0  # a checkpoint is written when the last one is this old
     keep_model: bool = True  # save the trained model in the run's folder
+    keep_adapter: bool = False  # ... or what it changed, as an adapter of PEFT where that is smaller
     accumulate_on_oom: bool = False  # begin again with each batch in parts when the memory runs out
+    report_to: tuple[Tracker, ...] = ()  # experiment trackers
     predict_test: bool = False  # predict the test splits, which have no labels, after training
 
 

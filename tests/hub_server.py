@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -234,6 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(503, b"Service Unavailable")
         if self.hub.mode == "portal":
             return self._send(200, b"<html>Accept our terms</html>", {"Content-Type": "text/html"})
+        if self.command == "POST" and self._takes(path, body):
+            return None
         if path.startswith("cdn/"):
             return self._send_file(self._large_file(path.removeprefix("cdn/")), {})
         api = path.startswith("api/") and not path.startswith("api/resolve-cache/")
@@ -256,6 +259,38 @@ class _Handler(BaseHTTPRequestHandler):
             entries = repository.tree("", recursive=True)
             return self._send_json([entry for entry in entries if entry["path"] in wanted])
         return self._refuse(404, "", f"no route {path}")
+
+    def _takes(self, path: str, body: str) -> bool:
+        """Answer what an upload asks; returns whether it was one. Every file comes within its commit."""
+        if path == "api/repos/create":
+            if not self.headers.get("Authorization"):
+                self._refuse(401, "", "Invalid username or password.")
+                return True
+            asked = json.loads(body)
+            id = "/".join(filter(None, [asked.get("organization"), asked["name"]]))
+            folder = self.hub.cache / "uploads" / id
+            folder.mkdir(parents=True, exist_ok=True)
+            self.hub.repositories.setdefault(("models", id), Repository(id, "models", folder))
+            self._send_json({"url": f"{self.hub.url}/{id}", "id": id})
+        elif path == "api/validate-yaml":
+            self._send_json({"errors": [], "warnings": []})
+        elif "/preupload/" in path:
+            files = json.loads(body)["files"]
+            answers = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]
+            self._send_json({"files": answers})
+        elif "/commit/" in path:
+            repository, _ = self._repository(path.removeprefix("api/"))
+            assert repository is not None
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    file = repository.folder / line["value"]["path"]
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_bytes(base64.b64decode(line["value"]["content"]))
+            url = f"{self.hub.url}/{repository.id}/commit/{repository.commit}"
+            self._send_json({"commitUrl": url, "commitOid": repository.commit, "success": True})
+        else:
+            return False
+        return True
 
     def _repository(self, path: str) -> tuple[Repository | None, str]:
         """The repository that a path begins with, and what follows."""

@@ -26,7 +26,7 @@ FLOORS = [
     {"store"},
     {"config", "paper"},
     {"hardware", "settings", "progress", "interrupts", "yaml_lines", "errors", "__init__"},
-    {"core"},
+    {"core", "peft_tuner"},
 ]
 LONGEST = 450  # lines of a file
 

@@ -229,3 +229,32 @@ def test_conversations_are_the_ones_that_the_hub_has(tmp_path: Path) -> None:
     assert "README.md" not in " ".join(server.requests)
     assert nothing["error"].startswith("--data hub: the hub ")
     assert "or take a directory with the files of oasst1 or --data demo" in nothing["error"]
+
+
+PUSH = """
+from pathlib import Path
+from sparsegrad_cli.training.push import push_folder
+
+def push(folder, name="me/mine"):
+    return push_folder(Path(folder), name, "org/tiny")
+"""
+
+
+def test_a_folder_is_pushed_with_its_card_and_only_by_who_may(server: Hub, tmp_path: Path) -> None:
+    folder = tiny_checkpoint(tmp_path / "mine", "bert")
+    (folder / "README.md").write_text("---\nlibrary_name: transformers\n---\n# Mine\n")
+    work = f"{PUSH}\ntell(lambda: push({str(folder)!r}))"
+    (refused,) = ask(server, work, HF_HUB_OFFLINE="0")
+    assert "log in with `hf auth login`" in refused["error"]
+    (pushed,) = ask(server, work, HF_TOKEN="hf_mine", HF_HUB_OFFLINE="0")
+    assert "/me/mine/commit/" in pushed["answer"]
+    uploaded = server.cache / "uploads" / "me" / "mine"
+    assert (uploaded / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert "# Mine" in (uploaded / "README.md").read_text()
+    (named,) = ask(
+        server,
+        f"{PUSH}\ntell(lambda: push({str(folder)!r}, 'a b/c'))",
+        HF_TOKEN="hf_mine",
+        HF_HUB_OFFLINE="0",
+    )
+    assert "a b/c" in named["error"]

@@ -149,7 +149,7 @@ def build_method(bench: BenchConfig, row: RowSpec, scratch: str, loaded: LoadedM
         return _ReferenceMethod(loaded, config, basis, row.place)
     config = replace(config, mask=row.mask, place=row.place)  # type: ignore[arg-type]
     method_class = get_method(row.method)
-    if method_class.calibration(config) == "squares":  # which entries they choose costs nothing
+    if method_class.calibration(config) in ("squares", "gradients"):  # what they choose costs nothing
         places = find_mlp_linears(loaded.model)
         basis = Basis({}, {}, {p.name: torch.rand(p.linear.weight.shape) for p in places})
     return method_class(loaded.model, loaded.head, config, basis)

@@ -13,7 +13,8 @@ from ..config import SETTINGS, BasisKind, Given, Mask, check_given
 from ..core import PLACES
 from ..core.reference import REFERENCE_FORMS
 from ..errors import InputError, WorkError, unknown
-from ..methods import get_method, method_names, methods_in_order
+from ..methods import get_method
+from ..methods.base import MethodConfig
 from ..methods.sparse import SparseMethod, default_place
 from ..settings import config_id
 from ..store.environment import describe_environment
@@ -91,6 +92,8 @@ def plan_bench(given: Given, shapes_only: bool = False) -> tuple[BenchConfig, Re
         steps=given.get("steps", STEPS[target.device]),
         burn_in=given.get("burn_in", BURN_IN[target.device]),
     )
+    for row in rows:
+        get_method(row.method).check(found.skeleton, MethodConfig(rank=config.rank))
     return config, found
 
 
@@ -112,8 +115,9 @@ def choose_rows(
             with the basis.
     """
     every_place = (*PLACES, *REFERENCE_FORMS)
+    for method in methods:
+        get_method(method)
     for option, given, known in (
-        ("method", methods, method_names()),
         ("place", places, every_place),
         ("mask", masks, CALIBRATED_MASKS),
     ):
@@ -125,7 +129,7 @@ def choose_rows(
         if place in unfit:
             wants = "give --basis-rank" if basis_rank is None else "leave --basis-rank out"
             raise InputError(f"--place {place}: {wants}, or take another place")
-    names = [name for name in methods_in_order() if name in (methods or OF_THE_PAPER)]
+    names = sorted(dict.fromkeys(methods or OF_THE_PAPER), key=lambda name: get_method(name).order)
     if "sparsegrad" not in names and (places or masks):
         raise InputError("--place and --mask are of --method sparsegrad: add it, or leave them out")
     has_all = not places and not masks
@@ -190,7 +194,6 @@ def run_bench(
         InputError: other processes use the CUDA device.
         WorkError: the machine cannot be measured at all.
     """
-    is_alone = pool is None
     with ExitStack() as stack:
         if pool is None and config.device == "cuda":
             pool = stack.enter_context(WorkerPool(1, config.device, tries=1))
@@ -198,7 +201,7 @@ def run_bench(
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         batches = config.calibration_steps + PROBE_STEPS + config.rounds * (config.burn_in + config.steps)
         shared = found.prepare(scratch, batches)
-        peak_flops = find_peak(config.device, config.precision, pool, tell, is_first=is_alone)
+        peak_flops = _peak_flops(config, pool, tell)
         no_basis = calibrate_rows(config, shared, pool, tell)
         paddings = {row.padding for row in config.rows}
         measured: dict[RowSpec, list[Measured]] = {row: [] for row in config.rows}
@@ -277,21 +280,12 @@ def _rotated(rows: Sequence[RowSpec], by: int) -> list[RowSpec]:
     return [*rows[by:], *rows[:by]]
 
 
-def find_peak(device: str, precision: str, pool: Pool | None, tell: Tell, is_first: bool = True) -> float:
-    """Returns the FLOPs per second that the device reaches in a matrix product.
-
-    Args:
-        is_first: refuse a CUDA device that is used; later we use it ourselves.
-
-    Raises:
-        InputError: other processes use it.
-        WorkError: it cannot be measured.
-    """
-    job = MachineJob(device=device, precision=precision)
-    answer: Machine | Failure = ask(measure_machine, job, device, pool)
+def _peak_flops(config: BenchConfig, pool: Pool | None, tell: Tell) -> float:
+    job = MachineJob(device=config.device, precision=config.precision)
+    answer: Machine | Failure = ask(measure_machine, job, config.device, pool)
     if isinstance(answer, Failure):
         raise WorkError(f"the machine cannot be measured: {answer.error}")
-    if is_first and answer.used_by_others > ALLOWED_IN_USE:
+    if answer.used_by_others > ALLOWED_IN_USE:
         raise InputError(
             f"--device cuda: others hold {answer.used_by_others / 1e6:,.0f} MB of it, which would spoil the "
             "timings: wait for them (nvidia-smi names them), or choose another with CUDA_VISIBLE_DEVICES"

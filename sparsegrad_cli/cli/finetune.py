@@ -32,7 +32,8 @@ def finetune(
     accumulate_on_oom: opt.AccumulateOnOom = False,
     output: opt.Output = Path("results"),
     checkpoint_minutes: opt.CheckpointMinutes = 10.0,
-    save_model: opt.SaveModel = True,
+    save: opt.SaveWhat = "model",
+    report_to: opt.ReportTo = None,
     predict_test: opt.PredictTest = False,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
@@ -47,14 +48,16 @@ def finetune(
     from ..training.inputs import quiet_libraries
     from ..training.params import read_params
     from ..training.resolve import resolve
+    from ..training.track import read_trackers
 
+    trackers = read_trackers(report_to or ())
     quiet_libraries(downloads=not (quiet or as_json))
     read = None if params is None else read_params(params)
     configs, sources = resolve({**given, "task": task}, method, seed, params=read, shapes_only=dry_run)
     tell_left_out(sources.data, quiet)
     test = _test_splits(configs, sources, output) if predict_test else None
     if dry_run:
-        _show_plan(configs, sources, output, save_model, as_json, test)
+        _show_plan(configs, sources, output, save == "model", as_json, test)
         return 0
     results = train_all(
         [(config, sources) for config in configs],
@@ -62,7 +65,9 @@ def finetune(
         quiet,
         ExecutionOptions(
             checkpoint_seconds=60 * checkpoint_minutes,
-            keep_model=save_model,
+            keep_model=save == "model",
+            keep_adapter=save == "adapter",
+            report_to=trackers,
             accumulate_on_oom=accumulate_on_oom,
             predict_test=predict_test,
         ),
@@ -163,7 +168,7 @@ def _show_plan(
     configs: Sequence[RunConfig],
     sources: Sources,
     output: Path,
-    save_model: bool,
+    keep_model: bool,
     as_json: bool,
     test: TaskData | None,
 ) -> None:
@@ -190,7 +195,7 @@ def _show_plan(
         if test is not None:
             cells[-1]["test_predictions"] = "done" if has_test_predictions(folder, test) else "to do"
     due = [(config, sources) for config, cell in zip(configs, cells, strict=True) if cell["status"] != "done"]
-    estimated = estimate(due, [output], keep_model=save_model)
+    estimated = estimate(due, [output], keep_model=keep_model)
     if as_json:
         document = {
             "cells": cells,

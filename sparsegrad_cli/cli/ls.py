@@ -46,6 +46,8 @@ def _methods() -> list[dict[str, str]]:
         method = get_method(name)
         settings = ", ".join(sorted(method.settings)) or "-"
         listed.append({"name": name, "what": method.help, "source": method.source, "settings": settings})
+    any_other = "Any other method of PEFT, as its adapter_config.json (or a folder with one) describes it."
+    listed.append({"name": "peft:FILE", "what": any_other, "source": "a file", "settings": "-"})
     return listed
 
 

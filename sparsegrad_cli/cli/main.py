@@ -31,6 +31,8 @@ VERBS = {  # the first sentence of each one's help
     "hardware.",
     "sweep": "Search the learning rate and batch size of each method on each task: one study of trials each.",
     "run": "Do every cell of an experiment that is not done yet: a whole table of the paper, or of yours.",
+    "export": "Write a finished run as others load it: PEFT, Transformers, vLLM.",
+    "push": "Upload a finished run to the hub, with a card that says what it is and what it scored.",
     "report": "Print what was found, and write it with figures as files.",
     "ls": "List methods, tasks, models, experiments, or the runs in the results folder.",
 }

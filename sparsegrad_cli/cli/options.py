@@ -10,12 +10,11 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from ..config import SETTINGS
-from ..methods import method_names
+from ..config import SETTINGS, Save, Tracker
 from ..settings import OUTPUT, TRAINING, WHAT, Setting
 
 GIVEN = "given"  # the parameter that settings stand for
@@ -81,9 +80,7 @@ def option(*flags: str, help: str, panel: str = OUTPUT, show_default: bool = Fal
 
 
 Task = Annotated[str, option(help=SETTINGS["task"].help, panel=WHAT)]
-Methods = Annotated[
-    list[str], option("--method", help=f"{', '.join(method_names())}; repeatable.", panel=WHAT)
-]
+Methods = Annotated[list[str], option("--method", help=f"{SETTINGS['method'].help} Repeatable.", panel=WHAT)]
 Seeds = Annotated[
     list[int],
     option("--seed", min=0, help="Repeatable: one run a seed.", panel=WHAT, show_default=True),
@@ -104,9 +101,23 @@ AccumulateOnOom = Annotated[
     ),
 ]
 CheckpointMinutes = Annotated[float, option(min=0, help="Minutes between checkpoints.", show_default=True)]
-SaveModel = Annotated[bool, option(help="Keep the trained models, for from_pretrained.", show_default=True)]
 PredictTest = Annotated[
     bool, option("--predict-test", help="Predict GLUE's test split too, for report --glue-zip.")
+]
+SaveWhat = Annotated[
+    Save,
+    option(
+        help="model: for from_pretrained; adapter: for PEFT, where the update is of low rank or sparse, else "
+        "the model; none.",
+        show_default=True,
+    ),
+]
+ReportTo = Annotated[
+    list[str] | None,
+    option(
+        metavar="|".join(get_args(Tracker)),
+        help="Tell an experiment tracker about each run; repeatable. Default: none.",
+    ),
 ]
 Output = Annotated[Path, option(help="The results folder.", show_default=True)]
 Json = Annotated[bool, option("--json", help="One JSON document on stdout, all else on stderr.")]

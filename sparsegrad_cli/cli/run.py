@@ -83,7 +83,8 @@ def run(
     ] = None,
     accumulate_on_oom: opt.AccumulateOnOom = False,
     predict_test: opt.PredictTest = False,
-    save_model: opt.SaveModel = False,
+    save: opt.SaveWhat = "none",
+    report_to: opt.ReportTo = None,
     checkpoint_minutes: opt.CheckpointMinutes = 10.0,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
@@ -106,12 +107,15 @@ def run(
     from ..grid.kinds import DONE, KINDS
     from ..grid.run import CellFilter, is_due, plan_cells, read_status, run_grid
     from ..training.inputs import quiet_libraries
+    from ..training.track import read_trackers
 
+    trackers = read_trackers(report_to or ())
     quiet_libraries(downloads=not (quiet or as_json))
     read = read_experiment(find_experiment(experiment))
     kind = KINDS[read.experiment.kind]
     for_runs = {
-        "save-model": save_model,
+        "save": save != "none",
+        "report-to": bool(report_to),
         "predict-test": predict_test,
         "accumulate-on-oom": accumulate_on_oom,
     }
@@ -124,7 +128,9 @@ def run(
     statuses = {cell.id: read_status(cell, output) for cell in cells}
     options = ExecutionOptions(
         checkpoint_seconds=60 * checkpoint_minutes,
-        keep_model=save_model,
+        keep_model=save == "model",
+        keep_adapter=save == "adapter",
+        report_to=trackers,
         accumulate_on_oom=accumulate_on_oom,
         predict_test=predict_test,
     )
@@ -134,7 +140,7 @@ def run(
         if is_due(status, retry or ()) or (status == DONE and kind.lacks(cell, output, options)):
             due.append(cell)
     if dry_run:
-        estimated = _estimate(kind, due, output, count, on, save_model)
+        estimated = _estimate(kind, due, output, count, on, save == "model")
         now = f"{len(due)} to be done now, {count} at a time on {on}"
         _show_plan(read, cells, statuses, now, estimated, as_json)
         return 0

@@ -32,16 +32,23 @@ HELPS = {  # of settings that are searched if they are not given
 }
 Storage = Annotated[
     str | None,
-    opt.option(
+    typer.Option(
         help="A database's URL (postgresql://...) or a journal file, for several machines. "
         "Default: sweeps/journal.log in the results folder.",
-        panel=MACHINE,
+        show_default=False,
+        rich_help_panel=MACHINE,
     ),
 ]
 
 
 def _several(name: str) -> Any:
-    return opt.option(f"--{name}", help=f"{SETTINGS[name].help} Repeatable.", panel=WHAT)
+    return typer.Option(
+        f"--{name}", help=f"{SETTINGS[name].help} Repeatable.", show_default=False, rich_help_panel=WHAT
+    )
+
+
+def _switch(name: str, help: str, panel: str) -> Any:
+    return typer.Option(name, help=help, rich_help_panel=panel)
 
 
 sweep = typer.Typer(invoke_without_command=True, no_args_is_help=False)
@@ -53,32 +60,28 @@ def search(
     *,
     context: typer.Context,
     task: Annotated[list[str] | None, _several("task")] = None,
-    all_tasks: Annotated[
-        bool, opt.option("--all-tasks", help="GLUE without wnli, as in the paper.", panel=WHAT)
-    ] = False,
+    all_tasks: Annotated[bool, _switch("--all-tasks", "GLUE without wnli, as in the paper.", WHAT)] = False,
     method: Annotated[list[str] | None, _several("method")] = None,
-    all_methods: Annotated[bool, opt.option("--all-methods", help="Every method.", panel=WHAT)] = False,
+    all_methods: Annotated[bool, _switch("--all-methods", "Every method.", WHAT)] = False,
     given: Given,
     then_finetune: Annotated[
-        bool,
-        opt.option("--then-finetune", help="Train with the best of each study on three seeds.", panel=SEARCH),
+        bool, _switch("--then-finetune", "Train with the best of each study on three seeds.", SEARCH)
     ] = False,
     storage: Storage = None,
     workers: Annotated[
         int,
-        opt.option(
-            help="Processes here, each with a GPU or a share of the cores. Elsewhere, give the same command.",
-            panel=MACHINE,
+        typer.Option(
             min=1,
-            show_default=True,
+            help="Processes here, each with a GPU or a share of the cores. Elsewhere, give the same command.",
+            rich_help_panel=MACHINE,
         ),
     ] = 1,
     resume: Annotated[
         bool,
-        opt.option(
+        _switch(
             "--resume",
-            help="Go on with every study of the storage, or with those of --task and --method.",
-            panel=MACHINE,
+            "Go on with every study of the storage, or with those of --task and --method.",
+            MACHINE,
         ),
     ] = False,
     output: opt.Output = Path("results"),

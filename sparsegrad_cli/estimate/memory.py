@@ -18,6 +18,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -36,7 +37,7 @@ from ..config import RunConfig
 from ..core import Basis, LayerBasis, find_mlp_linears
 from ..core.optim import PAGE
 from ..methods import get_method
-from ..methods.base import MethodConfig, chosen_blocks
+from ..methods.base import MethodConfig, chosen_blocks, target_linears
 from ..models.load import enable_gradient_checkpointing
 from ..settings import Record
 from ..training.memory import group_tensors, optimizer_tensors, storage_bytes
@@ -94,7 +95,7 @@ def simulate_step(
     method_class, method_config = get_method(config.method), MethodConfig.of(config, parts)
     needs_basis = method_class.calibration(method_config) is not None
     basis = _basis_of_shapes(model, config, mode) if needs_basis else None
-    method = method_class(model, head, method_config, basis)
+    method = method_class(model, head, replace(method_config, sizes_only=True), basis)
     with mode, _kernels_of(config.device), MemoryTracker() as tracker:
         optimizer = method.optimizer(config.learning_rate)
         weights = [*model.parameters(), *model.buffers(), *group_tensors(optimizer)]
@@ -150,6 +151,8 @@ def _basis_of_shapes(model: nn.Module, config: RunConfig, mode: FakeTensorMode) 
             U, V, U_energy, V_energy = (torch.empty(shape) for shape in ((I, c), (O, r), (c,), (r,)))
         kinds[place.kind] = LayerBasis(U, V, U_energy, V_energy, energy)
         squares[place.name] = (1 / torch.arange(1, I + 1)).expand(O, I)  # real, but of I numbers alone
+    for name, linear in target_linears(model, config.target, chosen_blocks(model, config.blocks)).items():
+        squares.setdefault(name, (1 / torch.arange(1, 1 + linear.in_features)).expand(linear.weight.shape))
     return Basis(kinds, {}, squares)
 
 
@@ -239,6 +242,8 @@ class MemoryTracker(TorchDispatchMode):
     def track(self, tensors: Iterable[Tensor]) -> None:
         """Count the storages behind `tensors`, each once, until nothing refers to them."""
         for tensor in tensors:
+            if tensor.layout != torch.strided:
+                continue  # SHiRA's update, as large as its values
             storage = tensor.untyped_storage()
             key, size = storage._cdata, storage.nbytes()
             if key not in self._storages:

@@ -32,7 +32,7 @@ from pydantic import Field
 
 from ..config import METHOD_SETTINGS
 from ..errors import InputError, unknown
-from ..methods import get_method, method_names
+from ..methods import get_method, is_method, method_names
 from ..settings import Record
 from ..tasks import get_task
 from ..yaml_lines import Keys, Lines, read_yaml
@@ -203,7 +203,7 @@ def _wrong_axes(experiment: Experiment, kind: Kind) -> Iterator[tuple[Keys, str]
         if seed < 0:
             yield ("seeds", position), f"a seed is 0 or more, got {seed}"
     for position, method in enumerate(experiment.methods):
-        if method not in method_names():
+        if not is_method(method):
             yield ("methods", position), unknown("method", method, method_names())
     for position, task in enumerate(experiment.tasks):
         try:
@@ -219,7 +219,7 @@ def _wrong_settings(experiment: Experiment, kind: Kind) -> Iterator[tuple[Keys, 
             yield keys, unknown(f"option of {kind.name}", name, sorted(kind.settings))
             continue
         if name in METHOD_SETTINGS and "methods" in kind.needs:
-            known = [method for method in methods if method in method_names()]
+            known = [method for method in methods if is_method(method)]
             if not any(name in get_method(method).settings for method in known):
                 yield keys, f"{name} is not used by {', '.join(methods)}: leave it out"
         if keys[0] == "vary" and name in experiment.settings:

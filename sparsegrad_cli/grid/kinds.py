@@ -224,14 +224,20 @@ class Finetune(Kind):
         return _outcome(run(sources.cell(config, results, progress, options)))
 
     def lacks(self, cell: GridCell, results: Path, options: ExecutionOptions) -> bool:
+        from ..training.export import ADAPTER_FOLDER
         from ..training.predict_test import MODEL, has_test_predictions
 
         folder = ResultFolder(RUNS, self.folder(cell, results))
         is_kept = (folder.path / MODEL).is_dir()
         sources = self.planned(cell)[1]
         lacks_test = options.predict_test and not has_test_predictions(folder, sources.test)
-        for option, is_lacking in (("--save-model", options.keep_model), ("--predict-test", lacks_test)):
-            if is_lacking and not is_kept:
+        has_adapter = is_kept or (folder.path / ADAPTER_FOLDER).is_dir()
+        for option, is_lacking in (
+            ("--save model", options.keep_model and not is_kept),
+            ("--save adapter", options.keep_adapter and not has_adapter),
+            ("--predict-test", lacks_test and not is_kept),
+        ):
+            if is_lacking:
                 raise InputError(
                     f"{option}: {folder.path} is finished and its model was not kept: delete that folder, or "
                     f"give another --output, and the run is done again; or leave {option} out"

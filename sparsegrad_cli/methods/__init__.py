@@ -8,6 +8,7 @@ defines `METHOD`, a class as `base.Method` describes it:
   method has; commands, experiments and sweeps refuse the others;
 - the constructor makes the model ready, `optimizer` trains it, `merge` gives a plain model back.
 
+A method of PEFT is an entry of `peft_table.py`, or a user's `adapter_config.json` as `--method peft:FILE`.
 A sparse update is a `sparse.SparseMethod` with a basis and a mask: see `meprop.py`, 20 lines. What the
 tables count (trained entries, FLOPs, memory) follows from the parameters that it declares as `adapted`; the
 tests of `tests/methods` run over every file here.
@@ -17,31 +18,47 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, unknown
+from .peft_table import BY_NAME
 
 if TYPE_CHECKING:
     from .base import Method
 
-_SHARED = ("base", "sparse")  # files that are no method
+_SHARED = ("base", "part", "sparse", "peft", "peft_table")  # files that are no method
+FILE = "peft:"  # before the name of an adapter_config.json
 
 
 def method_names() -> list[str]:
     """Returns the names that `--method` takes; imports none of them."""
     files = (module.name for module in pkgutil.iter_modules(__path__) if module.name not in _SHARED)
-    return sorted(name.replace("_", "-") for name in files)
+    return sorted([*(name.replace("_", "-") for name in files), *BY_NAME])
+
+
+def is_method(name: str) -> bool:
+    """Returns whether `--method` takes a name; a file is not looked into."""
+    return name.startswith(FILE) or name in method_names()
 
 
 def get_method(name: str) -> type[Method]:
     """Returns the method of that name.
 
     Raises:
-        InputError: there is none; the message lists those there are.
+        InputError: there is none; the message lists those there are. Or its file cannot be read.
     """
     names = method_names()
+    if name.startswith(FILE):
+        from .peft import file_method
+
+        return file_method(name, Path(name.removeprefix(FILE)))
     if name not in names:
         raise InputError(f"--method: {unknown('method', name, names)}")
+    if name in BY_NAME:
+        from .peft import named_method
+
+        return named_method(name)
     return importlib.import_module(f".{name.replace('-', '_')}", __name__).METHOD
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ..config import BasisKind, RunConfig
+from ..config import BasisKind, OptimizerName, RunConfig, Target
 from ..core import Basis, Mask, Place, Precision, choose_blocks, find_mlp_linears
 from ..store.records import Parameters
 
-Calibrated = Literal["basis", "squares"]  # what `core.calibrate` and `core.mean_squares` give
+# what is measured before training: a basis, or mean squared or mean gradients of each matrix
+Calibrated = Literal["basis", "squares", "gradients"]
+Shape = tuple[int, int]  # O x I
 # of products with the basis beside a run's own, on CUDA
 ROTATION_PRECISION: dict[str, Precision] = {
     "fp32": "tf32",
@@ -41,23 +44,29 @@ class MethodConfig:
     precision: Precision = "ieee"  # of products with the basis on CUDA
     accumulates: bool = False  # several backward passes make one step
     rank: int | None = None
+    target: Target = "mlp"  # the linears of a block that PEFT's methods adapt
+    optimizer: OptimizerName = "adamw"  # of full fine-tuning
+    sizes_only: bool = False  # the weights have no numbers: what begins from them may begin anyhow
+    steps: int | None = None  # optimizer steps of the run, at most; None: not known
     sparse_learning_rate: float | None = None  # of the chosen entries; None: that of the rest
     weight_decay: float = 0.0  # decoupled, of everything but entries that a mask chooses
     seed: int = 0  # of random bases and masks
 
     @classmethod
-    def of(cls, config: RunConfig, accumulation_steps: int = 1) -> MethodConfig:
+    def of(cls, config: RunConfig, accumulation_steps: int = 1, steps: int | None = None) -> MethodConfig:
         """Returns the settings of a run.
 
         Args:
             accumulation_steps: micro batches that each batch is cut into.
+            steps: optimizer steps, at most.
         """
         found = {field.name: getattr(config, field.name, None) for field in fields(cls)}
         given = {name: value for name, value in found.items() if value is not None}
         if config.basis is not None and config.basis not in get_args(BasisKind):
             given["basis"] = "calibrated"  # a file
         precision = ROTATION_PRECISION[config.precision]
-        return cls(**given | {"precision": precision, "accumulates": accumulation_steps > 1})
+        known = {"precision": precision, "accumulates": accumulation_steps > 1, "steps": steps}
+        return cls(**given | known)
 
 
 class Method(ABC):
@@ -76,6 +85,8 @@ class Method(ABC):
     order: ClassVar[int]  # in tables
     colour: ClassVar[str]  # in plots
     settings: ClassVar[frozenset[str]]  # that it reads, beside freeze_rest, blocks, weight_decay and seed
+    fixed: ClassVar[Mapping[str, Any]] = {}  # settings that every run of the method has, and their values
+    revision: ClassVar[str | None] = None  # SHA-256 of the file that the method is read from
 
     model: nn.Module
     adapted: list[nn.Parameter]  # what stands for the MLP linears' weights in training
@@ -89,6 +100,18 @@ class Method(ABC):
     def calibration(cls, config: MethodConfig) -> Calibrated | None:
         """Returns what is to be measured before training; None: nothing."""
         return None
+
+    @classmethod
+    def check(cls, model: nn.Module, config: MethodConfig) -> None:
+        """Refuses, before anything is trained, what the method cannot do.
+
+        Args:
+            model: on the meta device; it is not changed.
+
+        Raises:
+            InputError: says what, and what would be right.
+        """
+        return
 
     @abstractmethod
     def optimizer(self, learning_rate: float) -> Optimizer:
@@ -115,6 +138,33 @@ def chosen_blocks(model: nn.Module, words: str | None) -> tuple[int, ...] | None
     if words is None:
         return None
     return choose_blocks(words, 1 + max(place.block for place in find_mlp_linears(model)))
+
+
+_IN_BLOCK = re.compile(r"(?:^|\.)layers?\.(\d+)\..*")
+_ATTENTION = re.compile(r"\.(attention|self_attn|attn)\.")
+
+
+def target_linears(
+    model: nn.Module, target: Target, blocks: Collection[int] | None = None
+) -> dict[str, nn.Linear]:
+    """Returns the linears of a model that are adapted, by name and in order.
+
+    Args:
+        target: the MLP's as `core.find_mlp_linears` has them, those of attention, or all of a block.
+        blocks: numbers of the blocks to look at; None: all.
+    """
+    if target == "mlp":
+        return {place.name: place.linear for place in find_mlp_linears(model, blocks)}
+    found = {}
+    for name, module in model.named_modules():
+        block = _IN_BLOCK.search(name)
+        if not isinstance(module, nn.Linear) or block is None:
+            continue
+        if blocks is not None and int(block[1]) not in blocks:
+            continue
+        if target == "all" or _ATTENTION.search(name):
+            found[name] = module
+    return found
 
 
 def choose_trained(

@@ -1,39 +1,74 @@
-"""Full fine-tuning: every weight is trained by AdamW."""
+"""Full fine-tuning: every weight is trained, by AdamW or by an optimizer that projects its moments."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from importlib import import_module
 
 from torch import nn
 from torch.optim import Optimizer
+from transformers import Trainer, TrainingArguments
 
-from ..core import Basis, find_mlp_linears
-from .base import Method, MethodConfig, adamw, choose_trained, chosen_blocks
+from ..core import Basis
+from ..errors import InputError
+from .base import Method, MethodConfig, adamw, choose_trained, chosen_blocks, target_linears
+
+PACKAGES = {"galore": "galore_torch", "apollo": "apollo_torch"}
 
 
 class FullFineTuning(Method):
-    """See `Method`. With `freeze_rest` only the MLP weights and the head are trained."""
+    """See `Method`. With `freeze_rest` only the targeted weights and the head are trained.
+
+    GaLore (Zhao et al. 2024, arXiv:2403.03507) and APOLLO (Zhu et al. 2024, arXiv:2412.05270) keep the
+    moments of the targeted weights in a subspace of rank 128, a new one every 200 steps: transformers'
+    defaults.
+    """
 
     name = "ft"
-    help = "Full fine-tuning: every weight is trained by AdamW."
+    help = "Full fine-tuning: every weight is trained by AdamW, or by --optimizer galore or apollo."
     source = "Devlin et al. 2019, arXiv:1810.04805"
     order = 0
     colour = "#444444"
-    settings = frozenset()
+    settings = frozenset({"target", "optimizer"})
 
     def __init__(
         self, model: nn.Module, head: Collection[str], config: MethodConfig, basis: Basis | None = None
     ) -> None:
         self.model = model
-        self.weight_decay = config.weight_decay
-        places = find_mlp_linears(model, chosen_blocks(model, config.blocks))
-        weights = {place.linear.weight for place in places}
+        self.config = config
+        self._linears = target_linears(model, config.target, chosen_blocks(model, config.blocks))
+        weights = {linear.weight for linear in self._linears.values()}
         self.adapted = [p for p in model.parameters() if p in weights]
         choose_trained(model, head, self.adapted, config.freeze_rest)
 
+    @classmethod
+    def check(cls, model: nn.Module, config: MethodConfig) -> None:
+        """Refuses an optimizer that is not installed."""
+        package = PACKAGES.get(config.optimizer)
+        if package is None:
+            return
+        try:
+            import_module(package)
+        except ImportError as error:
+            name = package.replace("_", "-")
+            raise InputError(
+                f"--optimizer {config.optimizer} needs the package {name}: pip install {name} ({error})"
+            ) from None
+
     def optimizer(self, learning_rate: float) -> Optimizer:
-        """Returns AdamW of all that is trained."""
-        return adamw(self.model, learning_rate, self.weight_decay)
+        """Returns the optimizer of all that is trained."""
+        config = self.config
+        if config.optimizer == "adamw":
+            return adamw(self.model, learning_rate, config.weight_decay)
+        arguments = TrainingArguments(
+            optim=f"{config.optimizer}_adamw",
+            optim_target_modules=list(self._linears),
+            learning_rate=learning_rate,
+        )
+        kind, keywords = Trainer.get_optimizer_cls_and_kwargs(arguments, self.model)
+        for group in keywords["params"]:
+            group["params"] = [p for p in group["params"] if p.requires_grad]
+        return kind(**keywords, weight_decay=config.weight_decay)
 
     def merge(self) -> nn.Module:
         """Returns the model, which is plain all along."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, set_seed
 
 from ..config import SETTINGS, RunConfig
 from ..core import Basis, calibrate, mean_squares
 from ..methods import get_method
-from ..methods.base import Calibrated, MethodConfig, chosen_blocks
+from ..methods.base import Calibrated, MethodConfig, chosen_blocks, target_linears
 from ..models.checkpoint import Checkpoint
 from ..models.load import float32_products
 from ..progress import Progress
@@ -40,8 +41,10 @@ def basis_digest(config: RunConfig, checkpoint: Checkpoint, data: str) -> str:
     key = {name: value for name, value in identity(config).items() if name in decides}
     if config.precision == "bf16-weights":
         key["precision"] = config.precision
-    if _measures(config) == "squares":
-        key["measures"] = "squares"
+    if _measures(config) != "basis":
+        key["measures"] = _measures(config)
+    if _measures(config) == "gradients":
+        key["target"] = config.target
     key |= {
         "probe_steps": PROBE_STEPS,
         "checkpoint": checkpoint.identity,
@@ -76,12 +79,13 @@ def calibrate_and_save(
     """Calibrates in training mode (dropout on, as in the paper), and keeps the basis at `path`.
 
     Beside it `path` with the ending `.json` tells how concentrated the gradients of each kind became. Where
-    the run's method needs squared gradients alone, the basis has no directions, and there is no such file.
+    the run's method needs squared or mean gradients alone, the basis has these as its `squares` and no
+    directions, and there is no such file.
     Float32 products are in IEEE arithmetic whatever the run's precision is.
     """
     steps = config.calibration_steps
     assert steps is not None
-    only_squares = _measures(config) == "squares"
+    measures = _measures(config)
     made_from = {
         "model": config.model,
         "checkpoint": inputs.checkpoint.identity,
@@ -93,14 +97,19 @@ def calibrate_and_save(
         "seed": str(config.seed),
     }
     set_seed(config.seed)
-    progress.phase("calibrate", steps if only_squares else steps + PROBE_STEPS)
+    progress.phase("calibrate", steps + PROBE_STEPS if measures == "basis" else steps)
     was_training = model.training
     model.train()
     try:
         batches = training_batches(config, inputs, model.device, config.seed)
         blocks = chosen_blocks(model, config.blocks)
         with float32_products("ieee"):
-            if only_squares:
+            if measures == "gradients":
+                linears = target_linears(model, config.target, blocks)
+                gradients = mean_gradients(model, linears, batches, steps, progress.step)
+                save_basis(basis := Basis({}, made_from, gradients), path)
+                return basis
+            if measures == "squares":
                 basis = mean_squares(
                     model, batches, steps, made_from=made_from, on_step=progress.step, blocks=blocks
                 )
@@ -123,6 +132,29 @@ def calibrate_and_save(
     write_text(path.with_suffix(".json"), json.dumps(concentration, indent=2) + "\n")
     save_basis(found.basis, path)
     return found.basis
+
+
+def mean_gradients(
+    model: nn.Module,
+    linears: Mapping[str, nn.Linear],
+    batches: Iterator[dict[str, Tensor]],
+    steps: int,
+    on_step: Callable[[int], None],
+) -> dict[str, Tensor]:
+    """Returns the mean gradient of each linear's weight over `steps` batches."""
+    took = [p for p in model.parameters() if p.requires_grad]
+    model.requires_grad_(False)
+    weights = [linear.weight.requires_grad_() for linear in linears.values()]
+    means = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
+    for step, batch in enumerate(islice(batches, steps), 1):
+        gradients = torch.autograd.grad(model(**batch).loss, weights)
+        for mean, gradient in zip(means, gradients, strict=True):
+            mean += gradient / steps
+        on_step(step)
+    model.requires_grad_(False)
+    for p in took:
+        p.requires_grad_()
+    return dict(zip(linears, means, strict=True))
 
 
 def training_batches(

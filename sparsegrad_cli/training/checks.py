@@ -76,9 +76,11 @@ def check_used(given: Given, methods: Sequence[str]) -> None:
     Raises:
         InputError: names the first of them.
     """
-    used = {name for method in methods for name in get_method(method).settings}
-    for name in given:
-        if SETTINGS[name].of_method and name not in used:
+    classes = [get_method(method) for method in methods]
+    used = {name for each in classes for name in each.settings}
+    for name, value in given.items():
+        is_fixed = all(each.fixed.get(name, value) != value for each in classes)
+        if is_fixed or (SETTINGS[name].of_method and name not in used):
             raise InputError(
                 f"{SETTINGS[name].option} is not used by --method {', '.join(methods)}: leave it out"
             )
@@ -209,6 +211,7 @@ def check_fits(
     check_sizes(config.model, shapes, config.kept, config.rank, config.basis_rank, config.density)
     if config.basis is not None and basis is not None:
         _check_basis(config, basis)
+    get_method(config.method).check(model, MethodConfig.of(config, config.accumulation_steps))
 
 
 def _check_basis(config: RunConfig, basis: Basis) -> None:

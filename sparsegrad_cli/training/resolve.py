@@ -191,6 +191,7 @@ def check_unchanged(config: RunConfig, sources: Sources) -> None:
         "model": (config.model_revision, sources.checkpoint.revision),
         "data": (config.data_revision, sources.data.sha256),
         "basis": (config.basis_revision, _basis_revision(config.basis)),
+        "method": (config.method_revision, get_method(config.method).revision),
     }
     for what, (was, found) in now.items():
         if was != found:
@@ -264,6 +265,7 @@ def _configure(given: Given, method: str, seed: int, sources: Sources, origin: s
         "model_revision": sources.checkpoint.revision,
         "data_revision": sources.data.sha256,
         "method": method,
+        "method_revision": get_method(method).revision,
         "seed": seed,
         "device": device,
         "precision": precision,
@@ -281,6 +283,7 @@ def _configure(given: Given, method: str, seed: int, sources: Sources, origin: s
         listed = next((kept for family, kept in families.items() if same_model(model, family)), None)
         values["kept"] = given.get("kept", listed)
         values["density"] = None if values["kept"] else values["density"]
+    values |= get_method(method).fixed
     if "rank" in used:
         values["rank"] = given.get("rank") or lora_rank(sources.model, is_chat)
     if values.get("basis") == "calibrated":

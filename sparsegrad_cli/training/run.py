@@ -26,10 +26,11 @@ from ..store.records import Result, Status
 from ..tasks.load import TaskData
 from .basis import find_or_calibrate
 from .callbacks import DivergedError, PrunedError
+from .export import save_smallest
 from .inputs import Inputs
 from .predict_test import MODEL, predict_again, write_test_predictions
 from .resolve import Sources
-from .trainer import Cell, make_trainer, train
+from .trainer import Cell, make_trainer, total_steps, train
 
 
 def run(cell: Cell) -> Result:
@@ -142,7 +143,8 @@ def adapt(cell: Cell, loaded: LoadedModel, accumulation_steps: int = 1) -> Metho
     """
     config = cell.config
     method_class = get_method(config.method)
-    basis, method_config = cell.basis, MethodConfig.of(config, accumulation_steps)
+    basis, steps = cell.basis, total_steps(config, len(cell.inputs.train))
+    method_config = MethodConfig.of(config, accumulation_steps, steps)
     if method_class.calibration(method_config) is not None and basis is None:
         in_parts = config.model_copy(update={"accumulation_steps": accumulation_steps})
         basis = find_or_calibrate(loaded.model, in_parts, cell.inputs, cell.results, cell.progress)
@@ -184,6 +186,8 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
         plain = plain or _merge(method)
         loaded.save(plain, folder.path / MODEL)
         inputs.tokenizer.save_pretrained(folder.path / MODEL)
+    elif cell.options.keep_adapter:
+        save_smallest(plain or _merge(method), loaded, config, folder.path, trained.steps)
 
     task = inputs.data.task
     return Result(

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerState, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerState
 
 from .. import interrupts
 from ..config import ExecutionOptions, RunConfig
@@ -33,6 +33,7 @@ from .callbacks import (
     StopAtDivergence,
 )
 from .inputs import Inputs
+from .track import RunArguments, tracking_callbacks
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,9 @@ def make_trainer(
     when = "epoch" if config.eval_steps is None else "steps"
     warmup, is_constant = min(config.warmup_steps, steps // 3), config.schedule == "constant"
     every = None if config.eval_steps is None else min(config.eval_steps, steps)
-    arguments = TrainingArguments(
+    arguments = RunArguments(
+        run_config=config.model_dump(mode="json"),
+        run_name=f"{config.task} {config.method} seed {config.seed} {config.run_id()}",
         output_dir=str(cell.folder.checkpoints.resolve()),
         num_train_epochs=config.epochs,
         max_steps=config.max_steps or -1,
@@ -164,6 +167,7 @@ def make_trainer(
         CheckpointAtSignal(),
         CostMeter(),  # after those that ask for a checkpoint
     ]
+    callbacks += tracking_callbacks(cell.options.report_to, cell.results, config.run_id())
     if config.patience:
         callbacks.append(EarlyStoppingCallback(config.patience))
     trainer = CellTrainer(

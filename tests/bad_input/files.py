@@ -76,8 +76,8 @@ CASES = [
     grid(
         "models of parameters",
         "title: t\nkind: parameters\nmodels: [demo]\n",
-        "--save-model",
-        " --save-model",
+        "--save: ",
+        " --save model",
     ),
     task("an empty task", "", "own.yaml: empty"),
     task("a task that is a list", "- a\n", "a task is a list of 'key: value' lines"),

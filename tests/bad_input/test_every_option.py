@@ -25,7 +25,7 @@ JUDGED = f"{QUESTIONS} --endpoint http://127.0.0.1:9/v1 --judge-model one"
 
 # what an option is tried with: the rest of the command, and what the option adds to it
 Row = tuple[str, str]
-ON_LORA = {"rank": "3"}
+ON_LORA = {"rank": "3", "target": "attention"}
 ON_CHAT = {"languages": "de", "loss_on": "all", "chat_format": "own"}
 VALUES = {
     "protocol": "heldout",
@@ -69,6 +69,8 @@ def of_run(command: str) -> dict[str, Row]:
             rows[option] = (f"{command} {CHAT} --method lora", f"{option} {ON_CHAT[name]}")
         elif name in ON_LORA:
             rows[option] = (f"{command} {BERT} --method lora", f"{option} {ON_LORA[name]}")
+        elif name == "optimizer":
+            rows[option] = (f"{command} {BERT} --method ft", f"{option} galore")
         elif name == "recompute":
             rows[option] = (f"{sparse} --place backward", option)
         else:
@@ -89,7 +91,7 @@ TRIED: dict[str, dict[str, Row]] = {
     "finetune": {
         **of_run("finetune"),
         **each(FINETUNE, "--task rte", "--method lora", "--seed 1", "--params params.yaml", "--predict-test"),
-        **each(FINETUNE, "--no-save-model"),
+        **each(FINETUNE, "--save none", "--report-to trackio"),
     },
     "sweep": {
         **of_run("sweep"),
@@ -104,7 +106,7 @@ TRIED: dict[str, dict[str, Row]] = {
         **each(
             RUN, "--data demo", "--device cuda", "--model bert2", "--task rte", "--method lora", "--seed 1"
         ),
-        **each(RUN, "--workers 2", "--address auto", "--retry all", "--save-model"),
+        **each(RUN, "--workers 2", "--address auto", "--retry all", "--save model", "--report-to wandb"),
     },
     "calibrate": {
         **each(CALIBRATE, "--task rte", "--seed 1", "--model other", "--data demo", "--device cuda"),
@@ -152,6 +154,8 @@ TRIED: dict[str, dict[str, Row]] = {
         **each("report", "--fill-missing majority", "--glue-zip z.zip"),
     },
     "ls": each("ls runs", "--output elsewhere"),
+    "export": {},
+    "push": {},
 }
 # no part of what a dry run can show: what each does and which tests show it
 EVERYWHERE = {
@@ -163,6 +167,16 @@ EVERYWHERE = {
     "--accumulate-on-oom": "what happens when memory runs out: tests/training/test_accumulation.py",
 }
 EXCUSED = {
+    "export": {
+        "--to": "the form of the adapter: tests/training/test_export.py",
+        "--rank": "its rank: tests/training/test_export.py",
+        "--into": "where it is written: tests/training/test_export.py",
+    },
+    "push": {
+        "--to": "as of export",
+        "--rank": "as of export",
+        "--private": "who may see it: the hub's",
+    },
     "calibrate": {"--gradient-checkpointing": "memory of the calibration alone: the same basis"},
     "sweep": {
         "--then-finetune": "what follows the search: tests/cli/test_sweep.py",

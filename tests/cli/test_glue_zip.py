@@ -104,7 +104,7 @@ def test_no_test_data_is_told_before_anything_is_trained(change, message, call, 
 
 def test_a_run_without_its_model_is_told_before_anything_is_trained(call, model, glue, tmp_path):
     command = ["finetune", "--model", model, "--data", glue, "--task", "rte", "--method", "lora", *SHORT]
-    assert call(*command, "--seed", "1", "--no-save-model")[0] == 0
+    assert call(*command, "--seed", "1", "--save", "none")[0] == 0
     code, _, err = call(*command, "--seed", "0", "--seed", "1", "--predict-test")
     assert code == 2
     assert "its model was not kept" in err

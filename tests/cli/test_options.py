@@ -55,6 +55,8 @@ VALUES: dict[str, Any] = {
     "blocks": "every:2",
     "density": 0.125,
     "kept": 11,
+    "target": "attention",
+    "optimizer": "galore",
     "rank": 14,
     "mask": "fixed",
     "place": "backward",
@@ -63,7 +65,7 @@ VALUES: dict[str, Any] = {
     "basis": "basis.safetensors",
     "basis_rank": 13,
 }
-SEVERAL = ("lora", "meprop", "sparsegrad")
+SEVERAL = ("ft", "lora", "meprop", "sparsegrad")
 RESOLVED = RunConfig(
     model="m",
     model_revision="0" * 64,

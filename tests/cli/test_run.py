@@ -233,17 +233,17 @@ def test_what_is_asked_of_finished_cells_is_done_or_refused(call, write, documen
     command = ("run", path, "--data", data, "--quiet")
     assert call(*command)[0] == 0
     (folder,) = (tmp_path / "results" / "runs").iterdir()
-    for option in ("--save-model", "--predict-test"):
-        code, out, err = call(*command, option)
+    for option in ("--save model", "--predict-test"):
+        code, out, err = call(*command, *option.split())
         assert (code, out, len(err.splitlines())) == (2, "", 1)
         assert f"{option}: results/runs/{folder.name} is finished and its model was not kept" in err
     assert len(engine.given) == 1
     shutil.rmtree(folder)
-    assert call(*command, "--save-model")[0] == 0
-    assert call(*command, "--save-model")[0] == 0
+    assert call(*command, "--save", "model")[0] == 0
+    assert call(*command, "--save", "model")[0] == 0
     assert len(engine.given) == 2
     for _ in range(2):
-        assert call(*command, "--save-model", "--predict-test")[0] == 0
+        assert call(*command, "--save", "model", "--predict-test")[0] == 0
         assert (folder / "test_predictions.parquet").exists()
         assert len(engine.given) == 3
 
@@ -274,7 +274,7 @@ def test_a_folder_that_cannot_be_written_stops_with_one_line(call, write, tmp_pa
         (["{speed}", "--workers", "2"], "measures speed, which other workers would spoil"),
         (["{speed}", "--per-gpu", "2"], "measures speed, which other workers would spoil"),
         (["{speed}", "--seed", "1"], "--seed: bench has no use for seeds"),
-        (["{speed}", "--save-model"], "--save-model: {speed} trains nothing"),
+        (["{speed}", "--save", "model"], "--save: {speed} trains nothing"),
         (["{speed}", "--predict-test"], "--predict-test: {speed} trains nothing"),
         (["{speed}", "--accumulate-on-oom"], "--accumulate-on-oom: {speed} trains nothing"),
     ],

@@ -64,7 +64,7 @@ def finetune(document: Document) -> Sequence[str]:
     settings = {**document["settings"], "max_steps": 120, "eval_steps": 120}
     options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     where = (f"--model={document['models'][0]}", f"--data={document['data']}", "--task=cola")
-    return ("finetune", *where, "--method=sparsegrad", *options, "--no-save-model", "--quiet", "--output")
+    return ("finetune", *where, "--method=sparsegrad", *options, "--save", "none", "--quiet", "--output")
 
 
 @pytest.fixture(scope="module")

@@ -341,7 +341,7 @@ def test_a_batch_is_padded_as_asked_and_knows_its_real_tokens_where_no_padding_i
         ({"basis": "random"}, "--calibration-steps has no effect on --basis random"),
         ({"place": "adapter"}, "--place adapter .* give --basis-rank"),
         ({"methods": ["meprop"], "calibration_steps": None, "mask": "block"}, "--mask is not used"),
-        ({"methods": ["adalora"]}, "no method 'adalora', there are ft, lora, meprop, random-basis"),
+        ({"methods": ["adalorra"]}, "no method 'adalorra', there are adalora, bitfit, boft"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_before_anything_is_made(change, message, choices):

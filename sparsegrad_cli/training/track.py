@@ -1,0 +1,63 @@
+"""What a run tells experiment trackers: its losses, its scores, its id and its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, get_args
+
+from transformers import TrainerCallback, TrainingArguments
+from transformers.integrations import TensorBoardCallback
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+from ..config import Tracker
+from ..errors import InputError, unknown
+
+PACKAGES: dict[Tracker, tuple[str, ...]] = {  # any of them will do
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
+    "trackio": ("trackio",),
+}
+LOGS = "tensorboard"  # a folder in the results folder
+
+
+@dataclass
+class RunArguments(TrainingArguments):
+    """Trainer's arguments with the run's configuration: every tracker records the arguments."""
+
+    run_config: dict[str, Any] | None = None
+
+
+def read_trackers(names: Sequence[str]) -> tuple[Tracker, ...]:
+    """Returns the trackers of these names.
+
+    Raises:
+        InputError: there is no such tracker, or its package is not installed.
+    """
+    known = {name: name for name in get_args(Tracker)}
+    for name in names:
+        if name not in known:
+            raise InputError(f"--report-to: {unknown('tracker', name, known)}")
+        if not any(find_spec(package) for package in PACKAGES[name]):
+            raise InputError(f"--report-to {name}: it is not installed: pip install 'sparsegrad[{name}]'")
+    return tuple(known[name] for name in names)
+
+
+def tracking_callbacks(names: Sequence[Tracker], results: Path, run_id: str) -> list[TrainerCallback]:
+    """Returns transformers' callbacks of the trackers.
+
+    TensorBoard's files go to `results/tensorboard/<run_id>`; where the others write is said by their own
+    environment variables.
+    """
+    callbacks: list[TrainerCallback] = []
+    for name in names:
+        if name == "tensorboard":
+            callback = TensorBoardCallback()
+            callback.logging_dir = str(results / LOGS / run_id)
+            callbacks.append(callback)
+        else:
+            callbacks.append(INTEGRATION_TO_CALLBACK[name]())
+    return callbacks
