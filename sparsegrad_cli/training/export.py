@@ -222,9 +222,7 @@ def difference(base: LoadedModel, trained: PreTrainedModel, config: RunConfig) -
         if linears:
             break
     if not linears:
-        raise InputError(
-            "this run changed no matrix of a block, so no adapter holds it: take --to plain"
-        )
+        raise InputError("this run changed no matrix of a block, so no adapter holds it: take --to plain")
     weights = {f"{name}.weight" for name in linears}
     updates = {
         name: after[f"{name}.weight"].detach().double() - linear.weight.detach().double()
