@@ -42,7 +42,7 @@ from .calibration import plan_calibration, run_calibration
 from .config import BenchConfig, RowSpec, write_bench
 from .lengths import LENGTHS
 from .measure import Stopwatch, TrainingStep, build_method
-from .run import calibrate_rows, describe_machine, plan_bench, run_bench
+from .run import calibrate_rows, describe_machine, find_peak, plan_bench, run_bench
 from .target import BASIS, Job, Tell, ask
 
 FILE = "gpu.jsonl"
@@ -122,11 +122,13 @@ def run_gpu(device: str, minutes: float, results: Path, tell: Tell) -> list[str]
 
     Raises:
         InputError: others use the device.
+        WorkError: it cannot be measured at all.
     """
     scale, ends = SCALES[device], time.monotonic() + 60 * minutes
     (results / FILE).unlink(missing_ok=True)
     failed, longest = [], 0.0
     with WorkerPool(1, device, tries=1) as pool, tempfile.TemporaryDirectory() as scratch:
+        find_peak(device, "fp32", pool, tell)
         parts = list(_parts(device, scale, results, Path(scratch), pool, tell))
         for number, (name, do) in enumerate(parts):
             began = time.monotonic()

@@ -194,6 +194,7 @@ def run_bench(
         InputError: other processes use the CUDA device.
         WorkError: the machine cannot be measured at all.
     """
+    is_alone = pool is None
     with ExitStack() as stack:
         if pool is None and config.device == "cuda":
             pool = stack.enter_context(WorkerPool(1, config.device, tries=1))
@@ -201,7 +202,7 @@ def run_bench(
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         batches = config.calibration_steps + PROBE_STEPS + config.rounds * (config.burn_in + config.steps)
         shared = found.prepare(scratch, batches)
-        peak_flops = _peak_flops(config, pool, tell)
+        peak_flops = find_peak(config.device, config.precision, pool, tell, is_first=is_alone)
         no_basis = calibrate_rows(config, shared, pool, tell)
         paddings = {row.padding for row in config.rows}
         measured: dict[RowSpec, list[Measured]] = {row: [] for row in config.rows}
@@ -280,12 +281,21 @@ def _rotated(rows: Sequence[RowSpec], by: int) -> list[RowSpec]:
     return [*rows[by:], *rows[:by]]
 
 
-def _peak_flops(config: BenchConfig, pool: Pool | None, tell: Tell) -> float:
-    job = MachineJob(device=config.device, precision=config.precision)
-    answer: Machine | Failure = ask(measure_machine, job, config.device, pool)
+def find_peak(device: str, precision: str, pool: Pool | None, tell: Tell, is_first: bool = True) -> float:
+    """Returns the FLOPs per second that the device reaches in a matrix product.
+
+    Args:
+        is_first: refuse a CUDA device that is used; later we use it ourselves.
+
+    Raises:
+        InputError: other processes use it.
+        WorkError: it cannot be measured.
+    """
+    job = MachineJob(device=device, precision=precision)
+    answer: Machine | Failure = ask(measure_machine, job, device, pool)
     if isinstance(answer, Failure):
         raise WorkError(f"the machine cannot be measured: {answer.error}")
-    if answer.used_by_others > ALLOWED_IN_USE:
+    if is_first and answer.used_by_others > ALLOWED_IN_USE:
         raise InputError(
             f"--device cuda: others hold {answer.used_by_others / 1e6:,.0f} MB of it, which would spoil the "
             "timings: wait for them (nvidia-smi names them), or choose another with CUDA_VISIBLE_DEVICES"

@@ -8,9 +8,9 @@ step lasts from the end of the one before it to its own end, so that loading and
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from statistics import geometric_mean, median
 from tempfile import TemporaryDirectory
@@ -44,7 +44,7 @@ from ..training.run import adapt, load_model
 from ..training.trainer import Cell, make_trainer, total_steps
 from .config import RUNNER_OPTIONS, RunnerConfig, RunnerResult, RunnerRow
 from .measure import Stopwatch, TrainingStep
-from .target import Batch, Tell, check_precision, find_task
+from .target import Tell, check_precision, find_task
 
 BURN_IN = 3  # first steps of a turn, which do not count for the speed
 OWN = ("tasks", "methods", "seed", "rounds", "beside", "padding", "score")  # settings that are not of a run
@@ -232,15 +232,11 @@ def _loop(cell: Cell) -> Turn:
     loader = DataLoader(inputs.train, config.batch_size, shuffle=True, collate_fn=inputs.collator(config))
     watch = Stopwatch(config.device)
     watch.tick()
-    for batch in islice(_without_end(loader), total_steps(config, len(inputs.train))):
+    batches = chain.from_iterable(repeat(loader))
+    for batch in islice(batches, total_steps(config, len(inputs.train))):
         step({name: tensor.to(config.device) for name, tensor in batch.items()})
         watch.tick()
     return Turn(watch.seconds(), None)
-
-
-def _without_end(loader: Iterable[Batch]) -> Iterable[Batch]:
-    while True:
-        yield from loader
 
 
 class _Ticks(TrainerCallback):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -323,5 +323,4 @@ def real_batches(target: BenchTarget, tokenizer: PreTrainedTokenizerBase, data: 
         generator=torch.Generator().manual_seed(target.seed),
         collate_fn=pair_collator(tokenizer, "longest", target.length),
     )
-    while True:
-        yield from (dict(batch) for batch in loader)
+    yield from (dict(batch) for batch in chain.from_iterable(repeat(loader)))

@@ -32,23 +32,16 @@ HELPS = {  # of settings that are searched if they are not given
 }
 Storage = Annotated[
     str | None,
-    typer.Option(
+    opt.option(
         help="A database's URL (postgresql://...) or a journal file, for several machines. "
         "Default: sweeps/journal.log in the results folder.",
-        show_default=False,
-        rich_help_panel=MACHINE,
+        panel=MACHINE,
     ),
 ]
 
 
 def _several(name: str) -> Any:
-    return typer.Option(
-        f"--{name}", help=f"{SETTINGS[name].help} Repeatable.", show_default=False, rich_help_panel=WHAT
-    )
-
-
-def _switch(name: str, help: str, panel: str) -> Any:
-    return typer.Option(name, help=help, rich_help_panel=panel)
+    return opt.option(f"--{name}", help=f"{SETTINGS[name].help} Repeatable.", panel=WHAT)
 
 
 sweep = typer.Typer(invoke_without_command=True, no_args_is_help=False)
@@ -60,28 +53,32 @@ def search(
     *,
     context: typer.Context,
     task: Annotated[list[str] | None, _several("task")] = None,
-    all_tasks: Annotated[bool, _switch("--all-tasks", "GLUE without wnli, as in the paper.", WHAT)] = False,
+    all_tasks: Annotated[
+        bool, opt.option("--all-tasks", help="GLUE without wnli, as in the paper.", panel=WHAT)
+    ] = False,
     method: Annotated[list[str] | None, _several("method")] = None,
-    all_methods: Annotated[bool, _switch("--all-methods", "Every method.", WHAT)] = False,
+    all_methods: Annotated[bool, opt.option("--all-methods", help="Every method.", panel=WHAT)] = False,
     given: Given,
     then_finetune: Annotated[
-        bool, _switch("--then-finetune", "Train with the best of each study on three seeds.", SEARCH)
+        bool,
+        opt.option("--then-finetune", help="Train with the best of each study on three seeds.", panel=SEARCH),
     ] = False,
     storage: Storage = None,
     workers: Annotated[
         int,
-        typer.Option(
-            min=1,
+        opt.option(
             help="Processes here, each with a GPU or a share of the cores. Elsewhere, give the same command.",
-            rich_help_panel=MACHINE,
+            panel=MACHINE,
+            min=1,
+            show_default=True,
         ),
     ] = 1,
     resume: Annotated[
         bool,
-        _switch(
+        opt.option(
             "--resume",
-            "Go on with every study of the storage, or with those of --task and --method.",
-            MACHINE,
+            help="Go on with every study of the storage, or with those of --task and --method.",
+            panel=MACHINE,
         ),
     ] = False,
     output: opt.Output = Path("results"),

@@ -33,7 +33,7 @@ from ..store.folder import RUNS, ResultFolder
 from ..tasks import chat_task_names
 from ..training.checks import choose_device
 from .questions import Question
-from .records import ANSWERS, Answer, AnswersConfig, Ended, Message, Precision, answers_log
+from .records import ANSWERS, Answer, AnswersConfig, Ended, Message, Precision, RecordLog
 
 GREEDY_BELOW = 1e-4  # temperature
 
@@ -89,7 +89,8 @@ def stored_answers(
 ) -> dict[tuple[str, int], Answer]:
     """Returns the answers to the questions that are on disk; raises InputError if their file is damaged."""
     wanted = keys_of(questions)
-    found = {(a.question, a.turn): a for a in answers_log(results, config).read()}
+    log = RecordLog(ANSWERS.folder(results, config).path / "answers.jsonl", Answer)
+    found = {(answer.question, answer.turn): answer for answer in log.read()}
     return {key: answer for key, answer in found.items() if key in wanted}
 
 
@@ -112,8 +113,8 @@ def make_answers(
     if found.keys() == wanted:
         return found
     folder = ANSWERS.folder(results, config)
-    products = float32_products(config.precision)
-    with products, folder.lock(), answers_log(results, config).appending() as append:
+    log = RecordLog(folder.path / "answers.jsonl", Answer)
+    with float32_products(config.precision), folder.lock(), log.appending() as append:
         found = stored_answers(config, questions, results)
         folder.write("config.json", config)
         progress.phase("answers", len(wanted), len(found))

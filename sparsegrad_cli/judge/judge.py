@@ -41,14 +41,15 @@ from .records import (
     JudgeResult,
     Precision,
     Rating,
+    RecordLog,
     Reply,
     Request,
-    exchanges_log,
 )
 
 # as FastChat: the first number in double brackets; without any, the first in single ones
 RATING_PATTERNS = (re.compile(r"\[\[(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*)\]"))
 LOWEST, HIGHEST = 1, 10
+EXCHANGES = "exchanges.jsonl"
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class TurnState:
 def turn_states(plan: Plan, config: JudgeConfig, results: Path) -> list[TurnState]:
     """Returns the state of every turn of the plan's questions, from the exchanges on disk."""
     ratings: dict[tuple[str, int], list[float | None]] = defaultdict(list)
-    for exchange in exchanges_log(results, config).read():
+    for exchange in RecordLog(JUDGEMENTS.folder(results, config).path / EXCHANGES, Exchange).read():
         if exchange.text is not None:
             ratings[str(exchange.question_id), exchange.turn].append(exchange.rating)
     states = []
@@ -171,7 +172,8 @@ def run_judge(
         data = f"sha256:{config.question_set}"
         folder.begin(describe_environment(plan.model.checkpoint.identity, data, restarts=0))
         states = turn_states(plan, config, results)
-        _ask_all(plan, config, results, states, answers, client, workers, progress)
+        log = RecordLog(folder.path / EXCHANGES, Exchange)
+        _ask_all(plan, config, log, states, answers, client, workers, progress)
         judged = [answers[state.question.key, state.turn] for state in states]
         try:
             write_text(folder.path / "answers.jsonl", "".join(a.model_dump_json() + "\n" for a in judged))
@@ -185,7 +187,7 @@ def run_judge(
 def _ask_all(
     plan: Plan,
     config: JudgeConfig,
-    results: Path,
+    log: RecordLog[Exchange],
     states: Sequence[TurnState],
     answers: Answers,
     client: Client,
@@ -198,7 +200,7 @@ def _ask_all(
         return
     done = len(states) - len(todo)
     progress.phase("ratings", len(states), done)
-    with exchanges_log(results, config).appending() as append:
+    with log.appending() as append:
 
         def rate(state: TurnState) -> None:
             texts = [answers[state.question.key, turn].text for turn in range(1, state.turn + 1)]

@@ -219,13 +219,3 @@ class RecordLog(Generic[AnyRecord]):
             yield
         except OSError as error:
             raise write_error(self.path, error) from None
-
-
-def answers_log(results: Path, config: AnswersConfig) -> RecordLog[Answer]:
-    """Returns the answers of a configuration."""
-    return RecordLog(ANSWERS.folder(results, config).path / "answers.jsonl", Answer)
-
-
-def exchanges_log(results: Path, config: JudgeConfig) -> RecordLog[Exchange]:
-    """Returns the exchanges of a judgement."""
-    return RecordLog(JUDGEMENTS.folder(results, config).path / "exchanges.jsonl", Exchange)

@@ -120,14 +120,12 @@ def load_test(data: TaskData, source: str) -> TaskData:
     else:
         for split in task.test:
             files = [f"{split.path}.jsonl.gz", f"{split.path}.jsonl", split.tsv]
-            path = _first_file(Path(source), files)
-            if path is not None:
-                found[split.name] = read_rows(path, task.text, _names(task, path))
+            rows = _folder_rows(task, Path(source), files, task.text)
+            if rows is not None:
+                found[split.name] = rows
             elif not split.optional:
-                raise InputError(
-                    f"--predict-test: no {split.name} split of {task.name} in {source}: looked for "
-                    f"{', '.join(files)}"
-                )
+                where = f"no {split.name} split of {task.name} in {source}"
+                raise InputError(f"--predict-test: {where}: looked for {', '.join(files)}")
     splits = {name: _read_split(task, rows, labelled=False)[0] for name, rows in found.items()}
     whole = {split.name: split.rows for split in task.test} == {name: len(s) for name, s in splits.items()}
     return TaskData(task, splits, data.origin, "complete" if whole else "partial", digest(task, splits))
@@ -204,70 +202,63 @@ def read_hub(
     instead += " or --data demo" if (DEMO / task.name).is_dir() else ""
     repository = Repository(task.hub.id, "dataset", "--data hub", instead)
     folder = fetch(repository, [f"{place}-*.parquet" for place in places.values()], commit)
-    names, read = _names(task), {}
+    names, read = {"label": task.label} if isinstance(task, Task) else {}, {}
     columns = [names.get(column, column) for column in needed]
     for split, place in places.items():
         files = sorted(folder.glob(f"{place}-*.parquet"))
-        if files or split not in optional:
-            _check_parts(repository, folder, place, files)
-            what = f"{repository.option}: {repository.id} {place}"
-            rows = parquet_rows(files, what, columns, more, f": delete {files[0]} and read it again")
-            read[split] = Rows(f"{repository.id} {place}", rows, by_line=False, names=names)
+        if not files and split in optional:
+            continue
+        # each file says how many they are, some with a hash: train-00000-of-00002-b42a775f407cee45.parquet
+        numbers = [re.search(r"-of-(\d+)(-[0-9a-f]+)?\.parquet$", file.name) for file in files]
+        if not files or any(number is None or int(number[1]) != len(files) for number in numbers):
+            there = ", ".join(file.name for file in files) or "none of its files"
+            raise InputError(
+                f"--data hub: of split {place} of {task.hub.id} at commit {folder.name} there is {there}; "
+                f"read it once with the hub in reach, or take {instead}"
+            )
+        what, again = f"{task.hub.id} {place}", f": delete {files[0]} and read it again"
+        rows = parquet_rows(files, f"--data hub: {what}", columns, more, again)
+        read[split] = Rows(what, rows, by_line=False, names=names)
     return read, folder.name
-
-
-def _check_parts(repository: Repository, folder: Path, place: str, files: list[Path]) -> None:
-    """Refuse a split that is not whole: each file says how many they are, `train-00000-of-00002.parquet`."""
-    # some files have a part of their hash in the name: `train-00000-of-00001-b42a775f407cee45.parquet`
-    numbers = [re.search(r"-of-(\d+)(-[0-9a-f]+)?\.parquet$", file.name) for file in files]
-    if not files or any(number is None or int(number[1]) != len(files) for number in numbers):
-        there = ", ".join(file.name for file in files) or "none of its files"
-        raise InputError(
-            f"{repository.option}: of split {place} of {repository.id} at commit {folder.name} there is "
-            f"{there}; read it once with the hub in reach, or take {repository.instead}"
-        )
 
 
 def _find_splits(task: Task, source: str) -> tuple[str, dict[str, Rows]]:
     """Returns where the data is from, as in `DataRecord`, and the rows of the train and dev splits."""
-    splits = (task.train, *task.dev)
+    splits, needed = (task.train, *task.dev), (*task.text, "label")
     if task.files is not None:
         if source != "hub":
             raise InputError(
                 f"--data: {task.name} names its own files, {source!r} cannot replace them: leave it out"
             )
-        files = {split: Path(task.files[split]) for split in splits}
-        needed = (*task.text, "label")
-        found = {split: read_rows(file, needed, _names(task), task.columns) for split, file in files.items()}
-        return f"files: {', '.join(path.name for path in files.values())}", found
+        paths = {split: Path(task.files[split]) for split in splits}
+        names = {"label": task.label}
+        found = {split: read_rows(path, needed, names, task.columns) for split, path in paths.items()}
+        return f"files: {', '.join(path.name for path in paths.values())}", found
     if source == "hub":
         config = task.hub.config if task.hub else ""
         places = {split: f"{config}/{split}" for split in splits}
-        found, commit = read_hub(task, places, (*task.text, "label"), more=["idx"])
+        found, commit = read_hub(task, places, needed, more=["idx"])
         return f"hub: {task.hub.id if task.hub else ''}@{commit}", found
     folder = demo_folder(task.name).parent if source == "demo" else Path(source)
     if not folder.is_dir():
         raise InputError(
             f"--data: no directory {str(folder)!r}: give hub, demo or a directory with GLUE in it"
         )
-    origin = "demo" if source == "demo" else f"folder: {folder.resolve().name}"
-    return origin, {split: _folder_rows(task, folder, split) for split in splits}
-
-
-def _folder_rows(task: Task, folder: Path, split: str) -> Rows:
-    """Look for `cola/train.jsonl.gz`, `cola/train.jsonl` and the classic `CoLA/train.tsv`, in turn."""
-    files = _candidates(task, split)
-    path = _first_file(folder, files)
-    if path is None:
-        raise InputError(
-            f"--data: no {split} split of {task.name} in {folder}: looked for {', '.join(files)}; "
-            f"tasks there: {', '.join(tasks_in(folder)) or 'none'}"
-        )
-    columns = task.tsv.columns if path.suffix == ".tsv" and task.tsv else None
-    return read_rows(path, (*task.text, "label"), _names(task, path), columns)
+    found = {}
+    for split in splits:
+        files = _candidates(task, split)
+        rows = _folder_rows(task, folder, files, needed, task.tsv.columns if task.tsv else None)
+        if rows is None:
+            raise InputError(
+                f"--data: no {split} split of {task.name} in {folder}: looked for {', '.join(files)}; "
+                f"tasks there: {', '.join(tasks_in(folder)) or 'none'}"
+            )
+        found[split] = rows
+    return "demo" if source == "demo" else f"folder: {folder.resolve().name}", found
 
 
 def _candidates(task: Task, split: str) -> list[str]:
+    """Returns `cola/train.jsonl.gz`, `cola/train.jsonl` and the classic `CoLA/train.tsv`."""
     files = [f"{task.name}/{split}.jsonl.gz", f"{task.name}/{split}.jsonl"]
     return [*files, f"{task.tsv.folder}/{task.tsv.files[split]}"] if task.tsv else files
 
@@ -276,13 +267,20 @@ def _first_file(folder: Path, files: Sequence[str]) -> Path | None:
     return next((folder / file for file in files if (folder / file).is_file()), None)
 
 
-def _names(task: Task | ChatTask, path: Path | None = None) -> Mapping[str, str]:
-    """Returns our name of a column -> that of a file, where it differs."""
-    if isinstance(task, ChatTask):
-        return {}
-    return (
-        task.tsv.names if path is not None and path.suffix == ".tsv" and task.tsv else {"label": task.label}
-    )
+def _folder_rows(
+    task: Task,
+    folder: Path,
+    files: Sequence[str],
+    needed: Sequence[str],
+    columns: tuple[str, ...] | None = None,
+) -> Rows | None:
+    """Returns the rows of the first file that is there; `columns` are those of a .tsv without a header."""
+    path = _first_file(folder, files)
+    if path is None:
+        return None
+    if path.suffix == ".tsv" and task.tsv:
+        return read_rows(path, needed, task.tsv.names, columns)
+    return read_rows(path, needed, {"label": task.label})
 
 
 def _read_split(task: Task, rows: Rows, labelled: bool = True) -> tuple[Dataset, list[LeftOut]]:
