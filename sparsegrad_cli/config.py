@@ -40,7 +40,7 @@ Given = Mapping[str, Any]  # what a user gave: names of settings -> values; what
 
 
 class RunConfig(Record):
-    """What decides a run's numbers, fully resolved; what its method or task does not use is off."""
+    """All settings that decide a run's numbers, resolved; those that it does not use are off."""
 
     model: str = setting(
         "A hub id, a local directory, a .gguf file, demo (all-MiniLM-L6-v2) or smollm2 (a chat model).",
@@ -113,7 +113,9 @@ class RunConfig(Record):
         default_help="one epoch (chat tasks: 75)",
         at_least=1,
     )
-    length: int = setting("Tokens, at most.", default=128, chat=512, at_least=4, makes_basis=True)
+    length: int = setting(
+        "Tokens of an example, at most.", default=128, chat=512, at_least=4, makes_basis=True
+    )
     padding: Padding = setting(
         "none: compute on real tokens alone; longest: pad a batch to its longest example; max: to --length, "
         "as the paper.",

@@ -1,4 +1,4 @@
-"""The two ways a command can end badly, and how the causes of failed work are told apart."""
+"""Errors of input and of work, and the causes of failed work."""
 
 import difflib
 import errno

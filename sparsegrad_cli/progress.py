@@ -1,4 +1,4 @@
-"""How far a piece of work is: the protocol that training calls, and a record of it for JSON lines."""
+"""Progress of a piece of work: the protocol that training calls, and its state as a record."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class NoProgress:
 
 
 class ProgressState(BaseModel):
-    """How far a piece of work is."""
+    """The state of a piece of work."""
 
     what: Literal["progress"] = "progress"
     phase: str = "load"

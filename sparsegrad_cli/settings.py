@@ -1,4 +1,4 @@
-"""What a setting is: a field of a record that says how commands, files and ids take it.
+"""The definition of a setting: a field of a record that says how commands, files and ids take it.
 
 `setting(...)` declares one, as `config.RunConfig` does; `settings_of` reads them from a record.
 """
@@ -35,7 +35,7 @@ class Setting:
     panel: str = TRAINING  # of a command's help
     default: Any = None  # where a user leaves it open; None: `off`, or it is computed
     chat: Any = None  # the same for chat tasks, where it differs
-    default_help: str = ""  # the default in words, where it hangs on more than the kind of task
+    default_help: str = ""  # where the default depends on more than the kind of task
     flag: str = ""  # on the command line; by default the field's name
     above: float | None = None  # bounds of a number
     at_least: float | None = None

@@ -21,8 +21,7 @@ from typing import Any, Literal
 
 from ..config import SETTINGS, Padding, Precision, RunConfig
 from ..settings import METHOD, WHAT, Record, Setting, setting, settings_of
-from ..store.find import read_all
-from ..store.folder import ResultFolder, ResultKind
+from ..store.folder import ResultFolder, ResultKind, read_all
 from ..store.records import Environment, Parameters, ResultRecord, Status, StoredResult
 
 Init = Literal["pretrained", "random"]

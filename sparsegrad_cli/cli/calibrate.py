@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from ..config import BASIS_SETTINGS, Given
 from ..errors import InputError
+from ..settings import WHAT
 from . import options as opt
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 def calibrate(
     *,
     task: opt.Task,
-    seed: opt.Seeds = [0],  # noqa: B006
+    seed: Annotated[
+        list[int],
+        opt.option("--seed", min=0, help="Random seed; repeatable.", panel=WHAT, show_default=True),
+    ] = [0],  # noqa: B006
     given: Given,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
@@ -31,15 +35,13 @@ def calibrate(
 
     `sparsegrad finetune` with the same model, task, data and seed finds it again.
     """
-    from rich.console import Console
-
     from ..models.checkpoint import fetch_weights
     from ..store.basis_file import load_basis
     from ..training.basis import basis_path, calibrate_and_save, read_concentration
     from ..training.inputs import quiet_libraries
     from ..training.resolve import resolve
     from ..training.run import load_model
-    from .finetune import tell_left_out
+    from .finetune import print_left_out
     from .progress import Display
 
     if given.get("precision") in ("tf32", "bf16"):
@@ -48,7 +50,7 @@ def calibrate(
         )
     quiet_libraries(downloads=not (quiet or as_json))
     configs, sources = resolve({**given, "task": task}, ["sparsegrad"], seed)
-    tell_left_out(sources.data, quiet)
+    print_left_out(sources.data, quiet)
     if not dry_run:
         fetch_weights(sources.checkpoint)
     found = []
@@ -73,12 +75,12 @@ def calibrate(
         for entry in found:
             print(f"seed {entry['seed']}: {entry['basis']}", "(is there)" if entry["exists"] else "(to do)")
     else:
-        _print(Console(), found)
+        _print(found)
     return 0
 
 
 def _describe(basis: Basis, concentration: dict[str, dict[str, float]]) -> dict[str, dict]:
-    """For each kind: energy in the top 1% before and after, and the spectra of both sides."""
+    """Returns, for each kind, the energy in the top 1% before and after, and the spectra of both sides."""
     return {
         kind: {
             "shape": list(b.shape),
@@ -94,22 +96,23 @@ def _describe(basis: Basis, concentration: dict[str, dict[str, float]]) -> dict[
 
 
 def _directions(energy: Tensor, share: float = 0.9) -> int | None:
-    """How many leading directions carry `share` of the energy; None: more than a truncated basis has."""
+    """Returns the number of leading directions that carry `share` of the energy; None: some are cut off."""
     count = int((energy.cumsum(0) < share).sum()) + 1
     return count if count <= len(energy) else None
 
 
-def _print(console: object, found: list[dict]) -> None:
+def _print(found: list[dict]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    assert isinstance(console, Console)
-    truncated = any(kind["rank"] != kind["shape"] for entry in found for kind in entry["kinds"].values())
+    console = Console()
+    is_truncated = any(kind["rank"] != kind["shape"] for entry in found for kind in entry["kinds"].values())
+    headings = ["O x I", "top 1%, before", "top 1%, in the basis", "90%: V", "90%: U"]
     for entry in found:
         table = Table(title=f"seed {entry['seed']}", title_justify="left", box=None, pad_edge=False)
-        headings = ["MLP linear", "O x I", "top 1%, before", "top 1%, in the basis", "90%: V", "90%: U"]
-        for heading in headings + truncated * ["kept: V", "U", "both, unseen"]:
-            table.add_column(heading, justify="left" if heading == "MLP linear" else "right")
+        table.add_column("MLP linear")
+        for heading in headings + is_truncated * ["kept: V", "U", "both, unseen"]:
+            table.add_column(heading, justify="right")
         for kind, numbers in entry["kinds"].items():
             O, I = numbers["shape"]
             directions = numbers["directions_for_90_percent"]
@@ -120,15 +123,14 @@ def _print(console: object, found: list[dict]) -> None:
                 f"{100 * numbers['top1_energy_after']:.1f}%",
                 f"{directions['V'] or 'more'} of {O}",
                 f"{directions['U'] or 'more'} of {I}",
-                *(truncated * [f"{100 * share:.1f}%" for share in numbers["energy_kept"].values()]),
+                *(is_truncated * [f"{100 * share:.1f}%" for share in numbers["energy_kept"].values()]),
             )
         console.print(table)
-        console.print(f"kept in {entry['basis']}", highlight=False, soft_wrap=True)
-    console.print(
+        console.print(f"saved in {entry['basis']}", highlight=False, soft_wrap=True)
+    note = (
         "top 1%: share of an unseen gradient's energy (sum of squares) in its largest 1% of entries;\n"
         "90%: how many directions carry nine tenths of the energy of the calibration's gradients."
-        + truncated
-        * "\nkept: share of it in the leading directions; of an unseen gradient's in those of both.",
-        style="dim",
-        highlight=False,
     )
+    if is_truncated:
+        note += "\nkept: share of it in the leading directions; of an unseen gradient's in those of both."
+    console.print(note, style="dim", highlight=False)

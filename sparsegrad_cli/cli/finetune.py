@@ -1,4 +1,4 @@
-"""`sparsegrad finetune`: one cell of a table, all its seeds; several methods make a row of cells."""
+"""`sparsegrad finetune`: runs of one method or several on a task, once a seed."""
 
 from __future__ import annotations
 
@@ -54,24 +54,20 @@ def finetune(
     quiet_libraries(downloads=not (quiet or as_json))
     read = None if params is None else read_params(params)
     configs, sources = resolve({**given, "task": task}, method, seed, params=read, shapes_only=dry_run)
-    tell_left_out(sources.data, quiet)
+    print_left_out(sources.data, quiet)
     test = _test_splits(configs, sources, output) if predict_test else None
     if dry_run:
         _show_plan(configs, sources, output, save == "model", as_json, test)
         return 0
-    results = train_all(
-        [(config, sources) for config in configs],
-        output,
-        quiet,
-        ExecutionOptions(
-            checkpoint_seconds=60 * checkpoint_minutes,
-            keep_model=save == "model",
-            keep_adapter=save == "adapter",
-            report_to=trackers,
-            accumulate_on_oom=accumulate_on_oom,
-            predict_test=predict_test,
-        ),
+    options = ExecutionOptions(
+        checkpoint_seconds=60 * checkpoint_minutes,
+        keep_model=save == "model",
+        keep_adapter=save == "adapter",
+        report_to=trackers,
+        accumulate_on_oom=accumulate_on_oom,
+        predict_test=predict_test,
     )
+    results = train_all([(config, sources) for config in configs], output, quiet, options)
     report = report_on(results, output)
     if as_json:
         print(json.dumps(as_document(results, report), indent=2))
@@ -82,7 +78,7 @@ def finetune(
 
 
 def _test_splits(configs: Sequence[RunConfig], sources: Sources, output: Path) -> TaskData:
-    """What --predict-test reads; refuses, before anything is trained, what could not be predicted."""
+    """Returns what --predict-test reads; refuses, before anything is trained, what could not be predicted."""
     from ..store.folder import RUNS
     from ..training.predict_test import check_model_kept
 
@@ -127,14 +123,14 @@ def _outcome(result: Result, was_done: bool) -> str:
 
 
 def report_on(results: Sequence[Result], output: Path) -> Report:
-    """Return the tables of these runs alone."""
+    """Returns the tables of these runs alone."""
     from ..report import build_report
 
     return build_report([output / "runs" / result.id for result in results])
 
 
 def as_document(results: Sequence[Result], report: Report) -> dict[str, object]:
-    """Return what `--json` shows of runs."""
+    """Returns what `--json` shows of runs."""
     return {"runs": [result.model_dump() for result in results], "summary": report.to_json()}
 
 
@@ -152,7 +148,7 @@ def check_all_done(results: Sequence[Result]) -> None:
         )
 
 
-def tell_left_out(data: TaskData, quiet: bool = False) -> None:
+def print_left_out(data: TaskData, quiet: bool = False) -> None:
     """Name the invalid rows and malformed trees, a line each, on stderr, and count the trees not wanted."""
     if quiet:
         return
@@ -172,8 +168,8 @@ def _show_plan(
     as_json: bool,
     test: TaskData | None,
 ) -> None:
+    """Print what is found, the status of each run, and what those to be done take."""
     from ..estimate import estimate, estimate_lines
-    from ..models.checkpoint import SHAPES_ONLY
     from ..store.folder import RUNS
     from ..training.predict_test import has_test_predictions
 
@@ -181,17 +177,9 @@ def _show_plan(
     for config in configs:
         folder = RUNS.folder(output, config)
         result = folder.result()
-        killed = folder.path.exists() and result is None
-        cells.append(
-            {
-                "id": config.run_id(),
-                "model": config.model,
-                "task": config.task,
-                "method": config.method,
-                "seed": config.seed,
-                "status": result.status if result else "to continue" if killed else "to do",
-            }
-        )
+        status = result.status if result else "to continue" if folder.path.exists() else "to do"
+        names = ("model", "task", "method", "seed")
+        cells.append({"id": config.run_id(), **config.model_dump(include=set(names)), "status": status})
         if test is not None:
             cells[-1]["test_predictions"] = "done" if has_test_predictions(folder, test) else "to do"
     due = [(config, sources) for config, cell in zip(configs, cells, strict=True) if cell["status"] != "done"]
@@ -204,27 +192,33 @@ def _show_plan(
         }
         print(json.dumps(document, indent=2))
         return
+    print("\n".join(_found_lines(configs, sources, test)))
+    for cell in cells:
+        predicted = f", test predictions {cell['test_predictions']}" if test is not None else ""
+        name = f"{cell['id']}  {cell['task']} {cell['method']} seed {cell['seed']}"
+        print(f"{name}  {cell['status']}{predicted}")
+    if estimated.runs:
+        print("\n".join(estimate_lines(estimated)))
+
+
+def _found_lines(configs: Sequence[RunConfig], sources: Sources, test: TaskData | None) -> list[str]:
+    """Returns what the runs start from, and their learning rates and batch sizes, a line each."""
+    from ..models.checkpoint import SHAPES_ONLY
+
     record = sources.data.record()
     rows = ", ".join(f"{split} {count}" for split, count in record.rows.items())
-    print(f"data           {record.origin} ({record.completeness}): {rows}")
+    lines = [f"data           {record.origin} ({record.completeness}): {rows}"]
     if test is not None:
         official = {split.name: split.rows for split in getattr(test.task, "test", ())}
         counts = [f"{name} {len(rows)} of {official[name]}" for name, rows in test.splits.items()]
-        print(f"test data      {', '.join(counts)} rows")
+        lines.append(f"test data      {', '.join(counts)} rows")
     identity = sources.checkpoint.identity
     alone = " (no weights are there: shapes alone)" if identity.startswith(SHAPES_ONLY) else ""
-    print(f"checkpoint     {identity}{alone}")
-    of_method = {config.method: config for config in configs}  # seeds differ in nothing else
-    words = {
-        f"{c.learning_rate:g}   batch size {c.batch_size}   ({c.hyperparameters_from})": method
-        for method, c in of_method.items()
+    lines.append(f"checkpoint     {identity}{alone}")
+    methods = {
+        f"{c.learning_rate:g}   batch size {c.batch_size}   ({c.hyperparameters_from})": c.method
+        for c in configs
     }
-    for setting, method in words.items():
-        print(f"learning rate  {setting}" + (f"   {method}" if len(words) > 1 else ""))
-    for cell in cells:
-        predicted = f", test predictions {cell['test_predictions']}" if test is not None else ""
-        print(
-            f"{cell['id']}  {cell['task']} {cell['method']} seed {cell['seed']}  {cell['status']}{predicted}"
-        )
-    if estimated.runs:
-        print("\n".join(estimate_lines(estimated)))
+    for setting, method in methods.items():
+        lines.append(f"learning rate  {setting}" + (f"   {method}" if len(methods) > 1 else ""))
+    return lines

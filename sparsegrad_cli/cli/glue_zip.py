@@ -4,40 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from ..config import Protocol
 from ..errors import InputError
+from . import options as opt
 
-SUBMISSION = "A submission to GLUE's leaderboard"
-
+option = partial(opt.option, panel="A submission to GLUE's leaderboard")
 Fill = StrEnum("Fill", ["majority"])
-
 GlueZip = Annotated[
     Path | None,
-    typer.Option(
-        help="Write this zip, in place of a report, from runs of finetune --predict-test.",
-        show_default=False,
-        rich_help_panel=SUBMISSION,
-    ),
+    option(help="Write this zip, in place of a report, from runs of finetune --predict-test."),
 ]
-OfMethod = Annotated[str | None, typer.Option("--method", help="Of this method.", rich_help_panel=SUBMISSION)]
-OfSeed = Annotated[
-    int | None, typer.Option("--seed", min=0, help="Of this seed.", rich_help_panel=SUBMISSION)
-]
-OfModel = Annotated[
-    str | None, typer.Option("--model", help="Of this model, as it was given.", rich_help_panel=SUBMISSION)
-]
-OfProtocol = Annotated[
-    Protocol | None, typer.Option("--protocol", help="Of this protocol.", rich_help_panel=SUBMISSION)
-]
-FillMissing = Annotated[
-    Fill | None,
-    typer.Option(help="Answer WNLI with its commonest class if no run did.", rich_help_panel=SUBMISSION),
-]
+OfMethod = Annotated[str | None, option("--method", help="Only runs of this method.")]
+OfSeed = Annotated[int | None, option("--seed", min=0, help="Only runs of this seed.")]
+OfModel = Annotated[str | None, option("--model", help="Only runs of this model, as it was given.")]
+OfProtocol = Annotated[Protocol | None, option("--protocol", help="Only runs of this protocol.")]
+FillMissing = Annotated[Fill | None, option(help="Answer WNLI with its commonest class if no run did.")]
 
 
 def write_glue_zip(
@@ -48,7 +33,7 @@ def write_glue_zip(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Writes the zip and says what it holds.
+    """Write the zip and print what it holds.
 
     Args:
         choice: method, seed, model and protocol of the runs; None: any.
@@ -67,7 +52,7 @@ def write_glue_zip(
 
 
 def refuse(why: str, **options: object) -> None:
-    """Refuses options that would have no effect.
+    """Refuse options that would have no effect.
 
     Raises:
         InputError: one of them is given.

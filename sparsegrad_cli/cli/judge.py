@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..config import Device
+from ..config import Device, Given, check_given
 from ..errors import InputError, WorkError
-from ..settings import config_id
+from ..settings import WHAT, Record, config_id, setting, settings_of
 from . import options as opt
+from .progress import Display
 
 if TYPE_CHECKING:
     from ..judge.answer import Answers
     from ..judge.judge import Plan
     from ..judge.records import JudgeResult
 
-WORKERS, RETRIES, TIMEOUT = 4, 6, 120.0  # defaults; an option that was not given is None
+THE_JUDGE = "The judge"
 UPDATES = 10  # lines of progress per phase, where there is no terminal
 CUT_SHORT = {
     "--max-new-tokens": "by --max-new-tokens",
@@ -33,70 +30,76 @@ CUT_SHORT = {
     "no room": "empty, because the conversation fills the model's positions",
 }
 
-Precision = StrEnum("Precision", ["fp32", "bf16"])
+
+class AnswerSettings(Record):
+    """Options of the answers."""
+
+    run: Path | None = setting("Folder of a finished chat run, whose model answers.", WHAT, off=None)
+    model: str | None = setting("Instead of --run: a model before training.", WHAT, off=None)
+    category: tuple[str, ...] = setting("Ask only questions of this category; repeatable.", WHAT, off=())
+    max_questions: int | None = setting(
+        "Ask at most this many questions, evenly from the categories.", WHAT, off=None, at_least=1
+    )
+    max_new_tokens: int = setting("Tokens of an answer, at most.", WHAT, off=1024, at_least=1)
+    batch_size: int = setting(
+        "Questions answered at once: faster on a GPU; changes answers by rounding alone.",
+        WHAT,
+        off=1,
+        at_least=1,
+    )
+    seed: int = setting("Seed of the answers that are sampled.", WHAT, off=0, at_least=0)
+    device: Device = setting("Where to generate the answers.", WHAT, off="auto")
+    precision: Literal["fp32", "bf16"] = setting(
+        "Precision of the answers; bf16 takes half the memory, but rounds small updates away.",
+        WHAT,
+        off="fp32",
+    )
 
 
-answering = partial(typer.Option, rich_help_panel=opt.WHAT)
-judging = partial(typer.Option, rich_help_panel="The judge", show_default=False)
+class JudgeSettings(Record):
+    """Options of the judge and its server."""
+
+    endpoint: str | None = setting(
+        "Base URL of any server that speaks OpenAI's protocol, such as http://localhost:8000/v1.",
+        THE_JUDGE,
+        off=None,
+    )
+    judge_model: str | None = setting("Name of the judge on the server.", THE_JUDGE, off=None)
+    key_variable: str | None = setting(
+        "Environment variable with the server's API key.",
+        THE_JUDGE,
+        off=None,
+        default_help="OPENAI_API_KEY for https://api.openai.com, none for other servers",
+    )
+    references: Path | None = setting(
+        "Reference answers in FastChat's format.",
+        THE_JUDGE,
+        off=None,
+        default_help="those beside the questions",
+    )
+    prompts: Path | None = setting(
+        "FastChat's judge_prompts.jsonl.", THE_JUDGE, off=None, default_help="prompts of our own"
+    )
+    workers: int = setting("Requests at once.", THE_JUDGE, off=4, at_least=1)
+    retries: int = setting(
+        "Retries of a failed request, each after a longer wait.", THE_JUDGE, off=6, at_least=0
+    )
+    timeout: float = setting("Seconds without a byte from the server.", THE_JUDGE, off=120.0, at_least=0.1)
 
 
+OF_ANSWERS, OF_JUDGE = settings_of(AnswerSettings), settings_of(JudgeSettings)
+
+
+@opt.takes_settings({**OF_ANSWERS, **OF_JUDGE})
 def judge(
-    questions: Annotated[Path, answering(help="Questions in FastChat's format, such as MT-Bench's.")],
-    run: Annotated[Path | None, answering(help="Folder of a finished chat run, whose model answers.")] = None,
-    model: Annotated[str | None, answering(help="Instead of --run: a model before training.")] = None,
-    category: Annotated[
-        list[str] | None, answering(help="Ask only questions of this category; repeatable.")
-    ] = None,
-    max_questions: Annotated[
-        int | None, answering(min=1, help="Ask at most this many questions, evenly from the categories.")
-    ] = None,
-    max_new_tokens: Annotated[int, answering(min=1, help="Tokens of an answer, at most.")] = 1024,
-    batch_size: Annotated[
-        int,
-        answering(
-            min=1, help="Questions answered at once: faster on a GPU; changes answers by rounding alone."
-        ),
-    ] = 1,
-    seed: Annotated[int, answering(min=0, help="Seed of the answers that are sampled.")] = 0,
-    device: Annotated[Device, answering(help="Where to generate the answers.")] = "auto",
-    precision: Annotated[
-        Precision,
-        answering(
-            help="Precision of the answers; bf16 takes half the memory, but rounds small updates away."
-        ),
-    ] = Precision.fp32,
-    endpoint: Annotated[
-        str | None,
-        judging(
-            help="Base URL of any server that speaks OpenAI's protocol, such as http://localhost:8000/v1."
-        ),
-    ] = None,
-    judge_model: Annotated[str | None, judging(help="Name of the judge on the server.")] = None,
-    key_variable: Annotated[
-        str | None,
-        judging(
-            help="Environment variable with the server's API key. Default: OPENAI_API_KEY for "
-            "https://api.openai.com, none for other servers."
-        ),
-    ] = None,
-    references: Annotated[
-        Path | None,
-        judging(help="Reference answers in FastChat's format. Default: those beside the questions."),
-    ] = None,
-    prompts: Annotated[
-        Path | None, judging(help="FastChat's judge_prompts.jsonl. Default: prompts of our own.")
-    ] = None,
-    workers: Annotated[int | None, judging(min=1, help=f"Requests at once. Default: {WORKERS}.")] = None,
-    retries: Annotated[
-        int | None,
-        judging(min=0, help=f"Retries of a failed request, each after a longer wait. Default: {RETRIES}."),
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        judging(min=0.1, help=f"Seconds without a byte from the server. Default: {TIMEOUT:g}."),
-    ] = None,
+    *,
+    questions: Annotated[
+        Path, opt.option(help="Questions in FastChat's format, such as MT-Bench's.", panel=WHAT)
+    ],
+    given: Given,
     answers_only: Annotated[
-        bool, judging("--answers-only", help="Answer the questions, ask no judge.")
+        bool,
+        opt.option("--answers-only", help="Answer the questions, ask no judge.", panel=THE_JUDGE),
     ] = False,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
@@ -105,43 +108,32 @@ def judge(
 ) -> int:
     """Have a model answer the questions of MT-Bench, both turns, and a judge rate each answer from 1 to 10.
 
-    Every answer and rating is kept at once: the same command goes on where a stopped one was.
+    Every answer and rating is saved at once: the same command goes on where a stopped one was.
     """
-    for_judge = {
-        "--endpoint": endpoint,
-        "--judge-model": judge_model,
-        "--key-variable": key_variable,
-        "--references": references,
-        "--prompts": prompts,
-        "--workers": workers,
-        "--retries": retries,
-        "--timeout": timeout,
-    }
-    _check_options(answers_only, for_judge)
+    asked, server = _read_options(given, answers_only)
     from ..judge.answer import make_answers
     from ..judge.client import Client, read_key
     from ..judge.judge import plan, run_judge
     from ..training.inputs import quiet_libraries
-    from .progress import Display
 
     client = None
-    if endpoint is not None:
-        key = read_key(endpoint, key_variable)
-        client = Client(endpoint, key, RETRIES if retries is None else retries, timeout or TIMEOUT)
+    if server.endpoint is not None:
+        key = read_key(server.endpoint, server.key_variable)
+        client = Client(server.endpoint, key, server.retries, server.timeout)
     quiet_libraries(downloads=not (quiet or as_json))
     planned = plan(
         questions,
-        run=run,
-        model=model,
-        judge_model=judge_model,
-        references=references,
-        prompts=prompts,
-        categories=category or (),
-        max_questions=max_questions,
-        max_new_tokens=max_new_tokens,
-        seed=seed,
-        device=device,
-        precision="bf16" if precision is Precision.bf16 else "fp32",
+        run=asked.run,
+        model=asked.model,
+        judge_model=server.judge_model,
+        references=server.references,
+        prompts=server.prompts,
+        categories=asked.category,
+        max_questions=asked.max_questions,
+        max_new_tokens=asked.max_new_tokens,
+        seed=asked.seed,
+        device=asked.device,
+        precision=asked.precision,
     )
     if dry_run:
         _show_plan(planned, output, as_json)
@@ -149,34 +141,38 @@ def judge(
     with Display(quiet, updates=UPDATES) as display:
         progress = display.line("")
         if client is None:
-            answers = make_answers(planned.model, planned.questions, output, batch_size, progress)
+            answers = make_answers(planned.model, planned.questions, output, asked.batch_size, progress)
         else:
-            result = run_judge(planned, output, client, workers or WORKERS, batch_size, progress)
+            result = run_judge(planned, output, client, server.workers, asked.batch_size, progress)
     if client is None:
         _show_answers(planned, output, answers, as_json)
         return 0
     _show_result(planned, output, result, as_json, quiet)
     if result.status == "failed":
         raise WorkError(
-            f"{judge_model} gave not one rating: its texts are in exchanges.jsonl; take another judge"
+            f"{result.judge_model} gave not one rating: its texts are in exchanges.jsonl; take another judge"
         )
     return 0
 
 
-def _check_options(answers_only: bool, for_judge: Mapping[str, object]) -> None:
-    """Refuse a judge without an address or a name, and its options where no judge is asked.
+def _read_options(given: Given, answers_only: bool) -> tuple[AnswerSettings, JudgeSettings]:
+    """Returns the options of the answers and of the judge.
 
     Raises:
-        InputError: names the options.
+        InputError: the judge has no address or no name, or has options where none is asked.
     """
-    given = [name for name, value in for_judge.items() if value is not None]
-    if answers_only and given:
-        raise InputError(f"{', '.join(given)}: of no use with --answers-only, which asks no judge")
-    missing = [name for name in ("--endpoint", "--judge-model") if for_judge[name] is None]
+    checked = check_given(given, {**OF_ANSWERS, **OF_JUDGE})
+    of_judge = {name: value for name, value in checked.items() if name in OF_JUDGE}
+    if answers_only and of_judge:
+        options = ", ".join(OF_JUDGE[name].option for name in of_judge)
+        raise InputError(f"{options}: of no use with --answers-only, which asks no judge")
+    missing = [OF_JUDGE[name].option for name in ("endpoint", "judge_model") if name not in of_judge]
     if missing and not answers_only:
         raise InputError(
             f"{' and '.join(missing)}: say where the judge is and its name, or add --answers-only"
         )
+    of_answers = {name: value for name, value in checked.items() if name in OF_ANSWERS}
+    return AnswerSettings(**of_answers), JudgeSettings(**of_judge)
 
 
 def _show_plan(plan: Plan, results: Path, as_json: bool) -> None:

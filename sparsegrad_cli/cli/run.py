@@ -36,7 +36,7 @@ Only = Annotated[list[str] | None, opt.option(help="Only this one; repeatable.",
 
 def run(
     experiment: Annotated[
-        str, typer.Argument(help="A YAML, or the name of one of sparsegrad ls experiments.")
+        str, typer.Argument(help="A YAML, or one of sparsegrad ls experiments.", metavar="EXPERIMENT")
     ],
     data: Annotated[
         str | None,
@@ -77,7 +77,8 @@ def run(
     address: Annotated[
         str | None,
         opt.option(
-            help="ray: of the cluster; auto: the one that this machine is in. Default: one started here.",
+            help="Address of the Ray cluster; auto: the one that this machine is in. Default: one started "
+            "here.",
             panel=MACHINE,
         ),
     ] = None,
@@ -99,8 +100,8 @@ def run(
 ) -> int:
     """Do every cell of an experiment that is not done yet: a whole table of the paper, or of yours.
 
-    Kill it anywhere: the same command goes on where it was. Several at once, on one results folder, share the
-    cells.
+    It may be stopped at any time: the same command goes on where it was. Several at once, on one results
+    folder, share the cells.
     """
     from ..config import ExecutionOptions
     from ..grid.experiment import find_experiment, read_experiment

@@ -21,8 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..config import RunConfig
 from ..methods import get_method
-from ..store.find import read_all
-from ..store.folder import RUNS
+from ..store.folder import RUNS, read_all
 from ..tasks.load import TaskData
 from ..tasks.task import Task
 from ..training.basis import PROBE_STEPS, basis_digest

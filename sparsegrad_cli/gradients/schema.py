@@ -31,8 +31,7 @@ from safetensors.numpy import load_file, save_file
 from ..config import SETTINGS, RunConfig
 from ..errors import DiskError, InputError
 from ..settings import Record, setting, settings_of
-from ..store.find import read_all
-from ..store.folder import ResultKind
+from ..store.folder import ResultKind, read_all
 from ..store.io import write_atomically
 from ..store.records import ResultRecord, StoredResult
 

@@ -20,9 +20,8 @@ from ..errors import InputError
 from ..gradients.schema import GRADIENTS, GRADIENTS_SETTINGS, GradientsConfig
 from ..progress import Progress
 from ..settings import Record, Setting, config_id, setting, settings_of
-from ..store.find import warn_left_out
-from ..store.folder import COUNTS, RUNS, ResultFolder, ResultKind
-from ..store.lock import lock
+from ..store.folder import COUNTS, RUNS, ResultFolder, ResultKind, warn_left_out
+from ..store.io import lock
 from ..store.records import CountConfig, Result, Status
 from ..sweep.records import SEARCH_SETTINGS, SWEEPS, SearchSettings, Sweep, SweepConfig
 
@@ -59,13 +58,13 @@ class GridCell(Record):
     task: str | None = None
     method: str | None = None
     seed: int | None = None
-    variant: str = ""  # the settings that tell it from other cells of the experiment, in words
+    variant: str = ""  # settings in which it differs from other cells of the experiment
     device: str = "auto"
     config: dict[str, JsonValue]  # what a worker does it from
 
     @property
     def row(self) -> str:
-        """What it is, whatever its seed."""
+        """Its name without the seed: cells of one row of a table share it."""
         return " ".join(filter(None, [self.model, self.task, self.method, self.variant]))
 
     def __str__(self) -> str:
@@ -73,7 +72,7 @@ class GridCell(Record):
 
 
 class Outcome(Record):
-    """What became of a cell."""
+    """How a cell ended."""
 
     status: Status
     error: str | None = None
@@ -275,7 +274,7 @@ def _outcome(result: Result) -> Outcome:
 
 
 class StudyCell(Record):
-    """What a worker does a search from."""
+    """The `config` of a cell of a search."""
 
     study: SweepConfig
     trials: int

@@ -13,7 +13,7 @@ from ..config import ExecutionOptions
 from ..errors import InputError, WorkError, unknown
 from ..progress import Progress, ProgressState
 from ..settings import Record
-from ..store.lock import BusyError, is_locked
+from ..store.io import BusyError, is_locked
 from ..workers import Died, Failed, Finished, Message, Pool
 from .experiment import ReadExperiment, expand_grid
 from .kinds import DONE, KINDS, TO_CONTINUE, TO_DO, GridCell, Outcome

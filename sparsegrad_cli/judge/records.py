@@ -29,8 +29,7 @@ from pydantic import Field
 
 from ..errors import InputError
 from ..settings import Record, setting
-from ..store.find import read_all
-from ..store.folder import ResultKind
+from ..store.folder import ResultKind, read_all
 from ..store.io import write_error
 from ..store.records import ResultRecord, StoredResult, first_problem
 
@@ -156,7 +155,7 @@ JUDGEMENTS = ResultKind(
 
 
 def read_judgements(folders: Sequence[Path]) -> tuple[Judgement, ...]:
-    """Returns every finished judgement in some results folders; see `store.find.read_all`."""
+    """Returns every finished judgement in some results folders; see `store.folder.read_all`."""
     return read_all(JUDGEMENTS, folders)
 
 

@@ -23,8 +23,7 @@ from ..errors import InputError, UnreadableResultWarning
 from ..gradients.schema import Gradients, read_gradients
 from ..judge.records import Judgement, read_judgements
 from ..settings import names_in_id
-from ..store.find import find_results, read_all
-from ..store.folder import COUNTS, RUNS, ResultFolder
+from ..store.folder import COUNTS, RUNS, ResultFolder, find_results, read_all
 from ..store.records import CountConfig, CountResult, Environment, Result, StoredResult
 from ..sweep.records import Sweep, read_sweeps
 

@@ -12,7 +12,6 @@ from ..errors import InputError
 from .io import write_atomically
 
 FORMAT = "sparsegrad-basis-1"
-HOW = "`sparsegrad calibrate` writes a basis"
 
 
 def save_basis(basis: Basis, path: Path) -> None:
@@ -33,13 +32,10 @@ def load_basis(path: Path) -> Basis:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                raise InputError(f"{path} is not a basis; {HOW}")
+                raise ValueError("it lacks the header of one")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"no such basis: {path}; {HOW}") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a basis ({error}); {HOW}") from None
-    try:
         return Basis.from_tensors(tensors, metadata)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise InputError(f"no such basis: {path}; `sparsegrad calibrate` writes a basis") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is not a basis ({error}); `sparsegrad calibrate` writes one") from None

@@ -1,4 +1,4 @@
-"""What work ran on: versions, hardware and the state of the code."""
+"""The environment of a run: versions, hardware and the state of the code."""
 
 from __future__ import annotations
 

@@ -2,14 +2,17 @@
 
 The id is the hash of what decides the numbers, so equal work has one folder and is never done twice. A
 process locks the folder, begins (`config.json`, `environment.json`), works, and finishes (`result.json`,
-last). Each file is whole or not there, and each can be read again.
+last). Each file is whole or not there, and each can be read again. `find_results` and `read_all` find such
+folders wherever they lie.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,10 +23,9 @@ import pydantic
 from pydantic import JsonValue
 
 from ..config import RunConfig
-from ..errors import InputError, WorkError
+from ..errors import InputError, UnreadableResultWarning, WorkError
 from ..settings import Record, config_id
-from .io import TEMPORARY, write_error, write_text
-from .lock import lock
+from .io import TEMPORARY, lock, write_error, write_text
 from .records import (
     TEST_PREDICTIONS,
     C,
@@ -36,6 +38,8 @@ from .records import (
     first_problem,
     read_record,
 )
+
+FILES = {"config.json", "environment.json", "result.json"}  # one of them makes a folder one of ours
 
 
 @dataclass(frozen=True)
@@ -58,19 +62,11 @@ class ResultKind(Generic[C, R]):
     def owns(self, folder: Path) -> bool:
         """Returns whether a folder is of this kind: by its `config.json`, or by its place if that is bad."""
         key, value = self.mark
-        found = config_key(folder, key)
-        if found is None:
+        try:
+            found = json.loads((folder / "config.json").read_text(encoding="utf-8"))[key]
+        except (OSError, ValueError, LookupError, TypeError):
             return folder.parent.name == self.place
         return value is None or found == value
-
-
-def config_key(folder: Path, key: str) -> JsonValue:
-    """Returns a value of the folder's `config.json`; None where it has none, or cannot be read."""
-    try:
-        read = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return read.get(key) if isinstance(read, dict) else None
 
 
 class ResultFolder(Generic[C, R]):
@@ -153,7 +149,7 @@ class ResultFolder(Generic[C, R]):
             self.drop_checkpoints()
 
     def write(self, name: str, record: Record) -> None:
-        """Write a record as JSON, which can be read again.
+        """Write a record as JSON.
 
         Raises:
             WorkError: the file cannot be written, or could not be read again.
@@ -172,31 +168,25 @@ class ResultFolder(Generic[C, R]):
 
         The trainer's state is the last file of each.
         """
-        numbered = (
-            (int(path.name.rpartition("-")[2]), path) for path in self.checkpoints.glob("checkpoint-*")
+        by_step = sorted(
+            self.checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2])
         )
-        for _, path in sorted(numbered, reverse=True):
+        for path in reversed(by_step):
             try:
                 json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+                return path
             except (FileNotFoundError, ValueError):
                 shutil.rmtree(path)
-                continue
-            return path
         return None
 
     def drop_checkpoints(self) -> None:
-        """Delete the checkpoints: the work would begin anew."""
+        """Delete the checkpoints: the work would begin at its start."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
 RunFolder = ResultFolder[RunConfig, Result]
 RUNS = ResultKind(
-    "runs",
-    RunConfig,
-    Result,
-    ("protocol", None),
-    "delete the folder to run it again",
-    (TEST_PREDICTIONS,),
+    "runs", RunConfig, Result, ("protocol", None), "delete the folder to run it again", (TEST_PREDICTIONS,)
 )
 COUNTS = ResultKind(
     "parameters",
@@ -206,3 +196,61 @@ COUNTS = ResultKind(
     "delete the folder to count again",
     has_environment=False,
 )
+
+
+def find_results(kind: ResultKind[C, R], folders: Sequence[Path]) -> list[ResultFolder[C, R]]:
+    """Returns the folders of a kind, finished or not, each once.
+
+    Args:
+        folders: results folders, any folders above them, or single folders. Links are followed. What lies
+            inside a folder of ours, such as the runs of a sweep, is not looked at.
+
+    Raises:
+        InputError: one of `folders` is missing or cannot be read.
+    """
+    seen: set[Path] = set()
+    return [ResultFolder(kind, path) for folder in folders for path in _walk(folder, seen) if kind.owns(path)]
+
+
+def read_all(kind: ResultKind[C, R], folders: Sequence[Path]) -> tuple[StoredResult[C, R], ...]:
+    """Returns every finished result of a kind; see `find_results` for the folders.
+
+    A folder that cannot be read is named in an `UnreadableResultWarning` and left out.
+    """
+    found = []
+    for folder in find_results(kind, folders):
+        try:
+            if (folder.path / "result.json").is_file():
+                found.append(folder.read())
+        except InputError as error:
+            warn_left_out(error)
+    return tuple(found)
+
+
+def warn_left_out(error: InputError) -> None:
+    """Name a folder that is left out; the command line shows it as one line on stderr."""
+    warnings.warn(f"left out: {error}", UnreadableResultWarning, stacklevel=2)
+
+
+def _walk(folder: Path, seen: set[Path], is_given: bool = True) -> Iterator[Path]:
+    """Yields the folders of ours at or below `folder`, never in a circle."""
+    real = folder.resolve()
+    if real in seen:
+        return
+    seen.add(real)
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "no such folder" if missing else f"cannot be read as a folder ({error.strerror})"
+        problem = InputError(f"{folder}: {reason}")
+        if is_given:
+            raise problem from None
+        warn_left_out(problem)
+        return
+    if FILES & {entry.name for entry in entries}:
+        yield folder
+        return
+    for entry in entries:
+        if entry.is_dir() and not entry.name.startswith("."):
+            yield from _walk(folder / entry.name, seen, is_given=False)

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, the user's cache, and text without passwords."""
+"""Files that are either whole or not there, locks, the user's cache, and text without passwords."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import DiskError, WorkError, is_disk_full
 
 TEMPORARY = ".*.tmp"  # matches what `write_atomically` leaves behind when its process is killed
+LOCK = "lock"  # a file in each folder that is locked
 CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)  # of a folder, on some network file systems
 
 _URL_PASSWORD = re.compile(r"(://[^/:@\s]*):\S*@")
@@ -58,6 +60,52 @@ def _sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+class BusyError(WorkError):
+    """Another process has locked the folder."""
+
+
+@contextmanager
+def lock(folder: Path, timeout: float = 0) -> Iterator[None]:
+    """Make the folder and lock it against other processes; the lock dies with its process.
+
+    Args:
+        timeout: seconds to wait for another process.
+
+    Raises:
+        BusyError: another process has locked it.
+        DiskError: it cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    file_lock = FileLock(folder / LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file_lock.acquire(timeout=timeout)
+    except Timeout:
+        raise BusyError(f"{folder} is being run by another process") from None
+    except OSError as error:
+        raise write_error(folder, error) from None
+    try:
+        yield
+    finally:
+        file_lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Returns whether a process has locked the folder now.
+
+    Raises:
+        DiskError: the lock belongs to another user, say, so that it cannot be tried.
+    """
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        with lock(folder):
+            return False
+    except BusyError:
+        return True
 
 
 def cache_folder() -> Path:

@@ -44,7 +44,7 @@ class ResultRecord(Record):
 
     @property
     def is_done(self) -> bool:
-        """Whether the work came to its end, so that it is never done again."""
+        """True if the work came to its end, so that it is never done again."""
         return True
 
 
@@ -91,7 +91,7 @@ class Parameters(Record):
 
 
 class DataRecord(Record):
-    """What the run was trained and scored on."""
+    """The data that a run was trained and scored on."""
 
     origin: str  # "hub: nyu-mll/glue@<commit>", "folder: <name>", "demo"
     completeness: Completeness  # "partial": fewer rows than the official split

@@ -18,8 +18,7 @@ from pydantic import Field
 
 from ..config import Pruner, RunConfig, SelectOn
 from ..settings import WHAT, Record, hash_of, identity, setting, settings_of
-from ..store.find import read_all
-from ..store.folder import ResultKind
+from ..store.folder import ResultKind, read_all
 from ..store.records import DataRecord, ResultRecord, StoredResult, greater_is_better
 from .space import Space, Value
 

@@ -13,8 +13,7 @@ from optuna import Study
 
 from ..errors import InputError, WorkError
 from ..store.environment import describe_environment
-from ..store.io import write_error, write_text
-from ..store.lock import lock
+from ..store.io import lock, write_error, write_text
 from ..training.basis import BASES
 from ..training.params import Best
 from ..workers import Died, Failed, WorkerPool

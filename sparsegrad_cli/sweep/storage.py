@@ -30,8 +30,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from ..errors import InputError, WorkError
-from ..store.io import redact
-from ..store.lock import is_locked, lock
+from ..store.io import is_locked, lock, redact
 
 JOURNAL = Path("sweeps") / "journal.log"  # in the results folder
 BEGINS = b'{"op_code":'  # of a journal

@@ -23,8 +23,7 @@ from ..errors import InputError, WorkError
 from ..progress import NoProgress, Progress
 from ..settings import Record
 from ..store.folder import RUNS
-from ..store.io import redact
-from ..store.lock import BusyError
+from ..store.io import BusyError, redact
 from ..store.records import Result, format_score
 from ..training.callbacks import PrunedError
 from ..training.inputs import quiet_libraries

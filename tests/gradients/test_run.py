@@ -11,8 +11,7 @@ import pytest
 from sparsegrad_cli.errors import InputError, UnreadableResultWarning, WorkError
 from sparsegrad_cli.gradients.record import run_gradients
 from sparsegrad_cli.gradients.schema import GRADIENTS, Gradients, read_arrays, read_gradients
-from sparsegrad_cli.store.find import find_results
-from sparsegrad_cli.store.folder import RUNS
+from sparsegrad_cli.store.folder import RUNS, find_results
 from sparsegrad_cli.store.io import write_text
 
 from ..cells import RecordingWatch

@@ -14,7 +14,7 @@ from sparsegrad_cli.grid.experiment import read_experiment
 from sparsegrad_cli.grid.kinds import Outcome
 from sparsegrad_cli.grid.run import CellFilter, CellJob, CellReply, plan_cells, read_status, run_grid
 from sparsegrad_cli.progress import ProgressState
-from sparsegrad_cli.store.lock import lock
+from sparsegrad_cli.store.io import lock
 from sparsegrad_cli.workers import Died, Failed, Finished, Message
 
 from ..report.runs import write_run

@@ -14,8 +14,7 @@ from sparsegrad_cli.judge.judge import Plan, mean, means_by, plan, rating_in, ru
 from sparsegrad_cli.judge.records import ANSWERS, JUDGEMENTS, JudgeResult, Rating, read_judgements
 from sparsegrad_cli.progress import NoProgress
 from sparsegrad_cli.settings import config_id
-from sparsegrad_cli.store.find import find_results
-from sparsegrad_cli.store.folder import RUNS
+from sparsegrad_cli.store.folder import RUNS, find_results
 
 from ..cells import PowerCutError
 from ..checkpoints import tiny_checkpoint

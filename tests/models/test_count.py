@@ -10,8 +10,7 @@ from sparsegrad_cli.errors import UnreadableResultWarning
 from sparsegrad_cli.models.count import count_parameters, store_counts
 from sparsegrad_cli.paper import paper_cells, same_model
 from sparsegrad_cli.report import build_report
-from sparsegrad_cli.store.find import read_all
-from sparsegrad_cli.store.folder import COUNTS
+from sparsegrad_cli.store.folder import COUNTS, read_all
 
 from ..report.runs import write_run
 
