@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..store.find import read_all
-from ..store.folder import RUNS
+from ..store.folder import RUNS, read_all
 from ..store.io import write_text
 from ..store.records import StoredResult
 

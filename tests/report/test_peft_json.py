@@ -8,8 +8,7 @@ import pytest
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.report.peft_json import read_peft_results, write_peft_results
-from sparsegrad_cli.store.find import read_all
-from sparsegrad_cli.store.folder import RUNS
+from sparsegrad_cli.store.folder import RUNS, read_all
 
 from .runs import write_run
 
