@@ -368,17 +368,27 @@ def _sparse_factors(entries: Tensor, values: Tensor, U: Tensor, V: Tensor) -> tu
     """
     r, c = V.shape[1], U.shape[1]
     rows, columns = entries // c, entries % c
-    fullest = torch.bincount(columns, minlength=c).argsort(descending=True)
-    place = torch.empty_like(fullest).scatter_(0, fullest, torch.arange(c))[columns]
+    fullest = _counts(columns, c).argsort(descending=True)
+    place = _inverse(fullest, c)[columns]
     last = rows.new_zeros(r).scatter_reduce_(0, rows, place + 1, "amax")  # columns that a row needs
-    left = r - torch.bincount(last, minlength=c + 1).cumsum(0)
+    left = r - _counts(last, c + 1).cumsum(0)  # rows that need more than m of them, for each m
     m = int((left + torch.arange(c + 1)).argmin())
-    by_column = place < m
-    V_part = _sparse_dense(place[by_column], rows[by_column], values[by_column], m, V.T)
-    by_row = ~by_column
-    its_rows, place = rows[by_row].unique(return_inverse=True)
-    U_part = _sparse_dense(place, columns[by_row], values[by_row], len(its_rows), U.T)
+    of_column, of_row = place < m, place >= m
+    V_part = _sparse_dense(place[of_column], rows[of_column], values[of_column], m, V.T)
+    its_rows = last.topk(int(left[m])).indices
+    place = _inverse(its_rows, r)[rows[of_row]]
+    U_part = _sparse_dense(place, columns[of_row], values[of_row], len(its_rows), U.T)
     return torch.cat([V_part, V.T[its_rows]]).T, torch.cat([U.T[fullest[:m]], U_part])
+
+
+def _counts(numbers: Tensor, size: int) -> Tensor:
+    """Returns how often each number below `size` occurs, as `bincount`, but on fake tensors too."""
+    return numbers.new_zeros(size).scatter_add_(0, numbers, torch.ones_like(numbers))
+
+
+def _inverse(numbers: Tensor, size: int) -> Tensor:
+    """Returns at which position each number below `size` stands; 0 for one that does not occur."""
+    return numbers.new_zeros(size).scatter_(0, numbers, torch.arange(len(numbers)))
 
 
 def _sparse_dense(rows: Tensor, columns: Tensor, values: Tensor, height: int, D: Tensor) -> Tensor:
