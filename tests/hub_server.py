@@ -135,6 +135,7 @@ class Hub:
         return {
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(self.cache),
+            "HF_HUB_OFFLINE": "0",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "NO_PROXY": "127.0.0.1,localhost",
         }
@@ -382,6 +383,7 @@ def ask(server: Hub, script: str, **environment: str) -> list[dict[str, Any]]:
                 process.stdin.flush()
             else:
                 answers.append(json.loads(line))
-        assert not process.stderr.read().strip()
+        said = process.stderr.read().strip()
+        assert not said, said
     assert process.returncode == 0
     return answers

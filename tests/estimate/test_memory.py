@@ -25,13 +25,13 @@ from ..report.runs import CONFIG
 from .third_step import third_step
 
 BATCH, LENGTH = 8, 48
-SHAPE = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 256}
+SHAPE = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 256}
 SHAPE |= {"vocab_size": 200, "max_position_embeddings": 64}
 MLP = 2 * 64 * 256  # entries of the MLP matrices of a block
 LLAMA = LlamaConfig(**SHAPE, num_key_value_heads=2, pad_token_id=0, use_cache=False, tie_word_embeddings=True)
 ARCHITECTURES: dict[str, PreTrainedConfig] = {
     "bert": BertConfig(**SHAPE),
-    "electra": ElectraConfig(**SHAPE, embedding_size=32),
+    "electra": ElectraConfig(**{**SHAPE, "num_hidden_layers": 2}, embedding_size=32),
     "distilbert": DistilBertConfig(dim=64, hidden_dim=256, n_layers=2, n_heads=4, vocab_size=200),
     "llama": LLAMA,
 }
@@ -130,7 +130,7 @@ def test_moments_of_a_masked_adam_grow_up_to_two_of_every_entry():
 
 def test_parts_that_are_frozen_have_neither_gradients_nor_moments():
     frozen = simulated(config_of("ft", **CHAT), LLAMA)
-    trained = MLP  # of block 0
+    trained = 2 * MLP  # of blocks 0 and 2
     assert frozen.gradients == 4 * trained
     assert frozen.moments == pytest.approx(8 * trained, rel=0.001)
     half = simulated(config_of("ft", **CHAT, precision="bf16-weights"), LLAMA)
