@@ -228,7 +228,7 @@ def check(job: CheckJob, progress: Progress) -> Checked:
         with float32_products(config.precision):
             for number, batch in enumerate(batches, 1):
                 moved = {name: tensor.to(device) for name, tensor in batch.items()}
-                with _host_waits(device if number == CHECKED_STEPS else "cpu") as waits:
+                with host_waits(device if number == CHECKED_STEPS else "cpu") as waits:
                     step(moved)
         merged = find_mlp_linears(method.merge())
         ends.append(torch.cat([place.linear.weight.detach().cpu().flatten() for place in merged]))
@@ -238,7 +238,7 @@ def check(job: CheckJob, progress: Progress) -> Checked:
 
 
 @contextmanager
-def _host_waits(device: str) -> Iterator[Counter[str]]:
+def host_waits(device: str) -> Iterator[Counter[str]]:
     """Counts, by the line that calls it, what makes the host wait for CUDA inside."""
     found: Counter[str] = Counter()
     if device != "cuda":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from sparsegrad_cli.bench import gpu
 from sparsegrad_cli.bench.config import BenchResult, CalibrationResult, read_benches
@@ -68,3 +70,18 @@ def test_a_part_that_fails_is_noted_and_the_others_go_on(tmp_path, monkeypatch):
     assert gpu.run_gpu("cpu", 1, tmp_path, lambda line: None) == ["a: no room"]
     assert done == [1]
     assert json.loads((tmp_path / gpu.FILE).read_text()) == {"part": "a", "error": "no room"}
+
+
+def test_waits_are_counted_by_the_line_that_makes_them(monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    with gpu.host_waits("cuda") as waits:
+        for _ in range(2):
+            warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+    ((line, count),) = waits.items()
+    assert (line.partition(":")[0], count) == ("test_gpu.py", 2)
+    assert modes == ["warn", "default"]
+    with gpu.host_waits("cpu") as waits:
+        pass
+    assert not waits
