@@ -323,7 +323,7 @@ def _document(sweeps: Sequence[Sweep], trials: bool = False) -> dict[str, Any]:
     studies = []
     for each in sweeps:
         config, result = each.config, each.result
-        study = {
+        study: dict[str, Any] = {
             "study": result.study,
             "id": result.id,
             "task": config.task,

@@ -292,8 +292,10 @@ def _parse(body: str) -> tuple[str | None, str]:
 
 def _parse_retry_after(header: str | None) -> float | None:
     """Returns the seconds of a Retry-After header, which holds seconds or a date; None: it holds neither."""
+    if not header:
+        return None
     try:
-        seconds = float(header or "nan")
+        seconds = float(header)
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
