@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="A run: its id (see sparsegrad ls runs) or its folder.")],
+    run: Annotated[
+        str, typer.Argument(help="A run: its id (see sparsegrad ls runs) or its folder.", metavar="RUN")
+    ],
     to: Annotated[
         Literal["lora", "plain", "shira"],
         typer.Option(help="lora and shira: adapters of PEFT; plain: the whole model."),
@@ -34,7 +36,7 @@ def export(
     """Write a finished run as others load it: PEFT, Transformers, vLLM.
 
     An adapter is exact for truncated and block updates; for others it is the nearest of --rank, and the error
-    is told.
+    is printed.
     """
     from ..training.export import export_run
     from ..training.inputs import quiet_libraries

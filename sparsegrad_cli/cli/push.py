@@ -15,8 +15,12 @@ from .export import find_run
 
 
 def push(
-    run: Annotated[str, typer.Argument(help="A run: its id (see sparsegrad ls runs) or its folder.")],
-    name: Annotated[str, typer.Argument(help="Of the repository, user/name; made if there is none.")],
+    run: Annotated[
+        str, typer.Argument(help="A run: its id (see sparsegrad ls runs) or its folder.", metavar="RUN")
+    ],
+    name: Annotated[
+        str, typer.Argument(help="Name of the repository, user/name; made if there is none.", metavar="NAME")
+    ],
     to: Annotated[
         Literal["lora", "plain", "shira"],
         typer.Option(help="lora and shira: adapters of PEFT; plain: the whole model."),
