@@ -33,6 +33,7 @@ Place = Literal["optimizer", "backward", "adapter"]
 MASKS: tuple[Mask, ...] = get_args(Mask)
 PLACES: tuple[Place, ...] = get_args(Place)
 
+GROUP = 4  # blocks whose matrices are updated together where not all their gradients may live at once
 SPREAD = 4  # columns of U for the mask "fixed" are at most so many times k / r: they are what backward costs
 
 
@@ -46,6 +47,7 @@ class Applied:
         adapted: the trained parameters that stand for the MLP weights.
         entries_per_step: entries of them all that one step moves.
         layers: the layers that were put in; none in the place "optimizer".
+        steps_in_backward: see `accumulates` of `apply_sparsegrad`.
     """
 
     model: nn.Module
@@ -53,6 +55,7 @@ class Applied:
     adapted: list[nn.Parameter]
     entries_per_step: int
     layers: list[nn.Module] = field(default_factory=list)
+    steps_in_backward: bool = False
 
     def optimizer(
         self, lr: float | Tensor, sparse_lr: float | Tensor | None = None, weight_decay: float = 0.0
@@ -69,6 +72,8 @@ class Applied:
         rest = [p for p in self.model.parameters() if p.requires_grad and p not in adapted]
         groups = [{**group, **own} for group in self.groups] + ([{"params": rest}] if rest else [])
         optimizer = SparseAdamW(groups, lr=lr, weight_decay=weight_decay)
+        if self.steps_in_backward:
+            optimizer.step_in_backward()
         for layer in self.layers:
             if isinstance(layer, FusedMLP):
                 layer.register_gradient_hooks(optimizer.gradient_hook)
@@ -97,6 +102,7 @@ def apply_sparsegrad(
     kept: int | None = None,
     *,
     recompute: bool = False,
+    accumulates: bool = True,
     blocks: Collection[int] | None = None,
     seed: int = 0,
     precision: Precision = "ieee",
@@ -112,6 +118,8 @@ def apply_sparsegrad(
         density: share of each MLP matrix to train at a step, above 0 and at most 1; or
         kept: number of entries of each.
         recompute: place "backward": make the MLP's hidden layer again in backward; lighter and slower.
+        accumulates: place "optimizer": gradients of several backward passes are summed, or read by others. If
+            not, a few blocks at a time are updated in backward, and the gradients of all never live together.
         blocks: numbers of the blocks to change; None: all.
         seed: of the mask "random".
         precision: of products with U and V on CUDA.
@@ -146,7 +154,8 @@ def apply_sparsegrad(
             (None, None) if own is None else (_columns(own.U[:, :c], device), _columns(own.V[:, :r], device))
         )
         group: dict[str, Any] = {"k": k} if mask == "dynamic" else {}
-        group |= {"batch": len(places) if device.type == "cuda" and place != "backward" else 1}
+        together = len(places) if accumulates or place != "optimizer" else GROUP
+        group |= {"batch": together if device.type == "cuda" and place != "backward" else 1}
         group |= {"precision": precision}
         if place == "adapter":
             subspace = Subspace((r, c), U, V, precision).to(device)
@@ -165,7 +174,8 @@ def apply_sparsegrad(
         adapted += group["params"]
     if place == "backward":
         layers = _fuse(model, [found for places in kinds.values() for found in places], recompute)
-    return Applied(model, groups, adapted, entries_per_step, layers)
+    in_backward = place == "optimizer" and not accumulates
+    return Applied(model, groups, adapted, entries_per_step, layers, in_backward)
 
 
 def _columns(A: Tensor, device: torch.device) -> Tensor:

@@ -23,11 +23,15 @@ its entries is first chosen; until then its moments are zero and take none:
 from __future__ import annotations
 
 import functools
+import importlib.util
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 from torch.optim.optimizer import ParamsT
@@ -129,6 +133,33 @@ class SparseAdamW(torch.optim.Optimizer):
                     return functools.partial(self._step_in_backward, number, position)
         raise ValueError("the parameter is in no masked group with batches of one matrix")
 
+    def step_in_backward(self) -> None:
+        """Let every batch of masked matrices take its step as soon as backward has made all its gradients.
+
+        They are freed there, so that those of all layers never live together. One backward is then one step.
+        """
+        own = weakref.ref(self)  # a model that is kept does not keep its optimizer
+
+        def hook_for(number: int, first: int) -> Callable[[Tensor], None]:
+            def hook(_: Tensor) -> None:
+                if (optimizer := own()) is not None:
+                    optimizer._step_when_complete(number, first)
+
+            return hook
+
+        for number, group in enumerate(self.param_groups):
+            for position, p in enumerate(group["params"] if _is_masked(group) else []):
+                p.register_post_accumulate_grad_hook(hook_for(number, position - position % group["batch"]))
+
+    @torch.no_grad()
+    def _step_when_complete(self, number: int, first: int) -> None:
+        group = self.param_groups[number]
+        batch = group["params"][first : first + group["batch"]]
+        if all(p.grad is not None for p in batch):
+            self._batch_step(group, first)
+            for p in batch:
+                p.grad = None
+
     @torch.no_grad()
     def _step_in_backward(self, number: int, position: int, dY: Tensor, x: Tensor) -> None:
         group = self.param_groups[number]
@@ -160,10 +191,20 @@ class SparseAdamW(torch.optim.Optimizer):
         if not state:
             state.update(_no_moments(batch, group, S.shape[1]))
             self._known_pages[batch[0]] = 0, deque()
-        entries, at = None, None
-        if group["k"] is not None:
-            entries = top_k_rows(S, group["k"])
-            _deal_pages(state, rows, entries)
+        entries, at, k = None, None, group["k"]
+        kernels = triton_kernels(S) if k is not None else None
+        if kernels is not None:
+            kth = kernels.kth_largest(S, min(k, S.shape[1]))
+            chosen = (S.abs() >= kth[:, None]) & (S != 0)
+            _deal_pages(state, rows, F.pad(chosen, (0, -S.shape[1] % PAGE)).unflatten(1, (-1, PAGE)).any(2))
+            _make_room(state, self._pages_in_use(batch[0], state["used"], k))
+            update = kernels.masked_adam(S, kth, state, rows, PAGE, group["lr"], group["betas"], group["eps"])
+            add_update(batch[rows], update, None, group["U"], group["V"], group["precision"])
+            return
+        if k is not None:
+            entries = top_k_rows(S, k)
+            needed = torch.zeros_like(state["page_of"][rows], dtype=torch.bool)
+            _deal_pages(state, rows, needed.scatter_(1, entries // PAGE, True))
             _make_room(state, self._pages_in_use(batch[0], state["used"], entries.shape[1]))
             at = _places(state, rows, entries)
         elif group["entries"] is not None:
@@ -241,6 +282,18 @@ class SparseAdamW(torch.optim.Optimizer):
         self._known_pages = {}
 
 
+def triton_kernels(S: Tensor) -> ModuleType | None:
+    """Returns `core.triton_kernels` where its kernels can work on `S`: float32 on CUDA, with triton there."""
+    if torch.version.cuda is None or not S.is_cuda or S.dtype != torch.float32 or not _has_triton():
+        return None
+    return importlib.import_module(".triton_kernels", __package__)
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
 def _is_masked(group: Group) -> bool:
     return any(group.get(name) is not None for name in ("k", *SPACE))
 
@@ -260,13 +313,12 @@ def _no_moments(batch: Sequence[Tensor], group: Group, size: int) -> dict[str, T
     return state
 
 
-def _deal_pages(state: dict[str, Tensor], rows: slice, entries: Tensor) -> None:
-    """Give the pages of `entries` that have no place the next ones, in the order of their positions."""
-    page_of, used, pages = state["page_of"][rows], state["used"][rows], entries // PAGE
-    missing = (page_of.gather(1, pages) < 0).to(page_of.dtype)
-    new = torch.zeros_like(page_of).scatter_(1, pages, missing)
-    dealt = new.cumsum(1, dtype=new.dtype)
-    page_of.copy_(torch.where(new > 0, used + dealt - 1, page_of))
+def _deal_pages(state: dict[str, Tensor], rows: slice, needed: Tensor) -> None:
+    """Give those of the `needed` pages (L x pages) that have no place the next ones, in their order."""
+    page_of, used = state["page_of"][rows], state["used"][rows]
+    new = needed & (page_of < 0)
+    dealt = new.cumsum(1, dtype=page_of.dtype)
+    page_of.copy_(torch.where(new, used + dealt - 1, page_of))
     used.add_(dealt[:, -1:])
 
 

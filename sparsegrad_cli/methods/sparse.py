@@ -53,6 +53,7 @@ class SparseMethod(Method):
             config.density,
             config.kept,
             recompute=config.recompute,
+            accumulates=config.accumulates,
             blocks=blocks,
             seed=config.seed,
             precision=config.precision,

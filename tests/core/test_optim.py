@@ -112,6 +112,28 @@ def test_a_gradient_that_is_missing_is_passed_over():
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_steps_in_backward_are_those_after_it_and_few_gradients_live_together(batch):
+    models, alive = [tiny_model(layers=4) for _ in range(2)], []
+    for model, accumulates in zip(models, (True, False), strict=True):
+        found = apply_sparsegrad(model, some_basis(model), kept=12, accumulates=accumulates)
+        for group in found.groups:
+            group["batch"] = batch
+        optimizer = found.optimizer(1e-2)
+        weights = [place.linear.weight for place in find_mlp_linears(model)]
+        for weight in weights:
+            weight.register_post_accumulate_grad_hook(
+                lambda _, weights=weights: alive.append(sum(w.grad is not None for w in weights))
+            )
+        train(model, optimizer, 3)
+        assert max(alive) == (8 if accumulates else 2 * (batch - 1))
+        alive.clear()
+    assert_same_weights(*models, atol=1e-10)
+    copied = copy.deepcopy(model)
+    copied(*batches(1)[0]).backward()
+    assert all(place.linear.weight.grad is not None for place in find_mlp_linears(copied))
+
+
 def test_meprop_moves_only_the_largest_entries_and_their_moments():
     weight = nn.Parameter(torch.zeros(3, 4, dtype=torch.float64))
     optimizer = SparseAdamW([{"params": [weight], "k": 2}], lr=0.1)
