@@ -262,10 +262,6 @@ class MemoryTracker(TorchDispatchMode):
             return True
         if func is aten.nonzero.default:
             made = args[0].new_empty((args[0].numel(), args[0].ndim), dtype=torch.int64)
-        elif func is aten._unique2.default:
-            made = (args[0].new_empty(args[0].shape),) * 3
-        elif func is aten.bincount.default:
-            made = args[0].new_empty((kwargs or {}).get("minlength", args[-1]), dtype=torch.int64)
         elif func is aten.index.Tensor and args[1][0] is not None and args[1][0].dtype == torch.bool:
             made = args[0].new_empty((len(args[0]) if self.chooses_new else 0, *args[0].shape[1:]))
         else:
