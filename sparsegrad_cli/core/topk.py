@@ -62,18 +62,10 @@ def _top_k_by_sampling(size: Tensor, k: int) -> Tensor:
     expected = k / SAMPLE_STRIDE
     rank = min(sample.numel(), int(expected + 3 * expected**0.5) + 1)
     threshold = sample.topk(rank).values[-1]
-    likely = _positions(size >= threshold)
+    likely = (size >= threshold).nonzero()[:, 0]
     if len(likely) < k:
         return size.topk(k, sorted=False).indices
     return likely[size[likely].topk(k, sorted=False).indices]
-
-
-def _positions(mask: Tensor) -> Tensor:
-    """Returns where a vector of bools is true, ascending; `nonzero` by words of eight is thrice as fast."""
-    whole = len(mask) // 8 * 8
-    words = mask[:whole].view(torch.int64).nonzero()[:, 0]
-    word, at = mask[:whole].view(-1, 8)[words].nonzero(as_tuple=True)
-    return torch.cat([words[word] * 8 + at, mask[whole:].nonzero()[:, 0] + whole])
 
 
 def leading_block(energy: Tensor, k: int) -> tuple[int, int]:
