@@ -242,8 +242,6 @@ class MemoryTracker(TorchDispatchMode):
     def track(self, tensors: Iterable[Tensor]) -> None:
         """Count the storages behind `tensors`, each once, until nothing refers to them."""
         for tensor in tensors:
-            if tensor.layout != torch.strided:
-                continue  # SHiRA's update, as large as its values
             storage = tensor.untyped_storage()
             key, size = storage._cdata, storage.nbytes()
             if key not in self._storages:

@@ -15,6 +15,7 @@ import peft
 import torch
 from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+from peft.tuners.shira import ShiraLayer
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
 from torch.optim import Optimizer
@@ -55,6 +56,8 @@ class PeftMethod(Method):
         self.config = config
         self._tuner = self.tune(model, self.peft_config(model, config), basis)
         self.adapted = [p for p in model.parameters() if p.requires_grad]  # PEFT froze the rest
+        if config.sizes_only:
+            _make_updates_dense(model)
         tuned = (layer.get_base_layer() for layer in model.modules() if isinstance(layer, BaseTunerLayer))
         frozen = {weights[linear] for linear in tuned if linear in weights}
         for p in trained:
@@ -316,6 +319,20 @@ def _distance_from_orthogonal(named: dict[str, nn.Parameter]) -> torch.Tensor:
             gram = p @ p.T if "lora_A" in name else p.T @ p
             distances.append(torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=p.device)))
     return torch.stack(distances).mean()
+
+
+def _make_updates_dense(model: nn.Module) -> None:
+    """Let SHiRA's updates be dense tensors: of sparse ones without numbers torch takes no gradients."""
+
+    def dense(layer: Any, adapter: str) -> torch.Tensor:
+        rows, columns = layer.shira_indices[adapter]
+        values = layer.shira_weight[adapter]
+        weight = values.new_zeros(layer.out_features, layer.in_features)
+        return weight.index_put((rows.long(), columns.long()), values)
+
+    for layer in model.modules():
+        if isinstance(layer, ShiraLayer):
+            vars(layer)["get_delta_weight"] = functools.partial(dense, layer)
 
 
 def _line(error: Exception) -> str:
