@@ -281,9 +281,9 @@ class RunnerRow(Record):
     steps: int
     seconds: float  # of all steps
     other_seconds: float
-    steps_per_second: float  # without the first three
+    steps_per_second: float  # of the median step, the first three of each round left out
     other_steps_per_second: float
-    speedup: float  # `steps_per_second` over the other's, in the same round
+    speedup: float  # the other's seconds over ours of a step on the same batch, median of the same steps
     scores: tuple[float, ...]  # of each round, as the task's metric gives them
     other_scores: tuple[float, ...]
 

@@ -58,10 +58,9 @@ class Turn:
     score: float | None  # on the selection split, in the end
 
     @property
-    def speed(self) -> float:
-        """Steps per second, without those that burn in."""
-        counted = self.seconds[min(BURN_IN, len(self.seconds) - 1) :]
-        return len(counted) / sum(counted)
+    def counted(self) -> list[float]:
+        """Seconds of the steps after those that burn in."""
+        return self.seconds[min(BURN_IN, len(self.seconds) - 1) :]
 
 
 def plan_runner(given: Given) -> tuple[RunnerConfig, list[Sources]]:
@@ -131,7 +130,7 @@ def _measure(config: RunnerConfig, run: RunConfig, inputs: Inputs, results: Path
         for turns, take in sides if number % 2 == 0 else reversed(sides):
             turns.append(take(cell))
             gc.collect()  # a Trainer is a cycle, and holds its model
-        speeds = [1 / ours[-1].speed, 1 / theirs[-1].speed]
+        speeds = [median(ours[-1].counted), median(theirs[-1].counted)]
         tell(
             f"{run.task} {run.method}, round {number + 1} of {config.rounds}: finetune {speeds[0]:.3g} s a "
             f"step, {config.beside} {speeds[1]:.3g} s"
@@ -142,9 +141,13 @@ def _measure(config: RunnerConfig, run: RunConfig, inputs: Inputs, results: Path
         steps=len(ours[0].seconds),
         seconds=median(sum(turn.seconds) for turn in ours),
         other_seconds=median(sum(turn.seconds) for turn in theirs),
-        steps_per_second=median(turn.speed for turn in ours),
-        other_steps_per_second=median(turn.speed for turn in theirs),
-        speedup=median(our.speed / their.speed for our, their in zip(ours, theirs, strict=True)),
+        steps_per_second=1 / median(second for turn in ours for second in turn.counted),
+        other_steps_per_second=1 / median(second for turn in theirs for second in turn.counted),
+        speedup=median(
+            their / our
+            for turns in zip(ours, theirs, strict=True)
+            for our, their in zip(turns[0].counted, turns[1].counted, strict=True)
+        ),
         scores=tuple(turn.score for turn in ours if config.score and turn.score is not None),
         other_scores=tuple(turn.score for turn in theirs if config.score and turn.score is not None),
     )
