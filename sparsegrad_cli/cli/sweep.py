@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .. import paper
 from ..config import RUN_SETTINGS, SETTINGS, ExecutionOptions, Given
 from ..errors import InputError, WorkError
 from ..progress import ProgressState
@@ -57,7 +58,10 @@ def search(
         bool, opt.option("--all-tasks", help="GLUE without wnli, as in the paper.", panel=WHAT)
     ] = False,
     method: Annotated[list[str] | None, _several("method")] = None,
-    all_methods: Annotated[bool, opt.option("--all-methods", help="Every method.", panel=WHAT)] = False,
+    all_methods: Annotated[
+        bool,
+        opt.option("--all-methods", help="The paper's methods: ft, lora, meprop, sparsegrad.", panel=WHAT),
+    ] = False,
     given: Given,
     then_finetune: Annotated[
         bool,
@@ -93,7 +97,6 @@ def search(
     """
     if context.invoked_subcommand is not None:
         return 0
-    from ..methods import method_names
     from ..models.checkpoint import fetch_weights, find_checkpoint
     from ..sweep.plan import check_resumed, plan_studies
     from ..sweep.run import run_sweep
@@ -108,7 +111,7 @@ def search(
             raise InputError(f"--all-{option}s and --{option}: give one of them")
     in_average = [name for name in task_names() if get_task(name).in_average]
     tasks = in_average if all_tasks else task or []
-    methods = list(method_names()) if all_methods else method or []
+    methods = list(paper.METHODS) if all_methods else method or []
     if workers > 1 and storage is not None and storage.startswith("sqlite"):
         raise InputError(
             f"--storage: SQLite locks its file while one process writes, and --workers {workers} would fail; "
@@ -124,7 +127,7 @@ def search(
         if not tasks:
             raise InputError("which task? Give --task (see sparsegrad ls tasks) or --all-tasks")
         if not methods:
-            raise InputError(f"which method? Give --method ({', '.join(method_names())}) or --all-methods")
+            raise InputError("which method? Give --method (see sparsegrad ls methods) or --all-methods")
         asked = SearchSettings(**{name: value for name, value in given.items() if name in SEARCH_SETTINGS})
         of_runs = {name: value for name, value in given.items() if name not in SEARCH_SETTINGS}
         trials = asked.trials

@@ -18,6 +18,7 @@ NAMES = {
     "llama-2-7b": ("llama-2-7b-hf",),
 }
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")  # the tasks of its averages
+METHODS = ("ft", "lora", "meprop", "sparsegrad")  # those that it compares
 HYPERPARAMETER_TABLES = (13, 14, 15)
 # how long its calibration took on a Xeon, in seconds; the text has these, no table
 CALIBRATION_SECONDS = {"bert-base": 78.0, "roberta-base": 78.0, "llama-2-7b": 668.0}
