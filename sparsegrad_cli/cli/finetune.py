@@ -38,6 +38,7 @@ def finetune(
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> int:
     """Fine-tune a model on a task by one method or several, once a seed, and compare them.
 
@@ -72,7 +73,7 @@ def finetune(
     if as_json:
         print(json.dumps(as_document(results, report), indent=2))
     else:
-        report.print_brief(Console(), output)
+        report.print_brief(Console(), output, verbose)
     check_all_done(results)
     return 0
 

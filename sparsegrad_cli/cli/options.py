@@ -122,4 +122,7 @@ ReportTo = Annotated[
 Output = Annotated[Path, option(help="The results folder.", show_default=True)]
 Json = Annotated[bool, option("--json", help="One JSON document on stdout, all else on stderr.")]
 DryRun = Annotated[bool, option("--dry-run", help="Check everything, say what would be done.")]
+Verbose = Annotated[
+    bool, option("--verbose", help="End with all columns, the differences by task and what the numbers mean.")
+]
 Quiet = Annotated[bool, option("--quiet", help="No progress on stderr.")]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +16,52 @@ from ..store.io import write_text
 from .bench_tables import bench_sections
 from .caption import run_caption
 from .comparable import split_groups
-from .gradient_tables import gradients_section
 from .load import Results, load_results
 from .long_form import long_form
 from .paper_tables import paper_sections
 from .run_tables import GroupTable, ablation_table, build_ablation, build_group
-from .significance import FOOTNOTE, left_out_words
-from .summary import power_words, rate_sentences, sentence
+from .significance import FOOTNOTE
+from .summary import power_words, rate_sentences, sentence, setting_sentence
 from .sweep_tables import sweep_sections
 from .table import Chapter, Figure, Section, listed, marks_in
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..gradients.schema import Gradients
+
 __all__ = ["Report", "build_report"]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Where figures are drawn, and which could not be; without a folder nothing is drawn."""
+
+    folder: Path | None = None
+    problems: list[str] = field(default_factory=list)
+
+    def draw(self, make: Callable[..., list[Figure]], *args: Any) -> list[Figure]:
+        try:
+            return make(*args)
+        except InputError as error:
+            self.problems.append(f"Not drawn: {error}")
+            return []
+
+    def of_group(self, made: GroupTable, *kinds: str) -> list[Figure]:
+        """Returns figures of a group, of kinds that `figures.runs.FIGURES` names."""
+        if self.folder is None:
+            return []
+        from .figures.runs import FIGURES
+
+        path = self.folder / re.sub(r"[^a-z0-9]+", "-", made.group.title.lower()).strip("-")
+        return [figure for kind in kinds for figure in self.draw(FIGURES[kind], made, path)]
+
+    def recording(self, shown: Gradients) -> Section:
+        """Returns the section of a recording of gradients."""
+        from .figures.gradients import gradient_figures, gradients_section
+
+        drawn = self.draw(gradient_figures, shown, self.folder) if self.folder else []
+        return gradients_section(shown, drawn)
 
 
 @dataclass(frozen=True)
@@ -46,29 +78,23 @@ class Report:
         """The paper's tables that something of ours stands beside, and the numbers of the others."""
         return paper_sections(self.results) if self.compare else ([], [])
 
-    def chapters(self, figures: dict[str, list[Figure]] | None = None) -> list[Chapter]:
-        """Returns all that there is to say, the answer first.
-
-        Args:
-            figures: as `draw` returns them.
-        """
-        figures = figures or {}
-        sections = [self._group_section(made, figures) for made in self.groups]
-        # the sentence of the first stands above it among those of all
-        first = [replace(made, sentence="") for made in sections[:1] if not self.groups[0].group.is_chat]
-        rest = list(zip(self.groups[len(first) :], sections[len(first) :], strict=True))
+    def chapters(self, drawing: Drawing | None = None) -> list[Chapter]:
+        """Returns all that there is to say, the answer first."""
+        drawing = drawing or Drawing()
+        sections = [(made.group, self._group_section(made, drawing)) for made in self.groups]
+        first: list[Section] = []
+        if sections and not sections[0][0].is_chat:
+            # its sentence stands above it, among those of all groups
+            first = [replace(sections.pop(0)[1], sentence="")]
         chapters = [
             Chapter("The answer", first, [sentence(made) for made in self.groups]),
-            Chapter("Other comparisons", [made for group, made in rest if not group.group.is_chat]),
-            Chapter("Settings of a method", self._setting_sections(figures)),
-            Chapter("Conversations", [made for group, made in rest if group.group.is_chat]),
+            Chapter("Other comparisons", [made for group, made in sections if not group.is_chat]),
+            Chapter("Settings of a method", self._setting_sections(drawing)),
+            Chapter("Conversations", [made for group, made in sections if group.is_chat]),
             Chapter("Beside the paper", self.paper[0]),
             Chapter("Benchmarks", bench_sections(self.results.benches)),
             Chapter("Sweeps", sweep_sections(self.results.sweeps, trials=True)),
-            Chapter(
-                "Gradients",
-                [gradients_section(g, figures.get(g.result.id, ())) for g in self.results.gradients],
-            ),
+            Chapter("Gradients", [drawing.recording(each) for each in self.results.gradients]),
         ]
         return [chapter for chapter in chapters if chapter.sections or chapter.sentences]
 
@@ -102,11 +128,11 @@ class Report:
         from .render import FORMATS, Document
 
         chosen = [FORMATS[name] for name in formats]
+        drawing = Drawing(folder / "figures" if any(made.figures for made in chosen) else None)
         try:
-            wants_figures = any(made.figures for made in chosen)
-            figures, problems = self.draw(folder / "figures") if wants_figures else ({}, [])
-            chapters = self.chapters(figures)
-            document = Document(chapters, [*self.notes, *problems], long_form(self.groups, self.ablations))
+            chapters = self.chapters(drawing)
+            numbers = long_form(self.groups, self.ablations)
+            document = Document(chapters, [*self.notes, *drawing.problems], numbers)
             for made in chosen:
                 write_text(folder / made.file, made.text(document, folder))
         except OSError as error:
@@ -131,18 +157,20 @@ class Report:
         for note in self.notes:
             print_text(console, note, "yellow")
 
-    def print_brief(self, console: Console, output: Path) -> None:
-        """Prints the end of a command: for each group its table, its sentence, what it ran on."""
+    def print_brief(self, console: Console, output: Path, verbose: bool | None = None) -> None:
+        """Prints the end of a command: for each group its table, its sentence, what it ran on.
+
+        Args:
+            output: where the results were written.
+            verbose: with the differences by task, the ratings and all that one must know of the numbers;
+                None: as False, of a command that has no such option.
+        """
         from .render.terminal import print_section, print_text
 
         for made in self.groups:
-            table = made.table(brief=True)
-            marks = marks_in([table])
-            runs_on = run_caption(made)
-            notes = [power_words(made), marks, f"{runs_on['ran on']}; {runs_on['data']}"]
-            section = Section(
-                made.group.title, sentence(made, title=False), [table], list(filter(None, notes))
-            )
+            if made is not self.groups[0]:
+                console.print()
+            section = self._group_section(made, Drawing()) if verbose else _brief_section(made)
             print_section(console, section)
         for section in [
             *bench_sections(self.results.benches),
@@ -152,12 +180,13 @@ class Report:
         for note in self.notes:
             print_text(console, note, "yellow")
         if self.groups:
-            print_text(console, f"More, with figures: sparsegrad report {output}", "dim")
+            more = "more with --verbose; " if verbose is False else ""
+            print_text(console, f"Written to {output}; {more}with figures: sparsegrad report {output}", "dim")
 
     def checklist(self) -> str:
         """Returns ACL's reproducibility items as Markdown."""
         from .checklist import checklist
-        from .render.markdown import to_markdown
+        from .render import to_markdown
 
         return to_markdown(checklist(self.results, self.groups), self.notes, Path())
 
@@ -174,100 +203,46 @@ class Report:
         }
         return to_jsonable_python(made, inf_nan_mode="null", serialize_unknown=True)
 
-    def _group_section(self, made: GroupTable, figures: dict[str, list[Figure]]) -> Section:
+    def _group_section(self, made: GroupTable, drawing: Drawing) -> Section:
         tables = [table for table in (made.table(), made.difference_table(), *made.rating_tables()) if table]
-        marks = marks_in(tables)
-        compared = bool(made.significance.comparisons)
-        notes = [
-            *left_out_words(made.significance),
-            power_words(made),
-            f"{marks}." if marks else "",
-        ]
-        caption = run_caption(made)
-        if compared and made is self.groups[0]:
-            caption["statistics"] = f"{FOOTNOTE} {made.significance.resamples:,} samples."
-        elif compared:
+        marks, caption = marks_in(tables), run_caption(made)
+        if made.significance.comparisons:
             caption["statistics"] = "as under the first table"
+            if made is self.groups[0]:
+                caption["statistics"] = f"{FOOTNOTE} {made.significance.resamples:,} samples."
+        notes = [made.significance.note, power_words(made), f"{marks}." if marks else ""]
         return Section(
             title=made.group.title,
             sentence=sentence(made, title=False),
             tables=tables,
             notes=list(filter(None, notes)),
             caption=caption,
-            figures=[
-                figure
-                for what in ("forest", "costs", "training")
-                for figure in figures.get(f"{what} {made.group.title}", ())
-            ],
+            figures=drawing.of_group(made, "forest", "costs", "training"),
         )
 
-    def _setting_sections(self, figures: dict[str, list[Figure]]) -> list[Section]:
+    def _setting_sections(self, drawing: Drawing) -> list[Section]:
         """Learning rates of each group, then the settings of each method."""
-        sections = []
-        for made in self.groups:
-            if sentences := rate_sentences(made):
-                title = f"Learning rates: {made.group.title}"
-                shown = figures.get(f"rates {made.group.title}", ())
-                sections.append(Section(title, " ".join(sentences), figures=shown))
+        sections = [
+            Section(
+                f"Learning rates: {made.group.title}",
+                " ".join(sentences),
+                figures=drawing.of_group(made, "rates"),
+            )
+            for made in self.groups
+            if (sentences := rate_sentences(made))
+        ]
         for made in self.ablations:
-            method, table = made.rows[0].method, ablation_table(made)
-            found = [each for each in made.significance.comparisons if each.verdict in ("above", "below")]
-            if found:
-                words = "; ".join(f"{e.subject} is {e.words(made.scale)} on {e.task}" for e in found)
-            elif made.significance.comparisons:
-                words = "no setting is shown to differ from the reference in the first row"
-            else:
-                words = "nothing to compare"
+            method, words = made.rows[0].method, setting_sentence(made)
             sections.append(
                 Section(
                     title=f"{method}: {made.group.title}",
-                    sentence=f"{words[0].upper()}{words[1:]}.",
-                    tables=[table],
-                    notes=[power_words(made)] if power_words(made) else [],
-                    figures=figures.get(f"kept {made.group.title}", ()) if method == "sparsegrad" else (),
+                    sentence=f"{words[0].upper()}{words[1:]}",
+                    tables=[ablation_table(made)],
+                    notes=list(filter(None, [power_words(made)])),
+                    figures=drawing.of_group(made, "kept") if method == "sparsegrad" else (),
                 )
             )
         return sections
-
-    def draw(self, folder: Path) -> tuple[dict[str, list[Figure]], list[str]]:
-        """Draws every figure into `folder`.
-
-        Returns:
-            The figures, by what they show of which group and by the id of a recording; and a message for
-            each that could not be drawn.
-        """
-        from .figures.gradients import gradient_figures
-        from .figures.runs import cost_figure, curve_figures, forest_figure, kept_figure, rate_figure
-
-        found: dict[str, list[Figure]] = {}
-        problems: list[str] = []
-
-        def keep(name: str, make: Callable[[], list[Figure]]) -> None:
-            try:
-                found[name] = make()
-            except InputError as error:
-                problems.append(f"Not drawn: {error}")
-
-        names: list[str] = []
-        for made in self.groups:
-            title = made.group.title
-            name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:80]
-            names.append(name)
-            if names.count(name) > 1:
-                name = f"{name}-{names.count(name)}"
-            makers = {
-                "forest": forest_figure,
-                "rates": rate_figure,
-                "kept": kept_figure,
-                "costs": cost_figure,
-            }
-            for what, make in makers.items():
-                figure = make(made, folder / f"{name}-{what}.png")
-                found[f"{what} {title}"] = [figure] if figure else []
-            keep(f"training {title}", partial(curve_figures, made, folder, name))
-        for shown in self.results.gradients:
-            keep(shown.result.id, partial(gradient_figures, shown, folder))
-        return found, problems
 
 
 def build_report(folders: Sequence[Path], compare: bool = False, baseline: str | None = None) -> Report:
@@ -279,7 +254,7 @@ def build_report(folders: Sequence[Path], compare: bool = False, baseline: str |
         baseline: method that the others are compared with; see `significance.compare`.
 
     Raises:
-        InputError: a folder is missing, nothing is in them, or no run is of the baseline.
+        InputError: a folder is missing, nothing in them can be read, or no run is of the baseline.
     """
     results = load_results(folders)
     done = results.done
@@ -293,6 +268,13 @@ def build_report(folders: Sequence[Path], compare: bool = False, baseline: str |
         ablations=tuple(build_ablation(group, method) for group in groups for method in group.ablations),
         compare=compare,
     )
+
+
+def _brief_section(made: GroupTable) -> Section:
+    """The table of a group, its sentence and what it ran on, for a terminal."""
+    table, caption = made.table(brief=True), run_caption(made)
+    notes = [power_words(made), marks_in([table]), f"{caption['ran on']}; {caption['data']}"]
+    return Section(made.group.title, sentence(made, title=False), [table], list(filter(None, notes)))
 
 
 def _group_json(made: GroupTable) -> dict[str, Any]:
@@ -310,16 +292,11 @@ def _group_json(made: GroupTable) -> dict[str, Any]:
                 **{"average": made.average(row), "choices": row.choices, "costs": made.costs[row.label]},
             }
         )
+    shared = ("model", "checkpoint", "protocol", "freeze_rest", "device", "precision")
     return {
-        "title": made.group.title,
-        "sentence": sentence(made),
-        **{
-            name: first[name]
-            for name in ("model", "checkpoint", "protocol", "freeze_rest", "device", "precision")
-        },
-        "data": made.group.kind,
-        "tasks": [column.name for column in made.columns],
-        "rows": rows,
+        **{"title": made.group.title, "sentence": sentence(made)},
+        **{name: first[name] for name in shared},
+        **{"data": made.group.kind, "tasks": [column.name for column in made.columns], "rows": rows},
         "comparisons": [{**vars(each), "verdict": each.verdict} for each in made.significance.comparisons],
         "caption": run_caption(made),
     }

@@ -1,11 +1,7 @@
-"""What one must know of numbers to compare them: one builder of captions for every kind of result.
-
-A caption is a mapping from a short name ("seeds", "data", "ran on") to a text.
-"""
+"""What one must know of numbers to compare them: a short name ("seeds", "data", "ran on") to a text each."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -17,26 +13,16 @@ from ..gradients.schema import THRESHOLDS, Gradients
 from ..store.records import Environment
 from ..sweep.records import Sweep, SweepConfig
 from ..sweep.space import Range, Space
-from .comparable import SCHEDULE, Group, Row, TaskColumn, schedule_of, setting_words
-from .load import ROW_SETTINGS, hardware_words
-from .ratings import Ratings
-from .run_tables import GroupTable
+from .comparable import SCHEDULE, Row, TaskColumn, schedule_of, setting_words
+from .load import ROW_SETTINGS, SHARED, hardware_words
+from .run_tables import GroupTable, Ratings
 from .table import counted, metric_words
 
-TRAINING = {
-    "max_steps": "{} steps at most",
-    "epochs": "{} epochs at most",
-    "max_train_examples": "{} training examples at most",
-    "eval_steps": "evaluated every {} steps",
-    "patience": "stops after {} evaluations without improvement",
-}
+TRAINING = (*SCHEDULE, *(name for name in SHARED if name not in ("protocol", "device", "precision")))
 PROTOCOLS = {
     "paper": "dev selects the checkpoint and is reported",
     "heldout": "half of dev selects the checkpoint, the other half is reported",
 }
-TURNS = {"assistant": "the assistant's turns", "all": "all turns"}
-FORMATS = {"llama-2": "LLaMA-2's chat format", "own": "the tokenizer's own chat format"}
-PADDED = {"none": ", no padding", "longest": ", padded to the longest of a batch", "max": ", padded to them"}
 IN_MLPS = "entries of the MLP linears (lora: its A and B) that a step trains, and that a run ever trained"
 Caption = dict[str, str]
 
@@ -45,18 +31,23 @@ def run_caption(made: GroupTable) -> Caption:
     """Returns what one must know of a table of runs."""
     group, first = made.group, made.group.first
     runs = pd.concat([row.runs for row in made.rows])
+    average = ", ".join(column.task for column in group.average_over)
     return _filled(
         {
-            "protocol": f"{first['protocol']}: {PROTOCOLS.get(first['protocol'], '')}",
+            "protocol": protocol_words(first["protocol"]),
             "seeds": _seeds(made.rows, made.columns),
-            "loss": _loss_words(first) if group.is_chat else "",
+            "loss": "mean over tokens, in nats, less is better; perplexity: e to it, mean over seeds"
+            if group.is_chat
+            else "",
             "training": training_words(runs),
             "methods": method_words(made.rows),
             "learning rate": choice_words(made),
-            "average": _average_words(made),
+            "average": f"over {average}, of the mean of a task's metrics; tables show the main one, "
+            "report.csv all"
+            if average
+            else "",
             "memory": _parts_words(runs),
             "data": data_words(made.columns, runs),
-            "tokens": _token_words(first) if group.is_chat else "",
             "checkpoint": f"{first['model']}, {short_identity(first['checkpoint'])}",
             "ran on": machine_words(runs),
             "code": code_words(zip(runs["git_revision"], runs["git_dirty"], strict=True)),
@@ -72,38 +63,38 @@ def bench_caption(bench: Bench) -> Caption:
     config, result = bench.config, bench.result
     assert isinstance(config, BenchConfig)
     assert isinstance(result, BenchResult)
-    return _filled(
-        {
-            "ran on": bench_machine(bench),
-            "model": model_words(config),
-            "training": bench_training(config),
-            "measured": f"{counted(config.rounds, 'round')} of {counted(config.steps, 'step')} after "
-            f"{config.burn_in}, each in a fresh process; steps/s of the median step, range: its quartiles",
-            "use of peak": "FLOPs per second of the median step, padding included, over the machine's "
-            f"{result.peak_flops / 1e9:,.0f} GFLOP/s in a matrix product",
-            "memory": "of torch's allocator on the device in a step, in MB of 10^6 bytes",
-            "code": environment_code(bench.environment),
-        }
-    )
+    return {
+        "ran on": bench_machine(bench),
+        "model": model_words(config),
+        "training": bench_training(config),
+        "measured": f"{counted(config.rounds, 'round')} of {counted(config.steps, 'step')} after "
+        f"{config.burn_in}, each in a fresh process; steps/s of the median step, range: its quartiles",
+        "use of peak": "FLOPs per second of the median step, padding included, over the machine's "
+        f"{result.peak_flops / 1e9:,.0f} GFLOP/s in a matrix product",
+        "memory": "of torch's allocator on the device in a step, in MB of 10^6 bytes",
+        "code": environment_code(bench.environment),
+    }
 
 
 def sweep_caption(studies: Sequence[Sweep]) -> Caption:
     """Returns what one must know of studies that may be compared."""
     configs = [study.config for study in studies]
-    first = configs[0]
     environments = [study.recorded for study in studies if study.recorded]
-    revisions = [(e.git_revision, e.git_dirty) for e in environments]
+
+    def said(words: Callable[[SweepConfig], str]) -> str:
+        return grouped((f"{config.task} {config.method}", words(config)) for config in configs)
+
     return _filled(
         {
-            "searched for": _said(configs, lambda c: metric_words(c.score_name)),
-            "selected on": _said(configs, selection_words),
-            "space": _said(configs, space_words),
-            "search": _said(configs, lambda c: f"TPE, seed {c.template.seed}, {_pruner(c)}"),
-            "training": _said(configs, lambda c: training_words(pd.DataFrame([c.template.model_dump()]))),
-            "data": _said(configs, lambda c: f"{short_identity(c.data.origin)}, {c.data.completeness}"),
-            "checkpoint": f"{first.template.model}, {short_identity(first.checkpoint)}",
+            "searched for": said(lambda c: metric_words(c.score_name)),
+            "selected on": said(selection_words),
+            "space": said(space_words),
+            "search": said(lambda c: f"TPE, seed {c.template.seed}, pruner {c.pruner}"),
+            "training": said(lambda c: training_words(pd.DataFrame([c.template.model_dump()]))),
+            "data": said(lambda c: f"{short_identity(c.data.origin)}, {c.data.completeness}"),
+            "checkpoint": f"{configs[0].model}, {short_identity(configs[0].checkpoint)}",
             "ran on": "; ".join(dict.fromkeys(map(hardware_words, environments))),
-            "code": code_words(revisions),
+            "code": code_words((e.git_revision, e.git_dirty) for e in environments),
             "seconds": "of all trials, evaluations included",
         }
     )
@@ -112,16 +103,20 @@ def sweep_caption(studies: Sequence[Sweep]) -> Caption:
 def gradients_caption(shown: Gradients) -> Caption:
     """Returns what one must know of a recording of gradients."""
     config, run, environment = shown.config, shown.config.run, shown.environment
-    thresholds = ", ".join(f"{threshold:g}" for threshold in THRESHOLDS[1:])
     return {
         "training": f"{run.max_steps} steps, learning rate {run.learning_rate:g}, batch {run.batch_size}, "
         f"{run.length} tokens at most, seed {run.seed}; recorded every {config.every} steps",
         "basis": f"from {config.calibration_steps} batches of the untrained model",
         "spaces": "G = dL/dW of one batch, G~ = V^T G U; a cell of a map is the root mean square of entries",
-        "thresholds": f"not zero: above 0; not small: above {thresholds} of the largest of the matrix",
+        "thresholds": "not zero: above 0; not small: above "
+        f"{', '.join(f'{threshold:g}' for threshold in THRESHOLDS[1:])} of the largest of the matrix",
         "checkpoint": f"{run.model}, {short_identity(environment.checkpoint)}",
         "ran on": f"{run.device}, {run.precision} ({hardware_words(environment)})",
     }
+
+
+def protocol_words(protocol: str) -> str:
+    return f"{protocol}: {PROTOCOLS[protocol]}"
 
 
 def short_identity(identity: str) -> str:
@@ -134,28 +129,29 @@ def short_identity(identity: str) -> str:
 
 
 def training_words(runs: pd.DataFrame) -> str:
-    """Returns how long runs are trained: what all share, and what all of a task share after the task."""
+    """Returns how runs are trained, in settings: what all share, and with its tasks what differs by task."""
     by_task = {
-        run["task"]: dict(zip(SCHEDULE, schedule_of(run), strict=True)) for run in runs.to_dict("records")
+        run["task"]: run | dict(zip(SCHEDULE, schedule_of(run), strict=True))
+        for run in runs.to_dict("records")
     }
-    words = []
-    for name, text in TRAINING.items():
-        values = {task: found[name] for task, found in by_task.items() if found[name]}
-        if not values:
-            continue
-        if len(set(values.values())) == 1 and len(values) == len(by_task):
-            words.append(_counted_text(text, next(iter(values.values()))))
-        else:
-            words.append(text.format(", ".join(f"{_number(v)} ({task})" for task, v in values.items())))
-    first = runs.iloc[0]
-    words.append(f"{first['length']} tokens at most" + PADDED[first["padding"]])
-    if first["schedule"] not in (None, "constant"):
-        words.append(f"{first['schedule']} learning rate, {first['warmup_steps']} warm-up steps")
-    if first["blocks"] not in (None, "all"):
-        words.append(f"MLP linears of blocks {first['blocks']}")
-    if first["freeze_rest"]:
-        words.append("only adapters and head trained")
-    return ", ".join(words)
+    settings = (
+        grouped((str(task), setting_words(name, run[name])) for task, run in by_task.items())
+        for name in TRAINING
+    )
+    return ", ".join(filter(None, settings))
+
+
+def grouped(texts: Iterable[tuple[str, str]]) -> str:
+    """Returns the text of all names, or each with the names that it is of: `epochs 2 (cola, rte), ...`.
+
+    Args:
+        texts: each name with its text.
+    """
+    names: dict[str, dict[str, None]] = {}
+    for name, text in texts:
+        names.setdefault(text, {})[name] = None
+    several = (f"{text} ({', '.join(of)})" for text, of in names.items() if text)
+    return next(iter(names)) if len(names) == 1 else ", ".join(several)
 
 
 def method_words(rows: Iterable[Row]) -> str:
@@ -164,34 +160,27 @@ def method_words(rows: Iterable[Row]) -> str:
     for row in rows:
         first = row.runs.iloc[0]
         found = [text for name in ROW_SETTINGS if (text := setting_words(name, first[name]))]
-        if found and row.method not in words:
-            words[row.method] = f"{row.method} {', '.join(found)}"
+        if found:
+            words.setdefault(row.method, f"{row.method} {', '.join(found)}")
     return "; ".join(words.values())
 
 
 def choice_words(made: GroupTable) -> str:
     """Returns learning rate and batch size, and among how many each was chosen."""
-    recipes: dict[str, list[str]] = {}
+    recipes: dict[str, str] = {}
     for row in made.rows:
-        for column in made.columns:
-            if choice := row.choices.get(column.name):
-                rate, sparse, batch = choice.recipe
-                text = f"{rate:g}" + (f" (sparse {sparse:g})" if sparse else "") + f", batch {batch}"
-                recipes.setdefault(text, []).append(f"{row.label} on {column.name}")
-    sources = {s for row in made.rows for s in row.runs["hyperparameters_from"] if s}
-    if len(recipes) > 4:
-        words = "differs, as report.csv lists"
-    else:
-        words = "; ".join(
-            f"{text} ({', '.join(of)})" if len(recipes) > 1 else text for text, of in recipes.items()
-        )
+        for name, choice in row.choices.items():
+            rate, sparse, batch = choice.recipe
+            text = f"{rate:g}" + (f" (sparse {sparse:g})" if sparse else "") + f", batch {batch}"
+            recipes[f"{row.label} on {name}"] = text
+    words = "differs, as report.csv lists" if len(set(recipes.values())) > 4 else grouped(recipes.items())
     tried = {choice.tried for row in made.rows for choice in row.choices.values()}
+    how_many = str(max(tried)) if len(tried) == 1 else f"{min(tried)} to {max(tried)}, UNEQUALLY MANY,"
+    chosen = f"the best of {how_many} settings tried of each method, on the split that selects"
     if tried == {1}:
         chosen = "one setting of each method was run"
-    else:
-        how_many = str(max(tried)) if len(tried) == 1 else f"{min(tried)} to {max(tried)}, UNEQUALLY MANY,"
-        chosen = f"the best of {how_many} settings tried of each method, on the split that selects"
-    return f"{words}; {chosen} (from: {'; '.join(sorted(sources))})"
+    sources = sorted({s for row in made.rows for s in row.runs["hyperparameters_from"] if s})
+    return f"{words}; {chosen} (from: {'; '.join(sources)})"
 
 
 def data_words(columns: Sequence[TaskColumn], runs: pd.DataFrame) -> str:
@@ -200,8 +189,8 @@ def data_words(columns: Sequence[TaskColumn], runs: pd.DataFrame) -> str:
     kinds = {column.completeness for column in columns}
     if "synthetic" in kinds:
         origins = f"SYNTHETIC ({origins}): says nothing about real data"
-    left_out: Counter[str] = Counter(runs.iloc[0]["left_out"] or {})
-    trees = ", ".join(f"{count:,} {why}" for why, count in left_out.most_common())
+    left_out = Counter[str](runs.iloc[0]["left_out"] or {}).most_common()
+    trees = ", ".join(f"{count:,} {why}" for why, count in left_out)
     parts = [
         f"{origins}, complete" if kinds == {"complete"} else origins,
         *(_rows_words(column) for column in columns if column.completeness != "complete"),
@@ -231,15 +220,11 @@ def environment_code(environment: Environment) -> str:
     return code_words([(environment.git_revision, environment.git_dirty)])
 
 
-def device_words(environment: Environment, device: str) -> str:
-    """Returns the GPU's name, or the processor's with its threads."""
-    return f"{device} ({hardware_words(environment)})"
-
-
 def bench_machine(bench: Bench) -> str:
-    """Returns device, threads, precision, torch."""
+    """Returns device with threads or the GPU's name, precision, torch."""
     torch = bench.environment.versions.get("torch", "unknown")
-    return f"{device_words(bench.environment, bench.config.device)}, {bench.config.precision}, torch {torch}"
+    hardware = hardware_words(bench.environment)
+    return f"{bench.config.device} ({hardware}), {bench.config.precision}, torch {torch}"
 
 
 def model_words(config: Any) -> str:
@@ -249,19 +234,11 @@ def model_words(config: Any) -> str:
 
 
 def bench_training(config: BenchConfig) -> str:
-    """Returns what each method of a benchmark trains."""
-    names = {row.method for row in config.rows}
-    words = ["only the adapters and the head" if config.freeze_rest else "everything but the MLP matrices"]
-    words[0] += " trained in full"
-    if names & {"meprop", "sparsegrad"}:
-        kept = f"{config.kept:,} entries" if config.kept else f"{100 * (config.density or 0):g}%"
-        words.append(f"meprop and sparsegrad {kept} of each MLP matrix")
-    if "lora" in names:
-        words.append(f"lora rank {config.rank}")
-    if "sparsegrad" in names:
-        cut = f", cut to {config.basis_rank} directions a side" if config.basis_rank else ""
-        words.append(f"basis of {config.calibration_steps} batches{cut}")
-    return ", ".join(words)
+    """Returns what the methods of a benchmark train."""
+    rest = "only the adapters and the head" if config.freeze_rest else "everything but the MLP matrices"
+    names = ("density", "kept", "rank", "basis_rank", "calibration_steps")
+    settings = ", ".join(text for name in names if (text := setting_words(name, getattr(config, name))))
+    return f"{rest} trained in full; {settings}"
 
 
 def selection_words(config: SweepConfig) -> str:
@@ -286,30 +263,16 @@ def space_words(config: SweepConfig) -> str:
     return ", ".join(texts) + (" (the paper's)" if config.space == Space() else "")
 
 
-def _pruner(config: SweepConfig) -> str:
-    return "no pruner" if config.pruner == "none" else f"{config.pruner} pruner"
-
-
-def _said(configs: Sequence[SweepConfig], words: Callable[[SweepConfig], str]) -> str:
-    """One text where it holds for all studies, else each after the studies that it holds for."""
-    by_text: dict[str, list[str]] = {}
-    for config in configs:
-        by_text.setdefault(words(config), []).append(f"{config.task} {config.method}")
-    if len(by_text) == 1:
-        return next(iter(by_text))
-    return "; ".join(f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in by_text.items())
-
-
 def _filled(caption: Caption) -> Caption:
     return {name: text for name, text in caption.items() if text}
 
 
 def _seeds(rows: Sequence[Row], columns: Sequence[TaskColumn]) -> str:
     cells = [tuple(sorted(c.of(row.runs)["seed"])) for row in rows for c in columns if c.name in row.choices]
-    seeds = ", ".join(str(seed) for seed in sorted({seed for cell in cells for seed in cell}))
-    if all(len(cell) == 1 for cell in cells):
-        return f"{seeds}: one run a cell"
+    seeds = ", ".join(map(str, sorted(set().union(*cells))))
     sizes = {len(cell) for cell in cells}
+    if sizes == {1}:
+        return f"{seeds}: one run a cell"
     other = "" if len(set(cells)) == 1 else ", not the same ones in every cell"
     over = "(number of seeds)" if len(sizes) > 1 else f"over {len(cells[0])}"
     return f"{seeds}{other}; mean ± sample standard deviation {over}"
@@ -334,22 +297,6 @@ def _cost_words(made: GroupTable) -> str:
     return f"means over the runs of a row{where}{unequal if any(len(b) > 1 for b in batches) else ''}"
 
 
-def _average_words(made: GroupTable) -> str:
-    if not made.group.average_over:
-        return ""
-    tasks = ", ".join(column.task for column in made.group.average_over)
-    return f"over {tasks}, of the mean of a task's metrics; tables show the main one, report.csv all"
-
-
-def _loss_words(first: pd.Series) -> str:
-    turns = TURNS.get(first["loss_on"], "all turns")
-    return f"mean over the tokens of {turns}, in nats, less is better; perplexity: e to it, mean over seeds"
-
-
-def _token_words(first: pd.Series) -> str:
-    return f"{FORMATS.get(first['chat_format'], 'chat format')}, packed to {first['length']}"
-
-
 def _judge_words(judge: Ratings) -> str:
     config = judge.config
     prompts = "our prompts" if config.prompts == "default" else f"prompts {config.prompts[:6]}"
@@ -362,25 +309,9 @@ def _judge_words(judge: Ratings) -> str:
 
 
 def _rows_words(column: TaskColumn) -> str:
-    official = column.official_rows if column.completeness == "partial" else None
+    official = (column.official_rows or {}) if column.completeness == "partial" else {}
     counts = [
-        f"{split} {count:,}"
-        + (f" of {official[split]:,}" if official and official.get(split, count) != count else "")
+        f"{split} {count:,}" + (f" of {official[split]:,}" if official.get(split, count) != count else "")
         for split, count in column.rows.items()
     ]
     return f"{column.task} {column.completeness}: {', '.join(counts)}"
-
-
-def _counted_text(text: str, value: Any) -> str:
-    """Returns `1 epoch at most`, `2 epochs at most`."""
-    words = re.sub(r"({} \w+)s\b", r"\1", text) if value == 1 else text
-    return words.format(_number(value))
-
-
-def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def group_words(group: Group) -> str:
-    """Returns model, device and precision of a group."""
-    return f"{group.first['model']}, {group.first['device']}, {group.first['precision']}"

@@ -12,21 +12,23 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from ..config import RunConfig
+from ..methods import order_and_colour
 from ..store.records import LOSS, greater_is_better
 from ..tasks import get_task, task_names
 from ..tasks.task import Task
-from .load import RECIPE, ROW_SETTINGS, SCHEDULE, SHARED, method_order
+from .load import ROW_SETTINGS, SCHEDULE, SHARED
 from .table import Scale, counted, listed, metric_words, scale_of, short_model
 
 Run = Mapping[Hashable, Any]  # a row of the frame of runs
+Recipe = tuple[Any, ...]  # values of `RECIPE`
 KINDS = {"complete": "GLUE", "partial": "GLUE", "custom": "own", "synthetic": "synthetic"}
 PAPERS = {"density": 0.01, "mask": "dynamic", "calibration_steps": 30}
 LINES = 6  # rows that a table or a panel of a figure holds at most before settings get a table of their own
@@ -70,7 +72,7 @@ class TaskColumn:
 class Choice:
     """Why a row shows the recipe it shows, on one task."""
 
-    recipe: tuple[Any, ...]  # values of `RECIPE`
+    recipe: Recipe
     tried: int  # recipes that it was chosen among
     rates: tuple[float, ...]  # learning rates among them, in order
 
@@ -144,22 +146,21 @@ class Group:
         found = [_column(part) for _, part in self.runs.groupby(keys, sort=True)]
         found.sort(key=lambda c: (order.index(c.task) if c.task in order else len(order), c.task))
         tasks = [column.task for column in found]
-        marked = [f"data {column.data_revision[:6]}" for column in found]
         return tuple(
-            TaskColumn(**{**vars(column), "mark": mark if tasks.count(column.task) > 1 else ""})
-            for column, mark in zip(found, marked, strict=True)
+            replace(column, mark=f"data {column.data_revision[:6]}" if tasks.count(column.task) > 1 else "")
+            for column in found
         )
 
     @cached_property
     def all_rows(self) -> list[Row]:
         """Every method with every choice of its settings, each method's reference first."""
-        by_key: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+        by_key: dict[Recipe, list[int]] = defaultdict(list)
         for position, run in enumerate(self.runs.to_dict("records")):
             by_key[(run["method"], *(run[name] for name in ROW_SETTINGS))].append(position)
         parts = {key: self.runs.iloc[positions] for key, positions in by_key.items()}
-        ordered = sorted(parts, key=lambda key: (method_order(key[0]), *_reference_first(key, parts[key])))
+        ordered = sorted(parts, key=lambda key: _reference_first(key, parts[key]))
         references = {key[0]: key for key in reversed(ordered)}
-        common = self._common_recipes([parts[key] for key in self._references(ordered)])
+        common = self._common_recipes([parts[key] for key in references.values()])
         rows = []
         for key in ordered:
             pairs = zip(ROW_SETTINGS, key[1:], references[key[0]][1:], strict=True)
@@ -170,10 +171,9 @@ class Group:
     @cached_property
     def rows(self) -> list[Row]:
         """The rows of the comparison: each method's reference; its other settings too if they are few."""
-        references = self._references(self.all_rows)
-        tasks = {row.method: set(row.choices) for row in references}
-        alike = [row for row in self.all_rows if set(row.choices) >= tasks[row.method]]
-        return alike if len(alike) <= LINES else references
+        first = {row.method: row for row in reversed(self.all_rows)}
+        alike = [row for row in self.all_rows if set(row.choices) >= set(first[row.method].choices)]
+        return alike if len(alike) <= LINES else [row for row in self.all_rows if row is first[row.method]]
 
     @property
     def ablations(self) -> dict[str, list[Row]]:
@@ -204,21 +204,11 @@ class Group:
         words = (setting_words(name, values[name]) for name in self.varies(row.method))
         return ", ".join(filter(None, words))
 
-    def row(self, label: str) -> Row:
-        return next(row for row in self.all_rows if row.label == label)
-
-    def _references(self, keys: Sequence[Any]) -> list[Any]:
-        """The first of each method."""
-        first: dict[str, Any] = {}
-        for key in keys:
-            first.setdefault(key.method if isinstance(key, Row) else key[0], key)
-        return list(first.values())
-
-    def _common_recipes(self, parts: Sequence[pd.DataFrame]) -> dict[str, set[tuple[Any, ...]]]:
+    def _common_recipes(self, parts: Sequence[pd.DataFrame]) -> dict[str, set[Recipe]]:
         """For each column the recipes to choose among, if the methods did not all try equally many."""
         common = {}
         for column in self.columns:
-            tried = [_recipes(column.of(part)) for part in parts if len(column.of(part))]
+            tried = [set(column.of(part)["recipe"]) for part in parts if len(column.of(part))]
             shared = set.intersection(*tried) if tried else set()
             if len({len(found) for found in tried}) > 1 and shared:
                 common[column.name] = shared
@@ -233,12 +223,8 @@ def split_groups(done: pd.DataFrame) -> list[Group]:
     """
     if done.empty:
         return []
-    kind = (
-        done["completeness"]
-        .map(KINDS)
-        .where((done["score_name"] != LOSS) | (done["completeness"] != "complete"), "chat")
-    )
     chat = done["score_name"].eq(LOSS)
+    kind = done["completeness"].map(KINDS).mask(chat & done["completeness"].eq("complete"), "chat")
     # losses over other tokens do not compare: of chat tasks the data count too
     data = (done["task"] + done["data_revision"]).where(chat, "")
     keys = done[list(SHARED)].assign(model=done["model"], checkpoint=done["checkpoint"], kind=kind, data=data)
@@ -247,9 +233,18 @@ def split_groups(done: pd.DataFrame) -> list[Group]:
     for _, runs in done.groupby(keyed, sort=True):
         parts = _by_schedule(runs)
         for part in parts:
-            differs = tuple(_schedule_words(part)) if len(parts) > 1 else ()
-            groups.append(Group(kind[part.index[0]], part, differs))
-    return sorted(groups, key=lambda group: (group.is_chat, group.kind == "synthetic", -len(group.runs)))
+            schedule = zip(SCHEDULE, schedule_of(part.iloc[0].to_dict()), strict=True)
+            differs = [text for name, value in schedule if (text := setting_words(name, value))]
+            groups.append(Group(kind[part.index[0]], part, tuple(differs) if len(parts) > 1 else ()))
+    groups.sort(key=lambda group: (group.is_chat, group.kind == "synthetic", -len(group.runs)))
+    return [_told_apart(group, [each for each in groups if each.title == group.title]) for group in groups]
+
+
+def _told_apart(group: Group, twins: Sequence[Group]) -> Group:
+    """The group, with what it does not share with others of the same title."""
+    telling = [n for n in (*SHARED, "checkpoint") if len({str(each.first[n]) for each in twins}) > 1]
+    words = (f"{name.replace('_', '-')} {str(group.first[name])[:19]}" for name in telling)
+    return replace(group, differs=(*group.differs, *words))
 
 
 def schedule_of(run: Run) -> tuple[Any, ...]:
@@ -279,23 +274,16 @@ def glue_task(name: str) -> Task | None:
 
 def _column(runs: pd.DataFrame) -> TaskColumn:
     """The column of runs that share task, examples and main metric."""
-    task, data_revision, score_name = (
-        str(runs[name].iloc[0]) for name in ("task", "data_revision", "score_name")
-    )
-    known = glue_task(task)
+    first = runs.iloc[0]
+    known, score_name = glue_task(first["task"]), first["score_name"]
     if known and known.score_name == score_name:
         metrics = tuple(f"{metric}{suffix}" for suffix in known.suffixes for metric in known.metrics)
     else:
         names = (name for found in runs["metrics"] for name in found if not name.endswith("_before"))
         metrics = tuple(dict.fromkeys([score_name, *names]))
-    first = runs.iloc[0]
     return TaskColumn(
-        task=task,
-        score_name=score_name,
+        **{name: first[name] for name in ("task", "score_name", "data_revision", "completeness", "rows")},
         metrics=metrics,
-        data_revision=data_revision,
-        completeness=first["completeness"],
-        rows=first["rows"],
         official_rows=known.rows if known else None,
         majority=known.majority if known else None,
         in_average=known.in_average if known else True,
@@ -304,40 +292,24 @@ def _column(runs: pd.DataFrame) -> TaskColumn:
 
 def _by_schedule(runs: pd.DataFrame) -> list[pd.DataFrame]:
     """One part if every task has one schedule, else a part for each schedule."""
-    schedules = [schedule_of(run) for run in runs.to_dict("records")]
-    tasks = runs["task"] + runs["data_revision"]
-    per_task = pd.Series(list(map(str, schedules)), index=runs.index).groupby(tasks).nunique()
-    if per_task.max() == 1:
+    schedules = pd.Series([str(schedule_of(run)) for run in runs.to_dict("records")], index=runs.index)
+    if schedules.groupby(runs["task"] + runs["data_revision"]).nunique().max() == 1:
         return [runs]
-    return [part for _, part in runs.groupby(pd.Series(list(map(str, schedules)), index=runs.index))]
-
-
-def _schedule_words(runs: pd.DataFrame) -> Iterable[str]:
-    values = dict(zip(SCHEDULE, schedule_of(runs.iloc[0].to_dict()), strict=True))
-    words = {"epochs": "{:g} epochs", "max_steps": "{} steps", "max_train_examples": "{} examples"}
-    words |= {"eval_steps": "evaluated every {} steps", "patience": "patience {}"}
-    return (text.format(values[name]) for name, text in words.items() if values[name] is not None)
+    return [part for _, part in runs.groupby(schedules)]
 
 
 def _reference_first(key: tuple[Any, ...], runs: pd.DataFrame) -> tuple[Any, ...]:
-    """Sorts a method's settings: first those with most tasks and runs, then those nearest to the paper's."""
+    """Sorts methods, and a method's settings by tasks and runs, then by nearness to the paper's."""
     named = dict(zip(ROW_SETTINGS, key[1:], strict=True))
     papers = sum(named.get(name, value) == value for name, value in PAPERS.items() if name in named)
     set_ones = sum(value is not None for value in named.values())
     words = [str(value) if isinstance(value, str | bool | None) else f"{value:020.6f}" for value in key[1:]]
-    return -runs["task"].nunique(), -len(runs), -papers, set_ones, words
+    return order_and_colour(key[0]), key[0], -runs["task"].nunique(), -len(runs), -papers, set_ones, words
 
 
-def _recipes(runs: pd.DataFrame) -> set[tuple[Any, ...]]:
-    return {tuple(None if pd.isna(v) else v for v in recipe) for recipe in runs[list(RECIPE)].to_numpy()}
-
-
-def at_recipe(runs: pd.DataFrame, recipe: tuple[Any, ...]) -> pd.DataFrame:
+def at_recipe(runs: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     """Returns the runs with these values of `RECIPE`."""
-    here = pd.Series(True, index=runs.index)
-    for name, value in zip(RECIPE, recipe, strict=True):
-        here &= runs[name].isna() if value is None else runs[name].eq(value)
-    return runs[here]
+    return runs[[each == recipe for each in runs["recipe"]]]
 
 
 def _choose(
@@ -345,7 +317,7 @@ def _choose(
     settings: dict[str, Any],
     runs: pd.DataFrame,
     columns: Sequence[TaskColumn],
-    common: Mapping[str, set[tuple[Any, ...]]],
+    common: Mapping[str, Collection[Recipe]],
 ) -> Row:
     """Takes for each task the recipe that is best on the split that selects, over the seeds that all have."""
     choices, chosen = {}, []
@@ -353,14 +325,13 @@ def _choose(
         here = column.of(runs)
         if here.empty:
             continue
-        recipes = _recipes(here)
-        recipes = recipes & common.get(column.name, recipes) or recipes
-        parts = {recipe: at_recipe(here, recipe) for recipe in sorted(recipes, key=str)}
+        tried = set(here["recipe"])
+        tried = tried.intersection(common.get(column.name, tried)) or tried
+        parts = {recipe: at_recipe(here, recipe) for recipe in sorted(tried, key=str)}
         seeds = set.intersection(*(set(part["seed"]) for part in parts.values()))
         scores = {recipe: _selection_score(part, seeds) for recipe, part in parts.items()}
         best = (max if greater_is_better(column.score_name) else min)(scores, key=lambda r: scores[r])
-        rates = sorted({recipe[0] for recipe in recipes})
-        choices[column.name] = Choice(best, len(recipes), tuple(rates))
+        choices[column.name] = Choice(best, len(tried), tuple(sorted({recipe[0] for recipe in tried})))
         chosen.append(parts[best])
     return Row(method, settings, pd.concat(chosen), runs, choices)
 

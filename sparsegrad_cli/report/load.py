@@ -5,7 +5,6 @@ This is the only module of the report that reads folders. A folder that cannot b
 
 from __future__ import annotations
 
-import functools
 import json
 import warnings
 from collections.abc import Sequence
@@ -29,7 +28,6 @@ from ..sweep.records import Sweep, read_sweeps
 
 PREDICTIONS = "predictions.parquet"
 UNFINISHED = "unfinished"  # the status of a run without a result: it is going on, or was killed
-METHODS = ("ft", "lora", "meprop", "sparsegrad")  # their order in tables, where they do not say themselves
 
 # settings that may differ between the rows of a table: those of single methods, and how a step is carried out
 STEP_SETTINGS = ("accumulation_steps", "gradient_checkpointing", "basis_revision")
@@ -77,7 +75,7 @@ def load_results(folders: Sequence[Path]) -> Results:
     """Reads everything in the folders: results folders, folders above runs, or single runs and other results.
 
     Raises:
-        InputError: a folder is missing, or nothing is in any of them.
+        InputError: a folder is missing, or nothing in any of them is there or can be read.
     """
     runs, unreadable = read_runs(folders)
     with warnings.catch_warnings(record=True) as caught:
@@ -94,8 +92,11 @@ def load_results(folders: Sequence[Path]) -> Results:
     unreadable += [str(each.message).removeprefix("left out: ") for each in caught]
     found = replace(found, unreadable=tuple(dict.fromkeys(unreadable)))
     others = (found.benches, found.sweeps, found.gradients, found.judgements, found.parts)
-    if runs.empty and not any(others) and not unreadable:
+    if runs.empty and not any(others):
         where = ", ".join(map(str, folders))
+        if found.unreadable:
+            more = f"; and {len(found.unreadable) - 1} more" if len(found.unreadable) > 1 else ""
+            raise InputError(f"{where}: nothing in it can be read: {found.unreadable[0]}{more}")
         raise InputError(f"{where}: no run in it; `sparsegrad finetune --output {folders[0]}` makes some")
     return found
 
@@ -107,7 +108,8 @@ def read_runs(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
         One row a run, as the files have it (None stays None): the keys of `RunConfig`; those of `Result`,
         with the keys of its `parameters` and `data` beside them, `epochs` as `epochs_taken` and
         `accumulation_steps` as `parts_taken`; of `Environment` checkpoint, git_revision, git_dirty, versions
-        and, in words, hardware; `folder`; and `same`, equal for runs whose configurations come to the same.
+        and, in words, hardware; `folder`; `recipe`, the values of `RECIPE`; and `same`, equal for runs whose
+        configurations come to the same.
         Then a message for each folder that cannot be read.
 
     Raises:
@@ -134,6 +136,7 @@ def _read_run(run: ResultFolder[RunConfig, Result]) -> dict[str, Any]:
         **config.model_dump(),
         "id": config.run_id(),
         "same": _deciding(config).run_id(),
+        "recipe": tuple(getattr(config, name) for name in RECIPE),
         "folder": run.path,
     }
     if run.result() is None:
@@ -168,28 +171,6 @@ def hardware_words(environment: Environment) -> str:
     threads = hardware.get("threads", "?")
     processor = f"{hardware.get('processor', 'processor unknown')}, {threads} thread{'s' * (threads != 1)}"
     return str(hardware.get("gpu", processor))
-
-
-@functools.cache
-def method_order(method: str) -> tuple[float, str]:
-    """Sorts methods as tables list them: the known ones (which spares loading torch), then as they say."""
-    if method in METHODS:
-        return float(METHODS.index(method)), method
-    given = _of_method(method, "order")
-    return float(given) if isinstance(given, int | float) else float(len(METHODS)), method
-
-
-@functools.cache
-def method_colour(method: str) -> str | None:
-    """Returns the colour that the method gives itself; None if it gives none."""
-    given = _of_method(method, "colour")
-    return given if isinstance(given, str) else None
-
-
-def _of_method(method: str, attribute: str) -> object:
-    from ..methods import get_method, method_names
-
-    return getattr(get_method(method), attribute, None) if method in method_names() else None
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,13 @@
 """The paper's tables beside ours: ours, what the paper prints, the difference, a line each.
 
-A table is a `Spec`: its number, what its rows are, and the function that finds our numbers for it in long
-form (`row`, `settings`, `column`, `mean`, ...). These are joined to the paper's numbers, in long form too
-(`paper/tables.json`). Runs stand beside the paper only if they train what it trains, by its protocol;
-shorter training is let in, and said.
+A table is a `Spec`: its number, what its rows are, and the function that finds our numbers for it. Both are
+frames in long form: `row`, `column`, `mean`, `std`, and of ours also `settings`, `n` and `mark`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -17,27 +15,11 @@ import pandas as pd
 
 from ..bench.config import BenchConfig, BenchResult
 from ..paper import GLUE, PaperCell, paper_cells, same_model
-from .bench_tables import BENCH_ROWS
-from .caption import bench_machine, bench_training, group_words, run_caption, sweep_caption
+from .bench_tables import BENCH_ROWS, PADDINGS
+from .caption import bench_machine, bench_training, run_caption, sweep_caption
 from .comparable import KINDS, Group, Row
 from .load import Results
-from .paper_beside import (
-    ASIDE,
-    BATCH,
-    MEASURE,
-    MEMORY,
-    MILLIONS,
-    PERCENT,
-    RATE,
-    RATIO,
-    SCORE,
-    SHARE,
-    SPEED,
-    Head,
-    Ours,
-    beside_table,
-)
-from .paper_setting import (
+from .paper_runs import (
     CHAT_SETTING,
     COST_SETTING,
     GLUE_SETTING,
@@ -46,30 +28,71 @@ from .paper_setting import (
     RANKS,
     RATE_SETTING,
     bench_groups,
-    chat_reason,
-    groups_in,
-    groups_of,
-    is_shorter_chat,
-    kept_share,
+    kept_label,
+    kept_words,
     method_reason,
+    paper_groups,
 )
-from .ratings import find_ratings
-from .run_tables import GroupTable, average, main_score
+from .run_tables import GroupTable, average, find_ratings, main_score
 from .significance import Significance
 from .sweep_tables import group_studies
 from .table import (
     COLLAPSED,
+    DASH,
+    UNSURE,
+    Column,
     MeanStd,
     Section,
+    Table,
     counted,
     known,
     listed,
     marks_in,
     metric_words,
     short_model,
+    three_digits,
 )
 
-AVG = "avg"
+AVERAGE = {"average": f"over {', '.join(GLUE)}, where a row has them all"}
+AVG, RANDOM = "avg", "random tokens"
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column of both: how its numbers are written, and how ours is held against the paper's."""
+
+    column: str  # in our frame
+    head: str
+    ours: str = ".1f"  # format of a number of ours; "3" for three digits
+    paper: str = ".1f"
+    digits: int | None = 1  # of the difference; None: the two do not compare
+    is_ratio: bool = False  # compared by their ratio
+    note: str = ""
+    beside: str = ""  # the paper's column, where it is called otherwise
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What we have beside one table, in one group of results that may be compared."""
+
+    lines: list[dict[str, Any]]  # row, settings, column, mean, std, n, mark
+    heads: list[list[Head]]  # of each table to draw
+    where: str = ""
+    notes: Sequence[str] = ()
+    caption: dict[str, str] = field(default_factory=dict)
+
+    def add(
+        self, row: str, column: str, value: MeanStd | float | None, settings: str = "", mark: str = ""
+    ) -> None:
+        """Adds a number; None adds nothing, and the first of two for one place counts."""
+        if value is not None:
+            found = value if isinstance(value, MeanStd) else MeanStd(value, None, 1)
+            self.lines.append(
+                {"row": row, "settings": settings, "column": column, **vars(found), "mark": mark}
+            )
+
+    def cells(self) -> dict[tuple[str, str, str], dict[str, Any]]:
+        return {(each["row"], each["settings"], each["column"]): each for each in reversed(self.lines)}
 
 
 @dataclass(frozen=True)
@@ -89,25 +112,34 @@ class Spec:
         return paper_cells(self.number)[0].model
 
     def paper(self) -> pd.DataFrame:
-        """Returns the paper's numbers in long form: row, column, value, std, sure."""
-        lines = [
-            {
-                "row": self.row(c),
-                "column": c.model if self.number == 5 else c.column,
-                "value": c.value,
-                "std": c.std,
-                "sure": c.sure,
-            }
-            for c in paper_cells(self.number)
-        ]
-        return pd.DataFrame(lines, dtype=object)
+        """Returns the paper's numbers, with those that follow from them: ratios, shares, batch sizes."""
+        lines = []
+        for cell in paper_cells(self.number):
+            column = cell.model if self.number == 5 else cell.column
+            shared = {"row": self.row(cell), "std": cell.std, "sure": cell.sure}
+            beside = {"%": cell.percent, "batch": cell.batch_size}
+            lines.append({**shared, "column": column, "mean": cell.value})
+            lines += [
+                {**shared, "column": f"{column} {name}", "mean": value, "std": None}
+                for name, value in beside.items()
+                if value is not None
+            ]
+        frame = pd.DataFrame(lines, dtype=object)
+        if self.number in (3, 7, 8):
+            base = frame[frame["row"] == "ft"].set_index("column")
+            over = frame[frame["column"].isin(base.index)].copy()
+            over["mean"] = over["mean"] / over["column"].map(base["mean"])
+            over["sure"] = over["sure"].astype(bool) & over["column"].map(base["sure"]).astype(bool)
+            over["column"] += " vs ft"
+            frame = pd.concat([frame, over.assign(std=None)])
+        return frame
 
 
 def paper_sections(results: Results) -> tuple[list[Section], list[int]]:
     """Returns a section for each table of the paper that we have something of, and the numbers of others."""
     sections, alone = [], []
     for spec in SPECS:
-        found = [ours for ours in spec.ours(spec, results) if len(ours.frame)]
+        found = [ours for ours in spec.ours(spec, results) if ours.lines]
         sections += [_section(spec, ours) for ours in found]
         if not found:
             alone.append(spec.number)
@@ -115,222 +147,213 @@ def paper_sections(results: Results) -> tuple[list[Section], list[int]]:
 
 
 def _section(spec: Spec, ours: Ours) -> Section:
-    paper = _with_derived(spec.paper(), spec)
-    tables = [beside_table(spec.head, ours.frame, paper, heads) for heads in ours.heads]
-    where = f", and {ours.where}" if ours.where else ""
-    caption = {"paper": spec.setting, **(ours.caption or {})}
+    paper = spec.paper()
+    tables = [_beside_table(spec.head, ours, paper, heads) for heads in ours.heads if heads]
     marks = marks_in(tables)
     return Section(
-        title=f"Paper, table {spec.number}: {spec.title}{where}",
+        title=f"Paper, table {spec.number}: {spec.title}{f', and {ours.where}' if ours.where else ''}",
         sentence=_sentence(ours, paper),
         tables=tables,
         notes=list(ours.notes),
-        caption={**caption, "marks": marks} if marks else caption,
+        caption={"paper": spec.setting, **ours.caption, **({"marks": marks} if marks else {})},
     )
 
 
 def _sentence(ours: Ours, paper: pd.DataFrame) -> str:
     """The mean difference of each row, of numbers that are scores."""
-    scores = [head.column for head in ours.heads[0] if head.number is SCORE and head.column != AVG]
-    if not scores:
-        return ""
-    both = ours.frame.merge(paper, on=["row", "column"], suffixes=("", "_paper"))
+    scores = [head.column for head in ours.heads[0] if head.ours == ".1f" and head.column in (*GLUE, *RANKS)]
+    both = pd.DataFrame(ours.lines).merge(paper, on=["row", "column"], suffixes=("", "_paper"))
     both = both[both["column"].isin(scores)]
     words = [
-        f"{row} {fmean(part['mean'] - part['value']):+.1f} ({counted(part['column'].nunique(), 'number')})"
+        f"{row} {fmean(part['mean'] - part['mean_paper']):+.1f} "
+        f"({counted(part['column'].nunique(), 'number')})"
         for row, part in both.groupby("row", sort=False)
     ]
     return f"Ours less the paper's, in points, mean over what both have: {listed(words)}." if words else ""
 
 
-def _frame(lines: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    columns = ["row", "settings", "column", "mean", "std", "n", "mark"]
-    return pd.DataFrame(lines, columns=columns, dtype=object)
+def _beside_table(head_of_rows: str, ours: Ours, paper: pd.DataFrame, heads: Sequence[Head]) -> Table:
+    """For each row of ours, or of the paper alone: ours, the paper's and, where both are, the difference."""
+    printed = {(row["row"], row["column"]): row for row in paper.to_dict("records")}
+    cells = ours.cells()
+    counts = len({cell["n"] for cell in cells.values()}) > 1
+    lines: list[tuple[str, list[str]]] = []
+    joined: list[bool] = []
+
+    def written(numbers: Sequence[dict[str, Any] | None]) -> list[str]:
+        return [_text(number, head, counts) for number, head in zip(numbers, heads, strict=True)]
+
+    for name in dict.fromkeys([*paper["row"], *(row for row, _, _ in reversed(cells))]):
+        theirs = [printed.get((name, head.beside or head.column)) for head in heads]
+        settings = list(dict.fromkeys(s for row, s, _ in reversed(cells) if row == name))
+        for setting in settings or [None]:
+            own = [cells.get((name, setting, head.column)) for head in heads]
+            group = [(f"{name} ({setting})" if setting else name, written(own))] if settings else []
+            if any(theirs):
+                group.append(("paper" if settings else f"paper, {name}", written(theirs)))
+            differences = [_difference(*three) for three in zip(own, theirs, heads, strict=True)]
+            if set(differences) - {DASH}:
+                group.append(("difference", differences))
+            lines += group
+            joined += [place > 0 for place in range(len(group))]
+    columns = [Column(head_of_rows, [label for label, _ in lines])]
+    for place, head in enumerate(heads):
+        columns.append(Column(head.head, [texts[place] for _, texts in lines], head.note))
+    return Table(columns, joined)
 
 
-def _line(
-    row: str, column: str, value: MeanStd | None, settings: str = "", mark: str = ""
-) -> list[dict[str, Any]]:
-    if value is None:
-        return []
-    return [{"row": row, "settings": settings, "column": column, **vars(value), "mark": mark}]
+def _text(cell: dict[str, Any] | None, head: Head, counts: bool) -> str:
+    """A number of ours, or of the paper, which has no `n`."""
+    if cell is None:
+        return DASH
+    form = head.ours if "n" in cell else head.paper
+
+    def written(value: float) -> str:
+        return three_digits(value) if form == "3" else format(value, form)
+
+    spread = "" if cell["std"] is None else f" ± {written(cell['std'])}"
+    count = f" ({cell['n']})" if counts and "n" in cell else ""
+    mark = cell["mark"] if "n" in cell else UNSURE * (not cell["sure"])
+    return f"{written(cell['mean'])}{spread}{count}{mark}"
+
+
+def _difference(ours: dict[str, Any] | None, paper: dict[str, Any] | None, head: Head) -> str:
+    if ours is None or paper is None or (head.digits is None and not head.is_ratio):
+        return DASH
+    if head.is_ratio:
+        return f"× {ours['mean'] / paper['mean']:.2g}"
+    return f"{round(ours['mean'] - paper['mean'], head.digits or 0) + 0.0:+.{head.digits}f}"
 
 
 def _scores(spec: Spec, results: Results) -> Iterator[Ours]:
     """Tables 4, 9 to 12: a row a method, or a number of kept entries; a column a task."""
     by_kept = spec.head == "kept"
-    for group, notes in groups_of(results, spec.family, any_share=by_kept):
-        made, lines = _plain_table(group), []
+    methods = ("sparsegrad",) if by_kept else ()
+    for group, notes in paper_groups(results, spec.family, methods, any_share=by_kept):
+        made = _plain_table(group)
+        heads = [
+            Head(c.task, f"{c.task}\n{metric_words(c.score_name)}", note=c.note or c.mark)
+            for c in group.columns
+            if c.task in GLUE and c is next(each for each in group.columns if each.task == c.task)
+        ]
+        heads.append(Head(AVG, "average"))
+        found = Ours([], [heads], group_words(group), notes, run_caption(made) | AVERAGE)
         for row in made.rows:
-            label = _kept_label(spec, row) if by_kept else row.method
-            if label is None:
-                continue
-            for column in group.columns:
-                score = _hundredfold(made.score(row, column))
-                collapsed = column.of(row.runs)["single_class"].any()
-                lines += _line(label, column.name, score, row.suffix, COLLAPSED * bool(collapsed))
-            lines += _line(label, AVG, _paper_average(group, row), row.suffix)
-        heads = {
-            c.task: Head(c.task, f"{c.task}\n{metric_words(c.score_name)}", SCORE, c.note or c.mark)
-            for c in reversed(group.columns)
-            if c.task in GLUE
-        }
-        yield Ours(
-            frame=_by_task(_frame(lines), group),
-            heads=[[*reversed(heads.values()), Head(AVG, "average", SCORE)]],
-            where=group_words(group),
-            notes=notes,
-            caption=run_caption(made) | {"average": f"over {', '.join(GLUE)}, where a row has them all"},
-        )
-
-
-def _by_task(frame: pd.DataFrame, group: Group) -> pd.DataFrame:
-    """Names columns by their tasks, as the paper; of a task with two sets of examples the first counts."""
-    tasks = {column.name: column.task for column in group.columns}
-    renamed = frame.assign(column=frame["column"].map(lambda name: tasks.get(name, name)))
-    return renamed.drop_duplicates(["row", "settings", "column"])
+            label = kept_label(row.runs.iloc[0].to_dict(), spec.number) if by_kept else row.method
+            for column in group.columns if label else ():
+                score, collapsed = made.score(row, column), column.of(row.runs)["single_class"].any()
+                mark = COLLAPSED * bool(collapsed)
+                found.add(label or "", column.task, score.times(100) if score else None, row.suffix, mark)
+            if label:
+                found.add(label, AVG, _paper_average(group, row), row.suffix)
+        yield found
 
 
 def _averages(spec: Spec, results: Results) -> Iterator[Ours]:
     """Table 5: a row a method, a column a model."""
-    lines, heads = [], []
+    heads: dict[str, Head] = {}
+    found = Ours([], [], caption=AVERAGE)
     for family in dict.fromkeys(cell.model for cell in paper_cells(5)):
-        for group, _ in groups_of(results, family):
-            found = [
-                line
-                for row in _plain_table(group).rows
-                for line in _line(row.method, family, _paper_average(group, row), row.suffix)
-            ]
-            if found:
-                lines += found
-                heads.append(Head(family, family, SCORE, group_words(group)))
-    frame = _frame(lines).drop_duplicates(["row", "settings", "column"])
-    caption = {"average": f"over {', '.join(GLUE)}, where a row has them all"}
-    yield Ours(frame, [list({head.column: head for head in heads}.values())], caption=caption)
+        for group, _ in paper_groups(results, family):
+            for row in _plain_table(group).rows:
+                mean = _paper_average(group, row)
+                found.add(row.method, family, mean, row.suffix)
+                if mean is not None:
+                    heads.setdefault(family, Head(family, family, note=group_words(group)))
+    yield Ours(found.lines, [list(heads.values())], caption=AVERAGE)
 
 
 def _chat(spec: Spec, results: Results) -> Iterator[Ours]:
     """Table 6: LLaMA-2 on OpenAssistant conversations."""
-    runs = results.done
-    chat = runs[runs["score_name"].eq("loss")] if len(runs) else runs
-    for group, notes in groups_in(chat, spec.family, chat_reason, is_shorter_chat):
-        ratings = find_ratings(group, results.judgements)
-        made, lines = _plain_table(group), []
-        for row in made.rows:
-            totals = row.runs["total"].astype(float)
-            share = known(100 * row.runs["trainable"].astype(float) / totals)
-            lines += _line(
-                row.method, "trainable_percent", MeanStd.over(share) if share else None, row.suffix
-            )
-            lines += _line(row.method, "valid_loss", made.score(row, group.columns[0]), row.suffix)
-            for judge in ratings[:1]:
-                lines += _line(row.method, "judge_score", judge.scores.get(row.label), row.suffix)
+    for group, notes in paper_groups(results, spec.family):
+        ratings, made = find_ratings(group, results.judgements), _plain_table(group)
         all_turns = group.first["loss_on"] == "all"
-        gpt4 = bool(ratings) and ratings[0].model.startswith("gpt-4")
-        loss_note = "" if all_turns else "ours: assistant's turns alone"
-        judge_note = f"ours: {ratings[0].name}" if ratings else ""
+        turns = "" if all_turns else "ours: assistant's turns alone"
+        gpt4 = bool(ratings) and ratings[0].config.judge_model.startswith("gpt-4")
+        judge = f"ours: {ratings[0].name}" if ratings else ""
         heads = [
-            Head("trainable_percent", "trained\n% of all", SHARE),
-            Head("valid_loss", "validation\nloss", MEASURE if all_turns else ASIDE, loss_note),
-            Head("judge_score", "judge's\nscore", MEASURE if gpt4 else ASIDE, judge_note),
+            Head("trainable_percent", "trained\n% of all", ".2f", "g", 2),
+            Head("valid_loss", "validation\nloss", ".3f", "g", 3 if all_turns else None, note=turns),
+            Head("judge_score", "judge's\nscore", ".3f", "g", 3 if gpt4 else None, note=judge),
         ]
-        yield Ours(_frame(lines), [heads], group_words(group), notes, run_caption(made))
+        found = Ours([], [heads], group_words(group), notes, run_caption(made))
+        for row in made.rows:
+            share = known(100 * row.runs["trainable"].astype(float) / row.runs["total"].astype(float))
+            found.add(row.method, "trainable_percent", MeanStd.over(share) if share else None, row.suffix)
+            found.add(row.method, "valid_loss", made.score(row, group.columns[0]), row.suffix)
+            rated = ratings[0].scores.get(row.label) if ratings else None
+            found.add(row.method, "judge_score", rated, row.suffix)
+        yield found
 
 
 def _costs(spec: Spec, results: Results) -> Iterator[Ours]:
-    """Tables 3, 7 and 8: steps per second and peak memory, by task or over all."""
+    """Tables 3, 7 and 8: steps per second and peak memory, by task or over all, in each padding measured."""
+    measures = {"steps_per_second": ("steps_per_second", 1.0), "peak_memory": ("peak_memory_bytes", 1e-6)}
+    if spec.number != 3:
+        measures.pop("peak_memory" if spec.number == 7 else "steps_per_second")
     for benches in bench_groups(results.benches, spec.family):
-        measured = {
-            (row.name, bench.config.task): row
+        config = benches[0].config
+        assert isinstance(config, BenchConfig)
+        rows = [
+            row.model_dump(include={"padding", "steps_per_second", "peak_memory_bytes"})
+            | {"row": row.name, "task": bench.config.examples or RANDOM}
             for bench in benches
-            if isinstance(bench.result, BenchResult)
+            if isinstance(bench.config, BenchConfig) and isinstance(bench.result, BenchResult)
             for row in bench.result.rows
             if row.status == "done"
-        }
-        tasks = {task for _, task in measured}
-        whole = tasks >= set(GLUE)
-        if spec.number == 3:
-            places: dict[str, Sequence[str | None]] = {"": GLUE} if whole else {"": [None]}
-            if not whole and None not in tasks:
-                continue
-        else:
-            places = {task: [task] for task in GLUE if task in tasks} | ({AVG: GLUE} if whole else {})
-        lines = []
-        names = list(dict.fromkeys(name for name, _ in measured))
-        for what, key, times in (
-            ("steps_per_second", "steps_per_second", 1),
-            ("peak_memory", "peak_memory_bytes", 1e-6),
-        ):
-            if spec.number == (8 if what == "steps_per_second" else 7):
-                continue
-            for place, of in places.items():
-                column = place or what
-                values = {}
-                for name in names:
-                    cells = [getattr(measured[name, t], key) for t in of if (name, t) in measured]
-                    if len(cells) == len(of) and None not in cells:
-                        values[name] = times * fmean(cells)
-                for name, value in values.items():
-                    lines += _line(name, column, MeanStd.single(value))
-                    if "ft" in values:
-                        lines += _line(name, f"{column} vs ft", MeanStd.single(value / values["ft"]))
-        columns = list(dict.fromkeys(line["column"] for line in lines))
-        first = benches[0]
-        config = first.config
-        assert isinstance(config, BenchConfig)
-        kind = "random tokens" if spec.number == 3 and not whole else "batches of each task"
-        yield Ours(
-            frame=_frame(lines),
-            heads=[
-                [_cost_head(c, spec) for c in columns if not c.endswith("vs ft")],
-                [
-                    Head(c, c.replace("_", " ").replace(" vs", "\nvs"), RATIO)
-                    for c in columns
-                    if c.endswith("vs ft")
-                ],
-            ],
-            where=f"{config.model}, {config.device}, {config.precision}",
-            caption={
-                "ran on": bench_machine(first),
-                "batches": f"{config.batch_size} × {config.length}, {kind}; the paper's: means over GLUE",
-                "training": bench_training(config),
-            },
+        ]
+        frame = pd.DataFrame(
+            rows, columns=["row", "padding", "task", "steps_per_second", "peak_memory_bytes"]
         )
+        paddings = [name for name in PADDINGS if name in set(frame["padding"])]
+        found = Ours([], [[], []], f"{config.model}, {config.device}, {config.precision}")
+        for what, (key, times) in measures.items():
+            places = {
+                padding: _places(spec, frame[frame["padding"] == padding].pivot_table(key, "row", "task"))
+                for padding in paddings
+            }
+            for place in dict.fromkeys(place for of in places.values() for place in of):
+                for padding in paddings:
+                    values = (times * places[padding].get(place, pd.Series(dtype=float))).dropna()
+                    note = PADDINGS[padding] if paddings != ["max"] else ""
+                    _add_costs(found, place or what, values, what == "steps_per_second", padding, note)
+        kind = " or ".join(
+            sorted({RANDOM if task == RANDOM else "batches of each task" for task in frame["task"]})
+        )
+        found.caption["ran on"] = bench_machine(benches[0])
+        found.caption["batches"] = (
+            f"{config.batch_size} × {config.length}, {kind}; the paper's: means over GLUE"
+        )
+        found.caption["training"] = bench_training(config)
+        yield found
 
 
-def _cost_head(column: str, spec: Spec) -> Head:
-    is_speed = column == "steps_per_second" or spec.number == 7
+def _places(spec: Spec, table: pd.DataFrame) -> dict[str, pd.Series]:
+    """What of a frame of rows by tasks stands in a table: tasks, their mean where all are there."""
+    tasks = [task for task in GLUE if task in table]
+    mean = table[tasks].mean(axis=1, skipna=False)
+    if spec.number != 3:
+        return {task: table[task] for task in tasks} | ({AVG: mean} if len(tasks) == len(GLUE) else {})
+    if len(tasks) == len(GLUE):
+        return {"": mean}
+    return {"": table[RANDOM]} if RANDOM in table else {}
+
+
+def _add_costs(found: Ours, column: str, values: pd.Series, is_speed: bool, padding: str, note: str) -> None:
+    """Adds a measure of each row, and what it is over full fine-tuning's, with a column for both."""
+    if values.empty:
+        return
+    name, words = f"{column} {padding}", column.replace("_", " ")
     head = {"steps_per_second": "steps/s", "peak_memory": "peak\nMB", AVG: "average"}.get(column, column)
-    return Head(column, head, SPEED if is_speed else MEMORY)
-
-
-def _with_derived(paper: pd.DataFrame, spec: Spec) -> pd.DataFrame:
-    """Adds what speeds and memory are over full fine-tuning's; shares of table 1; batches of 13 to 15."""
-    if spec.number in (3, 7, 8):
-        base = paper[paper["row"] == "ft"].set_index("column")
-        over = paper[paper["column"].isin(base.index)].copy()
-        over["value"] = over["value"] / over["column"].map(base["value"])
-        over["sure"] = over["sure"].astype(bool) & over["column"].map(base["sure"]).astype(bool)
-        over["column"], over["std"] = over["column"] + " vs ft", None
-        return pd.concat([paper, over])
-    cells = paper_cells(spec.number)
-    extra = {1: ("percent", "{} %"), 13: ("batch_size", "{} batch")}
-    extra |= {14: extra[13], 15: extra[13]}
-    if spec.number not in extra:
-        return paper
-    name, text = extra[spec.number]
-    more = [
-        {
-            "row": spec.row(c),
-            "column": text.format(c.column),
-            "value": getattr(c, name),
-            "std": None,
-            "sure": c.sure,
-        }
-        for c in cells
-        if getattr(c, name) is not None
-    ]
-    return pd.concat([paper, pd.DataFrame(more, dtype=object)])
+    form = ("3", "3") if is_speed else (",.0f", ",.0f")
+    found.heads[0].append(Head(name, head, *form, None, note=note, beside=column))
+    for row, value in values.items():
+        found.add(str(row), name, float(value))
+    if "ft" in values:
+        over = Head(f"{name} vs ft", f"{words}\nvs ft", ".2f", ".2f", 2, note=note, beside=f"{column} vs ft")
+        found.heads[1].append(over)
+        for row, value in values.items():
+            found.add(str(row), over.column, float(value / values["ft"]))
 
 
 def _rates(spec: Spec, results: Results) -> Iterator[Ours]:
@@ -338,89 +361,69 @@ def _rates(spec: Spec, results: Results) -> Iterator[Ours]:
     fit = []
     for read in results.sweeps:
         config = read.config
-        searched: dict[str, Any] = dict.fromkeys(config.space.parameters)
-        run: dict[Any, Any] = {**config.template.model_dump(), **searched}
+        run: dict[Any, Any] = {**config.template.model_dump(), **dict.fromkeys(config.space.parameters)}
         glue = KINDS[config.data.completeness] == "GLUE"
         if glue and same_model(config.model, spec.family) and not method_reason(run, spec.family):
             fit.append(read)
     for studies in group_studies(fit):
-        lines = []
+        tasks = [task for task in GLUE if any(read.config.task == task for read in studies)]
+        rates = [Head(task, f"{task}\nlearning rate", ".2e", ".2e", is_ratio=True) for task in tasks]
+        batches = [Head(f"{task} batch", f"{task}\nbatch size", "g", "g", is_ratio=True) for task in tasks]
+        where = short_model(studies[0].config.model)
+        found = Ours([], [rates, batches], where, caption=sweep_caption(studies))
         for read in studies:
             config, best = read.config, read.result.best
             for name, column in (("learning_rate", config.task), ("batch_size", f"{config.task} batch")):
                 value = best.params.get(name) if best else None
                 if isinstance(value, int | float):
-                    lines += _line("all methods", column, MeanStd.single(float(value)), config.method)
-        found = [t for t in GLUE if any(line["column"] == t for line in lines)]
-        heads = [
-            [Head(task, f"{task}\nlearning rate", RATE) for task in found],
-            [Head(f"{task} batch", f"{task}\nbatch size", BATCH) for task in found],
-        ]
-        frame = _frame(lines).drop_duplicates(["row", "settings", "column"])
-        yield Ours(frame, heads, short_model(studies[0].config.model), caption=sweep_caption(studies))
+                    found.add("all methods", column, float(value), config.method)
+        yield found
 
 
 def _parts(spec: Spec, results: Results) -> Iterator[Ours]:
     """Table 1: numbers of parameters."""
-    lines, names = [], {"full": "total", "mlp": "mlp", "embeddings": "embeddings", "attention": "attention"}
-    for family in dict.fromkeys(cell.model for cell in paper_cells(1)):
-        for counts in results.parts:
-            if same_model(counts.config.model, family):
-                parts = counts.result.parts
-                for column, name in names.items():
-                    size, settings = getattr(parts, name), counts.config.model
-                    lines += _line(family, column, MeanStd.single(size / 1e6), settings)
-                    lines += _line(family, f"{column} %", MeanStd.single(100 * size / parts.total), settings)
-    heads = [
-        *(Head(name, f"{name}\nmillions", MILLIONS) for name in names),
-        *(Head(f"{name} %", f"{name}\n%", PERCENT) for name in names if name != "full"),
-    ]
-    yield Ours(_frame(lines), [heads])
+    names = {"full": "total", "mlp": "mlp", "embeddings": "embeddings", "attention": "attention"}
+    millions = [Head(name, f"{name}\nmillions", ",.1f", ",g") for name in names]
+    shares = [Head(f"{name} %", f"{name}\n%", ".1f", "g") for name in names if name != "full"]
+    found = Ours([], [[*millions, *shares]])
+    for counts in results.parts:
+        parts, model = counts.result.parts, counts.config.model
+        for family in {cell.model for cell in paper_cells(1) if same_model(model, cell.model)}:
+            for column, name in names.items():
+                found.add(family, column, getattr(parts, name) / 1e6, model)
+                found.add(family, f"{column} %", 100 * getattr(parts, name) / parts.total, model)
+    yield found
+
+
+def group_words(group: Group) -> str:
+    """Returns model, device and precision of a group."""
+    return f"{group.first['model']}, {group.first['device']}, {group.first['precision']}"
 
 
 def _plain_table(group: Group) -> GroupTable:
-    return GroupTable(group, group.all_rows, Significance((), 0, ()))
+    return GroupTable(group, group.all_rows, Significance())
 
 
 def _paper_average(group: Group, row: Row) -> MeanStd | None:
     """Over the paper's eight tasks, of the main metrics; of fewer it would be another number."""
     columns = [column for column in group.columns if column.task in GLUE]
-    if {column.task for column in columns} != set(GLUE) or len(columns) != len(GLUE):
+    if sorted(column.task for column in columns) != sorted(GLUE):
         return None
-    return _hundredfold(average(row, columns, main_score))
-
-
-def _hundredfold(value: MeanStd | None) -> MeanStd | None:
-    """A score as the paper prints it."""
-    if value is None:
-        return None
-    return MeanStd(100 * value.mean, None if value.std is None else 100 * value.std, value.n)
-
-
-def kept_words(cell: PaperCell) -> str:
-    return f"{cell.kept_entries:,} ({cell.kept_percent:g}%)" if cell.kept_entries else "all (100%)"
-
-
-def _kept_label(spec: Spec, row: Row) -> str | None:
-    """The row of the paper that keeps as many, to the digit that its percentage has; None: it has none."""
-    run = row.runs.iloc[0]
-    share = kept_share(run.to_dict(), spec.family)
-    for cell in paper_cells(spec.number):
-        if run["kept"] is not None and run["kept"] == cell.kept_entries:
-            return kept_words(cell)
-        percent = None if share is None or run["kept"] is not None else round(100 * share, 1)
-        if percent is not None and percent == cell.kept_percent:
-            return kept_words(cell)
-    return None
-
-
-def _glue(number: int, title: str) -> Spec:
-    family = paper_cells(number)[0].model
-    return Spec(number, title, _scores, GLUE_SETTING.format(rank=RANKS[family]))
+    mean = average(row, columns, main_score)
+    return mean.times(100) if mean else None
 
 
 def _bench_row(cell: PaperCell) -> str | None:
     return BENCH_ROWS.get(cell.method or "", cell.method)
+
+
+def _glue(number: int, title: str) -> Spec:
+    return Spec(number, title, _scores, GLUE_SETTING.format(rank=RANKS[paper_cells(number)[0].model]))
+
+
+def _searched(number: int, family: str) -> Spec:
+    title = f"best learning rate and batch size, {family}"
+    return Spec(number, title, _rates, RATE_SETTING, lambda cell: "all methods")
 
 
 SPECS: tuple[Spec, ...] = (
@@ -435,14 +438,6 @@ SPECS: tuple[Spec, ...] = (
     _glue(10, "roberta-base on GLUE"),
     Spec(11, "bert-base, SparseGrad by kept entries", _scores, KEPT_SETTING, kept_words, "kept"),
     Spec(12, "roberta-base, SparseGrad by kept entries", _scores, KEPT_SETTING, kept_words, "kept"),
-    *(
-        Spec(
-            number,
-            f"best learning rate and batch size, {family}",
-            _rates,
-            RATE_SETTING,
-            lambda c: "all methods",
-        )
-        for number, family in ((13, "bert-base"), (14, "roberta-base"), (15, "roberta-large"))
-    ),
+    *(_searched(number, family) for number, family in ((13, "bert-base"), (14, "roberta-base"))),
+    _searched(15, "roberta-large"),
 )

@@ -1,11 +1,12 @@
-"""Our runs as tables: methods by tasks with averages, differences and costs; settings; ratings."""
+"""Our runs as tables: methods by tasks with averages, differences and costs; settings; judges' ratings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from statistics import fmean
 from typing import Any
 
@@ -13,29 +14,28 @@ import pandas as pd
 
 from ..judge.records import Judgement
 from .comparable import Group, Row, TaskColumn, at_recipe
-from .ratings import BEFORE, Ratings, find_ratings
-from .significance import AVERAGE, Comparison, Significance, compare, stochastic_order
+from .significance import AVERAGE, Comparison, Significance, compare
 from .table import (
     AT_EDGE,
     COLLAPSED,
     DASH,
     RATINGS,
     Column,
+    Columns,
     MeanStd,
     Scale,
     Table,
     amount,
-    amount_and_share,
     known,
     megabytes,
     metric_words,
-    table_of,
+    percent,
+    records_table,
     three_digits,
 )
 
 FEW = 3  # tasks that a terminal of 100 columns has room for beside the rest
-LOSS_BEFORE = "loss_before"  # among a run's metrics: the starting checkpoint's loss
-COSTS = ("steps_per_second", "peak_memory_bytes", "trainable", "adapted", "touched", "head", "total")
+BEFORE, LOSS_BEFORE = "not trained", "loss_before"  # the starting checkpoint, its loss among a run's metrics
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,45 @@ class Costs:
     head: float | None
     total: float | None
     runs: int
-    share: float | None = None  # adapted over all entries of the MLP linears, of methods that keep some only
+    share: float | None  # adapted over all entries of the MLP linears, of methods that keep some only
 
     @property
     def touched_share(self) -> float | None:
         if self.share is None or self.touched is None or not self.adapted:
             return None
         return self.share * self.touched / self.adapted
+
+
+COSTS = tuple(name for name in Costs.__dataclass_fields__ if name not in ("runs", "share"))
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """What one judge gave to the answers of each row, by one set of questions in one wording."""
+
+    name: str
+    config: Any  # JudgeConfig of any of the judgements
+    scores: dict[str, MeanStd]  # label of a row, or `BEFORE` -> over the runs, each with its mean rating
+    parts: dict[str, dict[str, float]]  # the same -> "turn 1", "math", ... -> mean
+    unrated: dict[str, tuple[int, int]]  # the same -> answers without a rating, answers in all
+
+    @property
+    def head(self) -> str:
+        return f"rated by\n{self.name}"
+
+    def table(self, labels: Sequence[str]) -> Table:
+        """Draws the means by turn and category of rows."""
+
+        def mean_of(part: str, label: str) -> str:
+            return RATINGS.number(self.parts[label][part]) if part in self.parts[label] else DASH
+
+        parts = dict.fromkeys(part for label in labels for part in self.parts[label])
+        columns: Columns = [
+            (self.head.replace("\n", " "), str),
+            *((part, partial(mean_of, part)) for part in parts),
+            ("unrated", lambda label: "{} of {}".format(*self.unrated[label])),
+        ]
+        return records_table(labels, columns)
 
 
 @dataclass(frozen=True)
@@ -81,18 +113,31 @@ class GroupTable:
         """What the first family of comparisons is on: the average, or the only task."""
         return self.columns[0].name if len(self.columns) == 1 else AVERAGE
 
+    @property
+    def fixed(self) -> str:
+        """The row that stands in every comparison; empty without comparisons."""
+        return self.significance.fixed
+
     @cached_property
     def costs(self) -> dict[str, Costs]:
         """By label, over the tasks that every row has."""
         shared = [c for c in self.columns if all(c.name in row.choices for row in self.rows)]
-        found = {row.label: _costs(row, shared or self.columns) for row in self.rows}
-        entries = next((found[r.label].adapted for r in self.rows if r.method == "ft"), None)
-        return {row.label: _with_share(found[row.label], row, entries) for row in self.rows}
+        parts = {row.label: pd.concat([c.of(row.runs) for c in shared or self.columns]) for row in self.rows}
+        values = {label: {n: known(runs.get(n, ())) for n in COSTS} for label, runs in parts.items()}
+        means = {label: {n: fmean(v) if v else None for n, v in of.items()} for label, of in values.items()}
+        entries = next((means[r.label]["adapted"] for r in self.rows if r.method == "ft"), None)
+        found = {}
+        for row in self.rows:
+            of, share = means[row.label], row.runs["density"].iloc[0]
+            if row.runs["kept"].iloc[0] is not None:
+                share = of["adapted"] / entries if entries and of["adapted"] else share
+            found[row.label] = Costs(**of, runs=len(parts[row.label]), share=share if of["adapted"] else None)
+        return found
 
     def score(self, row: Row, column: TaskColumn, metric: str = "") -> MeanStd | None:
         """Returns a row's mean of a metric, by default the main one."""
-        values = [m.get(metric or column.score_name) for m in column.of(row.runs)["metrics"]]
-        return MeanStd.over(known(values)) if known(values) else None
+        values = known(m.get(metric or column.score_name) for m in column.of(row.runs)["metrics"])
+        return MeanStd.over(values) if values else None
 
     def average(self, row: Row) -> MeanStd | None:
         """Returns the mean over tasks of the mean of a task's metrics, as GLUE has it."""
@@ -116,29 +161,18 @@ class GroupTable:
 
     def comparison(self, row: Row, task: str) -> Comparison | None:
         """Returns the comparison in which the row is not the fixed one."""
-        fixed = self.fixed
-        for each in self.significance.main(task):
-            if row.label != fixed and row.label in (each.subject, each.other):
-                return each
-        return None
+        named = (each for each in self.significance.main(task) if row.label in (each.subject, each.other))
+        return next(named, None) if row.label != self.fixed else None
 
-    @property
-    def fixed(self) -> str:
-        """The row that stands in every comparison; empty without comparisons."""
-        pairs = [{each.subject, each.other} for each in self.significance.comparisons]
-        if not pairs:
-            return ""
-        common = set.intersection(*pairs)
-        first = self.significance.comparisons[0]
-        return first.subject if first.subject in common and _is_subject(self) else first.other
+    def difference_column(self, rows: Sequence[Row], task: str, head: str, nothing: str = "") -> Column:
+        """Returns the differences of rows on a task, or on the average."""
+        scale = next((column.scale for column in self.columns if column.name == task), self.scale)
+        found = [self.comparison(row, task) for row in rows]
+        return Column(head, [each.cell(scale) if each else nothing for each in found])
 
     @property
     def difference_head(self) -> str:
-        """What the column of differences is called."""
-        if not self.significance.comparisons:
-            return ""
-        fixed = self.fixed
-        return f"{fixed}\nless this" if _is_subject(self) else f"less\n{fixed}"
+        return f"{self.fixed}\nless this" if self.significance.is_subject else f"less\n{self.fixed}"
 
     def table(self, brief: bool = False) -> Table:
         """Draws methods by tasks, with averages, differences and costs.
@@ -146,54 +180,62 @@ class GroupTable:
         Args:
             brief: without the columns that a terminal of 100 columns lacks room for.
         """
-        count = not self.same_seeds
         columns = [Column("method", [row.label for row in self.rows])]
         only_average = brief and len(self.columns) > FEW
-        columns += [] if only_average else [_score_column(self, c, count) for c in self.columns]
-        if self.group.average_over:
-            over = self.group.average_over
+        columns += [] if only_average else [self.score_column(column) for column in self.columns]
+        if over := self.group.average_over:
             note = "" if len(over) == len(self.columns) and not only_average else f"of {len(over)} tasks"
-            words = [self.scale.words(self.average(row), count) for row in self.rows]
+            words = [self.scale.words(self.average(row), not self.same_seeds) for row in self.rows]
             columns.append(Column("average", words, note))
         if self.group.is_chat:
-            words = [_perplexity(self.score(row, self.columns[0], "perplexity")) for row in self.rows]
-            columns.append(Column("perplexity", words))
-            for judge in self.ratings:
-                words = [RATINGS.words(judge.scores.get(row.label)) for row in self.rows]
-                columns.append(Column(f"rated by\n{judge.name}", words))
+            found = [self.score(row, self.columns[0], "perplexity") for row in self.rows]
+            columns.append(Column("perplexity", [f"{each.mean:.2f}" if each else DASH for each in found]))
+            columns += [
+                Column(judge.head, [RATINGS.words(judge.scores.get(row.label)) for row in self.rows])
+                for judge in self.ratings
+            ]
         if self.significance.main(self.main):
-            found = [self.comparison(row, self.main) for row in self.rows]
-            cells = [each.cell(self.scale) if each else "" for each in found]
-            columns.append(Column(self.difference_head, cells))
+            columns.append(self.difference_column(self.rows, self.main, self.difference_head))
         columns += _cost_columns([self.costs[row.label] for row in self.rows], brief)
-        drawn = Table(columns)
-        return drawn if brief else _with_before(drawn, self)
+        return Table(columns) if brief else self._with_before(Table(columns))
+
+    def _with_before(self, drawn: Table) -> Table:
+        """Adds the row of the starting checkpoint, where anything is known of it."""
+        rated = {judge.head: RATINGS.words(judge.scores.get(BEFORE)) for judge in self.ratings}
+        if not self.group.is_chat or (self.before is None and not set(rated.values()) - {DASH}):
+            return drawn
+        loss = self.before
+        score, perplexity = (
+            (DASH, DASH) if loss is None else (self.scale.number(loss), f"{math.exp(loss):.2f}")
+        )
+        cells = {"method": BEFORE, drawn.columns[1].head: score, "perplexity": perplexity, **rated}
+        return Table([replace(c, cells=[cells.get(c.head, ""), *c.cells]) for c in drawn.columns])
 
     def difference_table(self) -> Table | None:
         """Draws the differences on each task; None where there is one task or nothing to compare."""
         if len(self.columns) < 2 or not self.significance.comparisons:
             return None
         others = [row for row in self.rows if row.label != self.fixed]
-        columns = [Column(self.difference_head.replace("\n", " "), [row.label for row in others])]
-        for column in self.columns:
-            found = [self.comparison(row, column.name) for row in others]
-            cells = [each.cell(column.scale) if each else DASH for each in found]
-            columns.append(Column(column.name, cells))
-        return Table(columns)
+        head = Column(self.difference_head.replace("\n", " "), [row.label for row in others])
+        return Table([head, *(self.difference_column(others, c.name, c.name, DASH) for c in self.columns)])
 
     def rating_tables(self) -> list[Table]:
         """Draws for each judge the means by turn and category, a row for each row that was judged."""
-        made = []
-        for judge in self.ratings:
-            labels = [label for label in (BEFORE, *(row.label for row in self.rows)) if label in judge.parts]
-            heads = dict.fromkeys(head for label in labels for head in judge.parts[label])
-            columns: dict[str, Sequence[str]] = {f"rated by {judge.name}": labels}
-            for head in heads:
-                values = [judge.parts[label].get(head) for label in labels]
-                columns[head] = [DASH if value is None else RATINGS.number(value) for value in values]
-            columns["unrated"] = ["{} of {}".format(*judge.unrated[label]) for label in labels]
-            made.append(table_of(columns))
-        return made
+        order = (BEFORE, *(row.label for row in self.rows))
+        return [judge.table([label for label in order if label in judge.parts]) for judge in self.ratings]
+
+    def score_column(self, column: TaskColumn) -> Column:
+        cells = []
+        for row in self.rows:
+            score, choice = self.score(row, column), row.choices.get(column.name)
+            text = column.scale.words(score, not self.same_seeds)
+            if choice is not None and score is not None:
+                collapsed = column.of(row.runs)["single_class"].any()
+                text += COLLAPSED * bool(collapsed) + AT_EDGE * choice.at_edge
+            cells.append(text)
+        majority = "" if column.majority is None else f"majority {100 * column.majority:.1f}"
+        note = ", ".join(filter(None, (column.note, column.mark, majority)))
+        return Column(f"{column.task}\n{metric_words(column.score_name)}", cells, note)
 
 
 def build_group(
@@ -201,8 +243,7 @@ def build_group(
 ) -> GroupTable:
     """Compares the rows of a group."""
     found = compare(group.rows, group.columns, group.average_over, baseline)
-    made = GroupTable(group, group.rows, found, find_ratings(group, judgements) if group.is_chat else ())
-    return replace(made, significance=replace(found, comparisons=tuple(_with_aso(made))))
+    return GroupTable(group, group.rows, found, find_ratings(group, judgements) if group.is_chat else ())
 
 
 def build_ablation(group: Group, method: str) -> GroupTable:
@@ -212,33 +253,27 @@ def build_ablation(group: Group, method: str) -> GroupTable:
     """
     reference, *others = group.ablations[method]
     rows = [reference, *(_at_choices(row, reference, group.columns) for row in others)]
-    found = compare(rows, group.columns, (), method)
-    return GroupTable(group, rows, found)
+    return GroupTable(group, rows, compare(rows, group.columns, (), method))
 
 
 def ablation_table(made: GroupTable) -> Table:
     """Draws the settings of one method, a row each: what varies, scores, differences, costs."""
-    reference = made.rows[0]
+    reference, *others = made.rows
     varies = [
-        name for name in made.group.varies(reference.method) if any(name in r.settings for r in made.rows)
+        name for name in made.group.varies(reference.method) if any(name in row.settings for row in others)
     ]
     if len(varies) == 1:
         (name,) = varies
-        values = [row.runs[name].iloc[0] for row in made.rows]
-        columns = [Column(name.replace("_", "-"), [_value(value) for value in values])]
+        columns = [Column(name.replace("_", "-"), [_value(row.runs[name].iloc[0]) for row in made.rows])]
     else:
         first = made.group.settings_words(reference) or "nothing set"
-        columns = [Column("what varies", [first, *(row.suffix for row in made.rows[1:])])]
-    count = not made.same_seeds
+        columns = [Column("what varies", [first, *(row.suffix for row in others)])]
     for column in made.columns:
-        if column.name in reference.choices and sum(column.name in row.choices for row in made.rows) > 1:
-            columns.append(_score_column(made, column, count))
+        if column.name in reference.choices and any(column.name in row.choices for row in others):
+            columns.append(made.score_column(column))
             if made.significance.main(column.name):
-                found = [made.comparison(row, column.name) for row in made.rows]
-                cells = [each.cell(column.scale) if each else "" for each in found]
-                columns.append(Column("less the\nfirst row", cells))
-    columns += _cost_columns([made.costs[row.label] for row in made.rows], brief=False)
-    return Table(columns)
+                columns.append(made.difference_column(made.rows, column.name, "less the\nfirst row"))
+    return Table([*columns, *_cost_columns([made.costs[row.label] for row in made.rows], brief=False)])
 
 
 def average(
@@ -251,9 +286,9 @@ def average(
     """
     if len(columns) < 2 or any(column.name not in row.choices for column in columns):
         return None
-    parts = [(column, column.of(row.runs)) for column in columns]
+    parts = [(column.name, column.of(row.runs), column) for column in columns]
     by_seed = pd.DataFrame(
-        {c.name: pd.Series(score(runs, c), index=runs["seed"], dtype=float) for c, runs in parts}
+        {name: pd.Series(score(runs, c), index=runs["seed"], dtype=float) for name, runs, c in parts}
     )
     of_seeds = by_seed.dropna().mean(axis=1)
     std = float(of_seeds.std(ddof=1)) if len(of_seeds) > 1 else None
@@ -270,71 +305,18 @@ def main_score(runs: pd.DataFrame, column: TaskColumn) -> list[float]:
     return list(runs["score"])
 
 
-def _score_column(made: GroupTable, column: TaskColumn, count: bool) -> Column:
-    cells = []
-    for row in made.rows:
-        score, choice = made.score(row, column), row.choices.get(column.name)
-        text = column.scale.words(score, count)
-        if choice is not None and score is not None:
-            collapsed = column.of(row.runs)["single_class"].any()
-            text += COLLAPSED * bool(collapsed) + AT_EDGE * choice.at_edge
-        cells.append(text)
-    majority = "" if column.majority is None else f"majority {100 * column.majority:.1f}"
-    note = ", ".join(filter(None, (column.note, column.mark, majority)))
-    return Column(f"{column.task}\n{metric_words(column.score_name)}", cells, note)
+def _cost_columns(costs: Sequence[Costs], brief: bool) -> Sequence[Column]:
+    def entries(value: float | None, share: float | None) -> str:
+        return amount(value) if share is None or value is None else f"{amount(value)} ({percent(share)})"
 
-
-def _cost_columns(costs: Sequence[Costs], brief: bool) -> list[Column]:
-    columns = [
-        Column("steps/s", [three_digits(cost.steps_per_second) for cost in costs]),
-        Column("peak\nMB", [megabytes(cost.peak_memory_bytes) for cost in costs]),
-        Column("trained\nvalues", [amount(cost.trainable) for cost in costs]),
+    columns: Columns = [
+        ("steps/s", lambda cost: three_digits(cost.steps_per_second)),
+        ("peak\nMB", lambda cost: megabytes(cost.peak_memory_bytes)),
+        ("trained\nvalues", lambda cost: amount(cost.trainable)),
+        ("in MLPs,\na step", lambda cost: entries(cost.adapted, cost.share)),
+        ("in MLPs,\never", lambda cost: entries(cost.touched, cost.touched_share)),
     ]
-    if not brief:
-        in_step = [amount_and_share(cost.adapted, cost.share) for cost in costs]
-        ever = [amount_and_share(cost.touched, cost.touched_share) for cost in costs]
-        columns += [Column("in MLPs,\na step", in_step), Column("in MLPs,\never", ever)]
-    return columns
-
-
-def _with_before(drawn: Table, made: GroupTable) -> Table:
-    """Adds the row of the starting checkpoint, where anything is known of it."""
-    rated = {f"rated by\n{judge.name}": judge.scores.get(BEFORE) for judge in made.ratings}
-    if not made.group.is_chat or (made.before is None and not any(rated.values())):
-        return drawn
-    loss = made.before
-    cells = {"method": BEFORE, **{head: RATINGS.words(score) for head, score in rated.items()}}
-    cells[made.columns[0].task] = DASH if loss is None else made.scale.number(loss)
-    cells["perplexity"] = DASH if loss is None else f"{math.exp(loss):.2f}"
-    return Table(
-        [
-            replace(c, cells=[cells.get(c.head) or cells.get(c.head.split("\n")[0], ""), *c.cells])
-            for c in drawn.columns
-        ]
-    )
-
-
-def _perplexity(value: MeanStd | None) -> str:
-    return DASH if value is None else f"{value.mean:.2f}"
-
-
-def _costs(row: Row, columns: Sequence[TaskColumn]) -> Costs:
-    parts = [column.of(row.runs) for column in columns]
-    runs = pd.concat(parts)
-    means = {name: known(runs[name]) if name in runs else [] for name in COSTS}
-    return Costs(**{name: fmean(v) if v else None for name, v in means.items()}, runs=len(runs))
-
-
-def _with_share(costs: Costs, row: Row, entries: float | None) -> Costs:
-    """Adds what part of the MLP entries a step trains, for methods that keep some of them only.
-
-    Args:
-        entries: those of all MLP linears, as full fine-tuning counts them.
-    """
-    density, kept = row.runs["density"].iloc[0], row.runs["kept"].iloc[0]
-    if kept is not None and entries and costs.adapted:
-        return replace(costs, share=costs.adapted / entries)
-    return replace(costs, share=density) if density is not None and costs.adapted else costs
+    return records_table(costs, columns[:3] if brief else columns).columns
 
 
 def _at_choices(row: Row, reference: Row, columns: Sequence[TaskColumn]) -> Row:
@@ -343,42 +325,57 @@ def _at_choices(row: Row, reference: Row, columns: Sequence[TaskColumn]) -> Row:
     for column in columns:
         if column.name not in row.choices:
             continue
-        runs = row.runs
-        choice = row.choices[column.name]
-        if column.name in reference.choices:
-            theirs = at_recipe(column.of(row.everything), reference.choices[column.name].recipe)
-            if len(theirs):
-                runs, choice = theirs, reference.choices[column.name]
+        runs, choice = column.of(row.runs), row.choices[column.name]
+        if wanted := reference.choices.get(column.name):
+            theirs = at_recipe(column.of(row.everything), wanted.recipe)
+            runs, choice = (theirs, wanted) if len(theirs) else (runs, choice)
         choices[column.name] = replace(choice, rates=())
-        chosen.append(column.of(runs))
+        chosen.append(runs)
     return replace(row, runs=pd.concat(chosen), choices=choices)
-
-
-def _with_aso(made: GroupTable) -> list[Comparison]:
-    """Adds the order of the scores' distributions over seeds, where there are enough of them."""
-    scores: dict[tuple[str, str], list[float]] = {}
-    for row in made.rows:
-        for column in made.columns:
-            sign = -1.0 if column.scale.less_is_better else 1.0
-            scores[row.label, column.name] = [sign * float(v) for v in column.of(row.runs)["score"]]
-    return [
-        replace(each, aso=stochastic_order(scores[each.subject, each.task], scores[each.other, each.task]))
-        if each.task != AVERAGE
-        else each
-        for each in made.significance.comparisons
-    ]
-
-
-def _is_subject(made: GroupTable) -> bool:
-    """Whether the fixed row is the one that others are subtracted from."""
-    subjects = {each.subject for each in made.significance.comparisons}
-    if len(subjects) == 1 and len({each.other for each in made.significance.comparisons}) == 1:
-        (subject,) = subjects
-        return made.group.row(subject).method == "sparsegrad"
-    return len(subjects) == 1
 
 
 def _value(value: Any) -> str:
     if value is None:
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)[:12]
+
+
+def find_ratings(group: Group, judgements: Iterable[Judgement]) -> list[Ratings]:
+    """Finds for each way of judging what it gave to the rows, and to the checkpoint that they start from."""
+    by_judge: dict[str, list[Judgement]] = defaultdict(list)
+    for judgement in judgements:
+        if judgement.result.score is not None:
+            config = judgement.config
+            alike = config.model_dump_json(exclude={"kind", "answers", "run", "questions", "prompts"})
+            by_judge[f"{alike}{config.answers.max_new_tokens}"].append(judgement)
+    found = []
+    for _, own in sorted(by_judge.items()):
+        judged = {row.label: [j for j in own if j.config.run in set(row.runs["id"])] for row in group.rows}
+        start = group.first["checkpoint"]
+        judged[BEFORE] = [j for j in own if j.config.run is None and j.config.answers.checkpoint == start]
+        if judged := {label: of_row for label, of_row in judged.items() if of_row}:
+            found.append(_ratings(own[0].config, judged))
+    times, seen = Counter(each.name for each in found), Counter[str]()
+    for place, each in enumerate(found):
+        seen[each.name] += 1
+        if times[each.name] > 1:
+            found[place] = replace(each, name=f"{each.name} ({seen[each.name]})")
+    return found
+
+
+def _ratings(config: Any, judged: dict[str, list[Judgement]]) -> Ratings:
+    scores, parts, unrated = {}, {}, {}
+    for label, own in judged.items():
+        by_run: dict[str | None, list[float]] = defaultdict(list)  # answers with other seeds count once
+        of_parts: dict[str, list[float]] = defaultdict(list)
+        for judgement in own:
+            result = judgement.result
+            by_run[judgement.config.run].append(float(result.score or 0.0))
+            turns = {f"turn {turn}": mean for turn, mean in result.turns.items()}
+            for name, mean in (turns | result.categories).items():
+                of_parts[name].append(mean)
+        scores[label] = MeanStd.over(map(fmean, by_run.values()))
+        parts[label] = {name: fmean(values) for name, values in of_parts.items()}
+        without = sum(j.result.unrated for j in own)
+        unrated[label] = (without, without + sum(j.result.rated for j in own))
+    return Ratings(config.judge_model, config, scores, parts, unrated)

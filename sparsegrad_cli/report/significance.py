@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from ..store.records import LOSS
 from .comparable import Row, TaskColumn, glue_task
 from .load import read_classes, read_predictions
 from .table import Scale, counted
-from .weighted_metrics import Metric, find_metric, mean_metric, metric_name
+from .weighted_metrics import METRICS, Metric, find_metric, mean_metric, metric_name
 
 AVERAGE = "average"
 LEVEL = 0.05
@@ -127,8 +126,7 @@ class Comparison:
             hint = f", {'better' if better else 'worse'}" if scale.less_is_better else ""
             return f"{size} {side} {self.other} ({interval}, significant{hint})"
         if self.is_level(scale):
-            unit = scale.unit.removesuffix("s") if scale.margin == 1 else scale.unit
-            return f"level with {self.other} within {scale.margin:g} {unit} ({interval})"
+            return f"level with {self.other} within {scale.margin_words} ({interval})"
         return f"not shown to differ from {self.other} ({interval})"
 
 
@@ -136,13 +134,22 @@ class Comparison:
 class Significance:
     """The comparisons of one table."""
 
-    comparisons: tuple[Comparison, ...]
-    resamples: int
-    left_out: tuple[str, ...]  # runs that are in the table and in no comparison, and why
+    comparisons: tuple[Comparison, ...] = ()
+    resamples: int = 0
+    left_out: tuple[str, ...] = ()  # runs that are in the table and in no comparison, and why
+    fixed: str = ""  # label of the row that stands in every comparison
+    is_subject: bool = False  # it is what the others are subtracted from
 
     def main(self, task: str) -> list[Comparison]:
         """Returns the first family: those on the average, or on the only task."""
         return [each for each in self.comparisons if each.task == task]
+
+    @property
+    def note(self) -> str:
+        """The runs that could not be compared."""
+        if not self.left_out:
+            return ""
+        return f"{counted(len(self.left_out), 'run')} not compared: {'; '.join(self.left_out[:5])}."
 
 
 def compare(
@@ -158,47 +165,29 @@ def compare(
         baseline: method whose first row all other rows are compared with, as row less baseline; None: the
             first row of sparsegrad against all others, or, without sparsegrad, as with lora, ft or the first.
     """
-    pairs = _pairs(rows, baseline)
+    first = {row.method: row.label for row in reversed(rows)}
+    is_subject = baseline is None and "sparsegrad" in first
+    preferred = ["sparsegrad"] if is_subject else [baseline or "lora", "lora", "ft", rows[0].method]
+    fixed = next(first[name] for name in preferred if name in first)
+    others = [row.label for row in rows if row.label != fixed]
+    pairs = [(fixed, other) if is_subject else (other, fixed) for other in others]
     resamples = max(RESAMPLES, PER_COMPARISON * len(pairs) * (len(columns) + 1))
-    named = {label for pair in pairs for label in pair}
-    scored = [
-        _score(column, [row for row in rows if row.label in named], resamples, place)
-        for place, column in enumerate(columns)
-    ]
-    main = average_over[0].name if len(columns) == 1 and average_over else AVERAGE
-    main = columns[0].name if len(columns) == 1 else main
+    scored = [_score(column, rows, resamples, place) for place, column in enumerate(columns) if pairs]
+    averaged = [each for each in scored if each.column in average_over]
     found: list[Comparison] = []
     for pair in pairs:
-        of_task = {each.column.name: each.difference(pair, each.scores) for each in scored}
-        found += [
-            _comparison(pair, each.column.name, difference, each.examples)
-            for each in scored
-            if (difference := of_task[each.column.name])
-        ]
-        names = {column.name for column in average_over}
-        counted_ = [each for each in scored if each.column.name in names]
-        means = [each.difference(pair, each.means) for each in counted_]
-        known = [mean for mean in means if mean]
-        if names and len(known) == len(names) and (both := mean_difference(known)):
-            found.append(_comparison(pair, AVERAGE, both, sum(each.examples for each in counted_)))
+        for each in scored:
+            if difference := each.difference(pair, each.scores):
+                aso = stochastic_order(*(each.ranked(rows, label) for label in pair))
+                found.append(_comparison(pair, each.column.name, difference, each.examples, aso))
+        means = [mean for each in averaged if (mean := each.difference(pair, each.means))]
+        if means and len(means) == len(average_over) and (both := mean_difference(means)):
+            found.append(_comparison(pair, AVERAGE, both, sum(each.examples for each in averaged)))
+    main = columns[0].name if len(columns) == 1 else AVERAGE
+    left_out = dict.fromkeys(why for each in scored for why in each.left_out)
     return Significance(
-        comparisons=tuple(_correct(found, main)),
-        resamples=resamples,
-        left_out=tuple(dict.fromkeys(why for each in scored for why in each.left_out)),
+        tuple(_correct(found, main)), resamples, tuple(left_out), fixed if found else "", is_subject
     )
-
-
-def _pairs(rows: Sequence[Row], baseline: str | None) -> list[tuple[str, str]]:
-    """Subject and other of every comparison."""
-    methods = [row.method for row in rows]
-    if baseline is None and "sparsegrad" in methods:
-        first = rows[methods.index("sparsegrad")].label
-        return [(first, row.label) for row in rows if row.label != first]
-    preferred = [name for name in (baseline, "lora", "ft", *methods) if name in methods]
-    if not preferred:
-        return []
-    first = rows[methods.index(preferred[0])].label
-    return [(row.label, first) for row in rows if row.label != first]
 
 
 def _correct(found: Sequence[Comparison], main: str) -> list[Comparison]:
@@ -234,6 +223,12 @@ class _Scored:
         subject, other = ([self.place[name, seed] for seed in seeds] for name in pair)
         return paired_difference(scores, subject, other, self.rng, seeds)
 
+    def ranked(self, rows: Sequence[Row], label: str) -> list[float]:
+        """The scores of a row's seeds, more of which is better."""
+        sign = -1.0 if self.column.scale.less_is_better else 1.0
+        runs = self.column.of(next(row.runs for row in rows if row.label == label))
+        return [sign * float(score) for score in runs["score"]]
+
 
 def _score(column: TaskColumn, rows: Sequence[Row], resamples: int, place: int) -> _Scored:
     rng = np.random.default_rng([SEED, place])
@@ -267,29 +262,24 @@ def _metrics_of_split(column: TaskColumn) -> list[str]:
     if task and column.score_name == task.score_name:
         return [f"{metric}{task.suffixes[0]}" for metric in task.metrics]
     suffix = column.score_name.removeprefix(metric_name(column.score_name))
-    known = [name for name in column.metrics if _is_metric(name)]
+    known = [name for name in column.metrics if name.startswith(tuple(METRICS))]
     return [name for name in known if name.removeprefix(metric_name(name)) == suffix]
 
 
-def _is_metric(name: str) -> bool:
-    return name.startswith(("accuracy", "f1", "loss", "matthews", "pearson", "spearman"))
-
-
-def _comparison(pair: tuple[str, str], task: str, difference: Difference, examples: int) -> Comparison:
+def _comparison(
+    pair: tuple[str, str], task: str, difference: Difference, examples: int, aso: float | None = None
+) -> Comparison:
     by_seed = list(difference.by_seed.values())
     p = difference.p()
     return Comparison(
-        subject=pair[0],
-        other=pair[1],
-        task=task,
-        difference=difference.mean,
-        **dict(zip(("low", "high"), difference.interval(LEVEL), strict=True)),
-        **dict(zip(("low90", "high90"), difference.interval(2 * LEVEL), strict=True)),
+        *(*pair, task, difference.mean),
+        *(*difference.interval(LEVEL), *difference.interval(2 * LEVEL)),
         p=p,
         p_holm=p,
         seeds=tuple(difference.by_seed),
         std=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
         examples=examples,
+        aso=aso,
     )
 
 
@@ -397,6 +387,8 @@ def stochastic_order(one: Sequence[float], other: Sequence[float], resamples: in
 def detectable_difference(std: float, seeds: int, power: float = 0.8) -> float | None:
     """Returns the smallest mean of paired differences that a two-sided 5% t test finds 8 times of 10.
 
+    That it is found on the wrong side is left out: at this power it never happens.
+
     Args:
         std: of the seeds' differences, in any unit; the result is in the same.
         seeds: None is returned for fewer than two.
@@ -404,23 +396,11 @@ def detectable_difference(std: float, seeds: int, power: float = 0.8) -> float |
     if seeds < 2:
         return None
     from scipy.optimize import brentq
-    from scipy.stats import chi2, norm, t
+    from scipy.stats import nct, t
 
     critical = t.ppf(1 - LEVEL / 2, seeds - 1)
-    # the spread that the seeds show, over the true one: quantiles of its distribution
-    spreads = np.sqrt(chi2.ppf((np.arange(2000) + 0.5) / 2000, seeds - 1) / (seeds - 1))
 
     def lacking(size: float) -> float:
-        shift = size * np.sqrt(seeds)
-        found = norm.cdf(shift - critical * spreads) + norm.cdf(-shift - critical * spreads)
-        return float(found.mean()) - power
+        return float(nct.sf(critical, seeds - 1, size * np.sqrt(seeds))) - power
 
-    size: Any = brentq(lacking, 0.0, 100.0)
-    return std * size
-
-
-def left_out_words(found: Significance) -> list[str]:
-    """Returns a note on the runs that could not be compared."""
-    if not found.left_out:
-        return []
-    return [f"{counted(len(found.left_out), 'run')} not compared: {'; '.join(found.left_out[:5])}."]
+    return std * float(brentq(lacking, 0.0, 15.0))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from .caption import PROTOCOLS
 from .comparable import Row, tasks_words
 from .run_tables import GroupTable
-from .significance import AVERAGE, LEVEL, TYPICAL_STD, Comparison, detectable_difference
+from .significance import AVERAGE, LEVEL, TYPICAL_STD, detectable_difference
 from .table import COLLAPSED, counted, listed, ratio
+
+VERDICTS = ("above", "below", "open", "one seed")  # what is significant first
 
 
 def sentence(made: GroupTable, title: bool = True) -> str:
@@ -30,27 +30,18 @@ def sentence(made: GroupTable, title: bool = True) -> str:
     collapsed = COLLAPSED if subject.runs["single_class"].any() else ""
     if not found:
         return f"{start}: {subject.label} scores {made.scale.words(score)}{collapsed}."
-    verdicts = listed(_ordered_words(found, made))
+    found.sort(key=lambda each: VERDICTS.index(each.verdict))
+    verdicts = listed([each.words(made.scale) for each in found])
     cost = _costs(made, subject)
     return f"{start}: {subject.label}{collapsed} is {verdicts}{f'; it runs {cost}' if cost else ''}."
 
 
 def subject_of(made: GroupTable) -> Row:
     """Returns the row that the sentence is about: the first of sparsegrad, else the last."""
-    rows = list(made.rows)
-    fixed = made.fixed
-    ours = [row for row in rows if row.method == "sparsegrad" and row.label != fixed]
-    if fixed and any(each.subject == fixed for each in made.significance.comparisons):
-        return next(row for row in rows if row.label == fixed)
-    others = [row for row in rows if row.label != fixed]
-    return (ours or others or rows)[0 if ours else -1]
-
-
-def _ordered_words(found: Sequence[Comparison], made: GroupTable) -> list[str]:
-    """What is significant first."""
-    order = ("above", "below", "open", "one seed")
-    ranked = sorted(found, key=lambda each: order.index(each.verdict))
-    return [each.words(made.scale) for each in ranked]
+    if made.fixed and made.significance.is_subject:
+        return next(row for row in made.rows if row.label == made.fixed)
+    others = [row for row in made.rows if row.label != made.fixed] or list(made.rows)
+    return next((row for row in others if row.method == "sparsegrad"), others[-1])
 
 
 def _costs(made: GroupTable, subject: Row) -> str:
@@ -59,15 +50,13 @@ def _costs(made: GroupTable, subject: Row) -> str:
     if base is None:
         return ""
     ours, theirs = made.costs[subject.label], made.costs[base.label]
-    words = []
-    if ours.steps_per_second and theirs.steps_per_second:
-        words.append(f"at {ratio(ours.steps_per_second / theirs.steps_per_second)} of {base.label}'s speed")
-    if ours.peak_memory_bytes and theirs.peak_memory_bytes:
-        start = "" if words else "at "
-        whose = "its" if words else f"{base.label}'s"
-        over = ratio(ours.peak_memory_bytes / theirs.peak_memory_bytes)
-        words.append(f"{start}{over} of {whose} memory")
-    return " and ".join(words)
+    whose, words = f"{base.label}'s", []
+    for what, name in (("speed", "steps_per_second"), ("memory", "peak_memory_bytes")):
+        one, other = getattr(ours, name), getattr(theirs, name)
+        if one and other:
+            words.append(f"{ratio(one / other)} of {whose} {what}")
+            whose = "its"
+    return f"at {' and '.join(words)}" if words else ""
 
 
 def power_words(made: GroupTable) -> str:
@@ -81,11 +70,9 @@ def power_words(made: GroupTable) -> str:
         usual = TYPICAL_STD.get(made.columns[0].task) if len(made.columns) == 1 else None
         std = usual * math.sqrt(2) if usual else 1.0
         sizes = ", ".join(f"{n} seeds {detectable_difference(std, n) or 0.0:.1f}" for n in (3, 5, 10))
-        unit = (
-            f"{scale.unit}, with the spread that {made.columns[0].task} usually has"
-            if usual
-            else "standard deviations of the seeds' differences"
-        )
+        unit = "standard deviations of the seeds' differences"
+        if usual:
+            unit = f"{scale.unit}, with the spread that {made.columns[0].task} usually has"
         return f"One seed says nothing about other seeds. Differences that more would find: {sizes} {unit}."
     stds = [each.std for each in found if each.std is not None]
     pooled = math.sqrt(sum(value**2 for value in stds) / len(stds))
@@ -100,14 +87,14 @@ def rate_sentences(made: GroupTable) -> list[str]:
     """Returns which rate each method did best at, of those that were tried, where that were several."""
     texts = []
     for column in made.columns:
-        words = []
-        for row in made.rows:
-            choice = row.choices.get(column.name)
-            if choice is not None and len(choice.rates) > 1:
-                edge = " (the edge of what was tried)" if choice.at_edge else ""
-                words.append(f"{row.label} at {choice.recipe[0]:g}{edge}")
+        choices = {row.label: row.choices[column.name] for row in made.rows if column.name in row.choices}
+        words = [
+            f"{label} at {choice.recipe[0]:g}{' (the edge of what was tried)' * choice.at_edge}"
+            for label, choice in choices.items()
+            if len(choice.rates) > 1
+        ]
         if words:
-            rates = sorted({r for row in made.rows if (c := row.choices.get(column.name)) for r in c.rates})
+            rates = sorted({rate for choice in choices.values() for rate in choice.rates})
             texts.append(
                 f"On {column.name}, of {counted(len(rates), 'learning rate')} from {rates[0]:g} to "
                 f"{rates[-1]:g}, the best on the split that selects is that of {', '.join(words)}."
@@ -115,5 +102,11 @@ def rate_sentences(made: GroupTable) -> list[str]:
     return texts
 
 
-def protocol_words(protocol: str) -> str:
-    return f"{protocol}: {PROTOCOLS[protocol]}"
+def setting_sentence(made: GroupTable) -> str:
+    """Returns which settings of one method differ from the reference in the first row."""
+    found = [each for each in made.significance.comparisons if each.verdict in ("above", "below")]
+    if found:
+        return f"{'; '.join(f'{e.subject} is {e.words(made.scale)} on {e.task}' for e in found)}."
+    if made.significance.comparisons:
+        return "No setting is shown to differ from the reference in the first row."
+    return "Nothing to compare."

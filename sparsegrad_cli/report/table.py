@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,10 +51,8 @@ class MeanStd:
         found = np.fromiter(values, dtype=float)
         return cls(float(found.mean()), float(found.std(ddof=1)) if len(found) > 1 else None, len(found))
 
-    @classmethod
-    def single(cls, value: float | None) -> MeanStd | None:
-        """A number that is no mean; None stays None."""
-        return None if value is None else cls(value, None, 1)
+    def times(self, factor: float) -> MeanStd:
+        return MeanStd(factor * self.mean, None if self.std is None else factor * self.std, self.n)
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,11 @@ class Scale:
     axis: str = ""  # what an axis says after the metric
     less_is_better: bool = False
     margin: float = 1.0  # two methods that differ by less, in the unit shown, are level
+
+    @property
+    def margin_words(self) -> str:
+        """Returns the margin with its unit: `1 point`, `0.01 nats`."""
+        return f"{self.margin:g} {self.unit.removesuffix('s') if self.margin == 1 else self.unit}"
 
     def number(self, value: float, sign: str = "") -> str:
         """Returns the value as text; `sign` "+" writes the sign of a positive one too."""
@@ -111,10 +115,6 @@ def amount(value: float | None) -> str:
         if value >= 0.9995 * size:
             return f"{three_digits(value / size)}{unit}"
     return f"{value:.0f}"
-
-
-def amount_and_share(value: float | None, share: float | None) -> str:
-    return amount(value) if share is None or value is None else f"{amount(value)} ({percent(share)})"
 
 
 def percent(share: float) -> str:
@@ -253,12 +253,16 @@ class Chapter:
     sentences: Sequence[str] = ()
 
 
-def table_of(
-    columns: Mapping[str, Sequence[str]], left: Iterable[str] = (), notes: dict | None = None
-) -> Table:
-    """Makes a table from heads and texts."""
-    left, notes = set(left), notes or {}
-    return Table([Column(h, list(texts), notes.get(h, ""), h in left) for h, texts in columns.items()])
+Columns = list[tuple[str, Callable[[Any], str]]]  # heads, and what each says of a record
+
+
+def records_table(records: Sequence[Any], columns: Columns, left: Collection[str] = ()) -> Table:
+    """Makes a table with a row a record; the heads of `left` stand over words.
+
+    Of columns that say nothing of any record only the first stays.
+    """
+    made = [Column(head, [text(each) for each in records], left=head in left) for head, text in columns]
+    return Table([made[0], *(column for column in made[1:] if set(column.cells) - {"", DASH})])
 
 
 def marks_in(tables: Iterable[Table]) -> str:

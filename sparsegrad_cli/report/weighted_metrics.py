@@ -41,49 +41,42 @@ def metric_name(score_name: str) -> str:
 
 
 def mean_metric(metrics: Sequence[Metric]) -> Metric:
-    """The plain mean of several."""
+    """Returns the plain mean of several."""
+    return lambda weights, labels, predictions: np.mean(
+        [metric(weights, labels, predictions) for metric in metrics], axis=0
+    )
 
-    def mean(weights: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-        return np.mean([metric(weights, labels, predictions) for metric in metrics], axis=0)
 
-    return mean
+def _confusion(weights: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """How often each class was said of each, `R x M x labels x predictions`; and the classes in order."""
+    classes = np.union1d(labels, predictions)
+    is_label, is_said = labels[:, None, None] == classes, predictions[:, :, None] == classes
+    return np.tensordot(weights, (is_label[..., :, None] & is_said[..., None, :]).astype(float), 1)
 
 
 def _accuracy(weights: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    return weights @ (predictions == labels[:, None]) / _sizes(weights)
+    return weights @ (predictions == labels[:, None]) / weights.sum(1, keepdims=True)
 
 
 def _f1(weights: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """The plain mean over the classes that occur."""
-    scores, occur = zip(
-        *(_f1_of(k, weights, labels, predictions) for k in _classes(labels, predictions)), strict=True
-    )
-    return sum(scores) / np.maximum(sum(occur), 1)
+    counts = _confusion(weights, labels, predictions)
+    occurs = counts.sum(-1) + counts.sum(-2)
+    both = 2 * np.diagonal(counts, axis1=-2, axis2=-1)
+    return _over(both, occurs).sum(-1) / np.maximum((occurs > 0).sum(-1), 1)
 
 
 def _f1_of_class_1(weights: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    return _f1_of(1, weights, labels, predictions)[0]
-
-
-def _f1_of(
-    label: float, weights: np.ndarray, labels: np.ndarray, predictions: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of one class, and whether it occurs."""
-    true, said = labels[:, None] == label, predictions == label
-    both = weights @ true + weights @ said
-    return _over(2 * (weights @ (true & said)), both), both > 0
+    is_label, is_said = labels[:, None] == 1, predictions == 1
+    return _over(2 * (weights @ (is_label & is_said)), weights @ is_label + weights @ is_said)
 
 
 def _matthews(weights: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Of any number of classes: the correlation of the indicators of label and prediction."""
-    size = _sizes(weights)
-    shared, true, said = size * (weights @ (predictions == labels[:, None])), size**2, size**2
-    for label in _classes(labels, predictions):
-        of_label, of_prediction = weights @ (labels[:, None] == label), weights @ (predictions == label)
-        shared = shared - of_label * of_prediction
-        true = true - of_label**2
-        said = said - of_prediction**2
-    return _over(shared, np.sqrt(true * said))
+    counts, size = _confusion(weights, labels, predictions), weights.sum(1, keepdims=True)
+    of_label, said = counts.sum(-1), counts.sum(-2)
+    shared = size * np.trace(counts, axis1=-2, axis2=-1) - (of_label * said).sum(-1)
+    return _over(shared, np.sqrt((size**2 - (of_label**2).sum(-1)) * (size**2 - (said**2).sum(-1))))
 
 
 def _pearson(weights: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
@@ -98,7 +91,7 @@ def _spearman(weights: np.ndarray, labels: np.ndarray, predictions: np.ndarray) 
 def _loss(weights: np.ndarray, tokens: np.ndarray, losses: np.ndarray) -> np.ndarray:
     """The mean over tokens: labels are the numbers of tokens, predictions the mean losses over them."""
     counted = weights * tokens
-    return _over(counted @ losses, _sizes(counted))
+    return _over(counted @ losses, counted.sum(1, keepdims=True))
 
 
 METRICS: dict[str, Metric] = {
@@ -119,12 +112,11 @@ def _each_run(predictions: np.ndarray, score: Callable[[np.ndarray], np.ndarray]
 
 def _correlation(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Pearson's, of values `n` or, where they differ between samples, `R x n`; gives `R`."""
-    size = _sizes(weights)
+    size = weights.sum(1, keepdims=True)
     x = x - (weights * x).sum(1, keepdims=True) / size
     y = y - (weights * y).sum(1, keepdims=True) / size
-    weighted = weights * x
-    spreads = np.sqrt((weighted * x).sum(1) * (weights * y * y).sum(1))
-    return _over((weighted * y).sum(1), spreads)
+    spreads = np.sqrt((weights * x * x).sum(1) * (weights * y * y).sum(1))
+    return _over((weights * x * y).sum(1), spreads)
 
 
 def _ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -136,14 +128,6 @@ def _ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     ranks = np.empty_like(weights, dtype=float)
     ranks[:, order] = middle[:, place]
     return ranks
-
-
-def _classes(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    return np.union1d(labels, predictions)
-
-
-def _sizes(weights: np.ndarray) -> np.ndarray:
-    return weights.sum(1, keepdims=True)
 
 
 def _over(above: np.ndarray, below: np.ndarray) -> np.ndarray:

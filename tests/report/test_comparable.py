@@ -45,6 +45,15 @@ def test_what_must_not_be_compared_is_in_groups_of_its_own(tmp_path, other):
     assert [len(group.all_rows) for group in groups(tmp_path)] == [1, 1]
 
 
+def test_groups_of_one_title_say_what_tells_them_apart(tmp_path):
+    write_run(tmp_path, "ft", 0.5)
+    write_run(tmp_path, "ft", 0.5, length=64)
+    write_run(tmp_path, "ft", 0.5, protocol="heldout")
+    titles = [group.title for group in groups(tmp_path)]
+    assert len(set(titles)) == 3
+    assert sorted(title.partition("protocol")[2] for title in titles) == ["", ", length 128", ", length 64"]
+
+
 def test_tasks_may_be_trained_for_different_lengths_but_one_task_may_not(tmp_path):
     write_run(tmp_path, "ft", 0.5, epochs=2.0)
     write_run(tmp_path, "ft", 0.5, task="rte", epochs=1.0)
@@ -52,7 +61,7 @@ def test_tasks_may_be_trained_for_different_lengths_but_one_task_may_not(tmp_pat
     write_run(tmp_path, "lora", 0.5, task="rte", epochs=3.0)
     found = groups(tmp_path)
     assert len(found) == 3
-    assert {group.differs for group in found} == {(f"{n} epochs", "patience 5") for n in (1, 2, 3)}
+    assert {group.differs for group in found} == {(f"epochs {n}", "patience 5") for n in (1, 2, 3)}
 
 
 def test_methods_stand_in_order_and_settings_are_named_only_where_they_differ(tmp_path):

@@ -11,18 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsegrad_cli.methods import get_method, methods_in_order
+from sparsegrad_cli.methods import get_method, method_names, order_and_colour
 from sparsegrad_cli.report import build_report
 from sparsegrad_cli.report.figures.gradients import gradient_figures
-from sparsegrad_cli.report.figures.runs import (
-    cost_figure,
-    curve_figures,
-    forest_figure,
-    kept_figure,
-    rate_figure,
-)
-from sparsegrad_cli.report.figures.style import base_colour, looks, spread
-from sparsegrad_cli.report.load import method_order
+from sparsegrad_cli.report.figures.runs import FIGURES
+from sparsegrad_cli.report.figures.style import looks, spread
 
 from ..gradients.recordings import record
 from .runs import write_run
@@ -48,13 +41,10 @@ def made(tmp_path):
 
 
 def test_every_figure_is_a_picture_of_at_least_600_pixels(made, tmp_path):
-    figures = [
-        forest_figure(made, tmp_path / "forest.png"),
-        cost_figure(made, tmp_path / "costs.png"),
-        rate_figure(made, tmp_path / "rates.png"),
-        *curve_figures(made, tmp_path, "demo"),
+    figures = [figure for draw in FIGURES.values() for figure in draw(made, tmp_path / "demo")]
+    assert [figure.path.stem for figure in figures] == [
+        *("demo-forest", "demo-costs", "demo-rates", "demo-training-loss", "demo-selection-score")
     ]
-    assert len(figures) == 5
     for figure in figures:
         image = matplotlib.image.imread(figure.path)
         assert image.shape[1] >= 600
@@ -65,10 +55,8 @@ def test_every_figure_is_a_picture_of_at_least_600_pixels(made, tmp_path):
 def test_what_would_show_nothing_is_not_drawn(tmp_path):
     write_run(tmp_path, "ft", 0.5, task="rte")
     (made,) = build_report([tmp_path]).groups
-    path = tmp_path / "x.png"
-    assert [make(made, path) for make in (forest_figure, cost_figure, rate_figure, kept_figure)] == [None] * 4
-    assert curve_figures(made, tmp_path, "x") == []
-    assert not path.exists()
+    assert [draw(made, tmp_path / "x") for draw in FIGURES.values()] == [[]] * len(FIGURES)
+    assert not list(tmp_path.glob("*.png"))
 
 
 def test_shares_of_one_method_are_drawn_where_nothing_else_differs(tmp_path):
@@ -76,7 +64,7 @@ def test_shares_of_one_method_are_drawn_where_nothing_else_differs(tmp_path):
         write_run(tmp_path, "sparsegrad", 0.5, task="rte", density=density)
     write_run(tmp_path, "sparsegrad", 0.5, task="rte", basis_rank=96)
     (made,) = build_report([tmp_path]).groups
-    assert kept_figure(made, tmp_path / "kept.png") is not None
+    assert len(FIGURES["kept"](made, tmp_path / "x")) == 1
 
 
 def test_a_method_has_one_colour_and_its_settings_other_marks():
@@ -84,20 +72,19 @@ def test_a_method_has_one_colour_and_its_settings_other_marks():
     other = looks([("sparsegrad", "sparsegrad"), ("sparsegrad", "sparsegrad (density 0.05)")])
     assert one["sparsegrad"] == other["sparsegrad"]
     assert len({(look.colour, look.marker) for look in other.values()}) == 2
-    assert len({base_colour(method) for method in METHODS}) == len(METHODS)
-    assert base_colour("a method of a user") == base_colour("a method of a user")
+    assert len({look.colour for look in looks((m, m) for m in METHODS).values()}) == len(METHODS)
 
 
 def test_the_report_knows_the_order_and_colours_that_methods_give_themselves():
-    assert sorted(METHODS, key=method_order) == [name for name in methods_in_order() if name in METHODS]
-    assert {name: base_colour(name) for name in METHODS} == {
-        name: get_method(name).colour for name in METHODS
-    }
+    for name in method_names():
+        method = get_method(name)
+        assert order_and_colour(name) == (method.order, method.colour)
+    assert order_and_colour("of a plugin that is gone") > max(map(order_and_colour, method_names()))
 
 
 @given(st.lists(st.floats(-100, 100), max_size=6), st.floats(0.1, 10))
 def test_labels_are_moved_apart_and_keep_their_order(values, gap):
-    moved = spread(values, gap)
+    moved = spread(values, [gap] * len(values))
     order = sorted(range(len(values)), key=lambda place: values[place])
     for below, above in pairwise(order):
         assert moved[above] - moved[below] >= gap * 0.9

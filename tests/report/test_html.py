@@ -9,7 +9,7 @@ from html import unescape
 
 import pytest
 
-from sparsegrad_cli.report.render.html import to_html
+from sparsegrad_cli.report.render import to_html
 from sparsegrad_cli.report.table import sort_value
 
 from .documents import SPECIAL, hard_chapters
@@ -133,3 +133,15 @@ def test_every_section_is_reached_from_the_contents(page):
     assert len(targets) == 6
     for target in targets:
         assert page.locator(target).count() == 1
+
+
+@pytest.mark.parametrize(("width", "is_open"), [(1200, True), (400, False)])
+def test_the_contents_stand_beside_the_text_and_are_folded_on_a_phone(page, width, is_open):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.reload()
+    assert page.evaluate("document.querySelector('nav details').open") == is_open
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    top = page.get_by_role("heading", name="Results & more").bounding_box()
+    assert top["y"] < 200
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"

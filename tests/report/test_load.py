@@ -60,6 +60,15 @@ def test_a_folder_that_cannot_be_read_is_named_and_the_rest_goes_on(tmp_path, na
     assert any(str(bad / name) in note for note in report.notes)
 
 
+@pytest.mark.parametrize("runs", [1, 3])
+def test_folders_in_which_nothing_can_be_read_are_bad_input(tmp_path, runs):
+    for seed in range(runs):
+        (write_run(tmp_path, seed=seed) / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"nothing in it can be read: .*config\.json: ") as told:
+        build_report([tmp_path])
+    assert ("and 2 more" in str(told.value)) == (runs == 3)
+
+
 def test_a_score_that_is_no_number_is_left_out(tmp_path):
     bad = write_run(tmp_path, seed=1)
     stored = json.loads((bad / "result.json").read_text())

@@ -13,9 +13,7 @@ from rich.console import Console
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.report import Report, build_report
-from sparsegrad_cli.report.render import FORMATS, read_formats
-from sparsegrad_cli.report.render.csv import to_csv
-from sparsegrad_cli.report.render.markdown import escape, to_markdown
+from sparsegrad_cli.report.render import FORMATS, escape, read_formats, to_csv, to_markdown
 
 from .chats import write_chat, write_judgement
 from .documents import hard_chapters
@@ -43,9 +41,9 @@ def shown(report: Report, width: int = 100) -> str:
     return console.file.getvalue()
 
 
-def brief(report: Report) -> list[str]:
+def brief(report: Report, verbose: bool = False) -> list[str]:
     console = Console(file=io.StringIO(), width=100)
-    report.print_brief(console, Path("results"))
+    report.print_brief(console, Path("results"), verbose)
     return console.file.getvalue().rstrip("\n").split("\n")
 
 
@@ -69,6 +67,21 @@ def test_the_end_of_a_command_fits_twenty_lines_of_a_hundred_columns(tmp_path, n
         assert len(lines) <= 20, "\n".join(lines)
         assert max(map(len, lines)) <= 100
         assert any(line.startswith("sparsegrad ") for line in lines)
+        text = "\n".join(lines)
+        for words in (
+            f"{report.groups[0].group.title}\n",
+            "2 seeds",
+            "x86_64, 2 threads",
+            "Written to results",
+        ):
+            assert words in text
+
+
+def test_the_end_of_a_command_says_all_when_asked(nine_tasks):
+    text = "\n".join(brief(nine_tasks, verbose=True))
+    assert len(text.splitlines()) > 20
+    for words in (*NINE, "in MLPs,", "learning rate", "3397e30"):
+        assert words in text
 
 
 def test_with_one_seed_the_end_of_a_command_says_nothing_is_significant(tmp_path):

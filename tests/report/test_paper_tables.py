@@ -73,12 +73,12 @@ def test_the_average_is_of_the_papers_eight_tasks_or_none(whole):
 
 
 OTHERS = {
-    "freeze-rest": ("ft", {"freeze_rest": True}),
+    "ft freeze-rest": ("ft", {"freeze_rest": True}),
     "heldout protocol": ("ft", {"protocol": "heldout"}),
     "lora rank 16": ("lora", {"rank": 16}),
     "sparsegrad keeping 5%": ("sparsegrad", {"density": 0.05}),
     "meprop keeping 2.12%": ("meprop", {"density": None, "kept": 50_000}),
-    "sparsegrad with a sparse-learning-rate": ("sparsegrad", {"sparse_learning_rate": 1e-3}),
+    "sparsegrad sparse-learning-rate 0.001": ("sparsegrad", {"sparse_learning_rate": 1e-3}),
     "sparsegrad basis-rank 256": ("sparsegrad", {"basis_rank": 256}),
     "data that is not GLUE's": ("ft", {"completeness": "synthetic"}),
     "scored by f1": ("ft", {"metrics": {"f1": 0.5}}),
@@ -151,6 +151,18 @@ def test_speeds_by_task_have_a_mean_where_all_tasks_were_measured(tmp_path):
     assert texts(sections(tmp_path, 3)[0], "ft", "steps/s")[0] == "1.00"
 
 
+def test_costs_stand_padded_as_the_papers_and_as_they_were_measured_otherwise(tmp_path):
+    for task in GLUE:
+        for padded in (True, False):
+            make_bench(tmp_path, task=task, data="hub", padding="max" if padded else "longest")
+    for number, heads in ((3, ["steps/s", "peak\nMB"]), (7, [*GLUE, "average"]), (8, [*GLUE, "average"])):
+        (section,) = sections(tmp_path, number)
+        for table in section.tables:
+            notes = [column.note for column in table.columns[1:]]
+            assert notes == ["padded", "padded to the longest"] * len(heads)
+        assert [column.head for column in section.tables[0].columns[1::2]] == heads
+
+
 @pytest.mark.parametrize(
     "how", [{"layers": 2}, {"freeze_rest": True}, {"basis_rank": 256}, {"data": "demo", "task": "cola"}]
 )
@@ -174,4 +186,4 @@ def test_conversations_of_the_papers_model_stand_beside_table_6(tmp_path):
     write_chat(tmp_path, "sparsegrad", 1.3, blocks="all", **how)
     (table,) = sections(tmp_path, 6)
     assert texts(table, "lora", "validation") == ["1.300", "1.249 ± 0.05", "+0.051"]
-    assert "1 blocks all" in table.notes[0]
+    assert "1 sparsegrad blocks all" in table.notes[0]

@@ -11,12 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from ...bench.config import Bench, BenchConfig, BenchResult
-from ...sweep.records import Sweep, TrialRecord
+from ...sweep.records import FINISHED, Sweep
 from ...sweep.space import Range
 from ..bench_tables import bench_title
 from ..caption import bench_machine
-from .runs import label_points
-from .style import DPI, GREY, WIDTH, heading, looks, pixels, plain, save, write_png
+from .style import DPI, GREY, WIDTH, heading, label_points, looks, pixels, plain, save, write_png
 
 BASES = {"ft": (0, (6, 3)), "lora": (0, (1, 2))}  # rows to compare with, drawn as lines through the plot
 
@@ -89,20 +88,20 @@ def save_sweep_plot(sweep: Sweep, path: Path) -> None:
 def optuna_study(sweep: Sweep) -> Any:
     """Returns our record of a study as Optuna's own object, in memory."""
     import optuna
+    from optuna.trial import TrialState
 
     study = optuna.create_study(
         study_name=sweep.config.study_name(),
         direction="maximize" if sweep.config.greater_is_better else "minimize",
     )
-    spaces: dict[str, Any] = {
-        str(name): _distribution(what) for name, what in sweep.config.space.parameters.items()
-    }
+    spaces = {str(name): _distribution(what) for name, what in sweep.config.space.parameters.items()}
+    states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
     for trial in sweep.result.trials:
-        if trial.state in ("complete", "pruned", "diverged", "out-of-memory", "failed"):
-            params: dict[str, Any] = {str(n): value for n, value in trial.params.items() if n in spaces}
+        if trial.state in FINISHED:
+            params = {name: value for name, value in trial.params.items() if name in spaces}
             study.add_trial(
                 optuna.trial.create_trial(
-                    state=_state(trial),
+                    state=states.get(trial.state, TrialState.FAIL),
                     params=params,
                     distributions={name: spaces[name] for name in params},
                     value=trial.score,
@@ -112,18 +111,11 @@ def optuna_study(sweep: Sweep) -> Any:
     return study
 
 
-def _state(trial: TrialRecord) -> Any:
-    from optuna.trial import TrialState
-
-    return {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(trial.state, TrialState.FAIL)
-
-
 def _distribution(what: Any) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if isinstance(what, Range):
-        whole = isinstance(what.low, int) and isinstance(what.high, int)
-        if whole:
-            return IntDistribution(int(what.low), int(what.high), log=what.log)
-        return FloatDistribution(what.low, what.high, log=what.log)
-    return CategoricalDistribution(list(what))
+    if not isinstance(what, Range):
+        return CategoricalDistribution(list(what))
+    is_whole = isinstance(what.low, int) and isinstance(what.high, int)
+    kind: Any = IntDistribution if is_whole else FloatDistribution
+    return kind(what.low, what.high, log=what.log)

@@ -1,4 +1,4 @@
-"""What all figures share: the canvas, a colour for each method, panels side by side, labels at the lines."""
+"""What all figures share: the canvas, a look for each row, panels side by side, labels at the lines."""
 
 from __future__ import annotations
 
@@ -19,18 +19,15 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
+from ...methods import order_and_colour
 from ...store.io import write_atomically
-from ..load import method_colour, method_order
 
 WIDTH, DPI = 7.0, 130  # of every figure, in inches and dots
-COLOURS = {"ft": "#444444", "lora": "#c1651a", "meprop": "#7b4fa3", "sparsegrad": "#1f6fb2"}
-OTHERS = ("#2a8a5d", "#b0397a", "#8a7a1f", "#3a8fa3")  # of methods that name no colour
 DARK, GREY, FAINT = "#222222", "#666666", "#eeeeee"
 MARKERS = "osD^vP"
 DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (2, 1)), (0, (6, 1)))
 TINTS = ((0.0, 1.0), (0.45, 1.0), (0.45, 0.0), (0.7, 1.0), (0.25, 0.0), (0.25, 1.0))  # how much of which grey
-COLUMNS = 3  # of panels, at most
-TITLE = 84  # characters in a line of the title
+TITLE, LABEL = 84, 24  # characters in a line of a title, of a label
 SHADES = 128  # colours that a PNG keeps
 
 
@@ -44,36 +41,27 @@ class Look:
     dashes: Any
 
 
-def base_colour(method: str) -> str:
-    """Returns the colour of a method, the same in every figure."""
-    if method in COLOURS:
-        return COLOURS[method]
-    given = method_colour(method)
-    return given or OTHERS[sum(map(ord, method)) % len(OTHERS)]
-
-
 def looks(rows: Iterable[tuple[str, str]]) -> dict[str, Look]:
     """Returns a look for each (method, label): the method's colour, tinted for its further rows."""
     seen: Counter[str] = Counter()
     found = {}
-    for method, label in sorted(dict.fromkeys(rows), key=lambda pair: method_order(pair[0])):
-        place = seen[method]
+    for method, label in dict.fromkeys(rows):
+        place = seen[method] % len(TINTS)
         seen[method] += 1
-        share, grey = TINTS[place % len(TINTS)]
-        red, green, blue = ((1 - share) * part + share * grey for part in to_rgb(base_colour(method)))
-        marker, dashes = MARKERS[place % len(MARKERS)], DASHES[place % len(DASHES)]
-        found[label] = Look(label, (red, green, blue), marker, dashes)
+        share, grey = TINTS[place]
+        colour = to_rgb(order_and_colour(method)[1])
+        red, green, blue = ((1 - share) * part + share * grey for part in colour)
+        found[label] = Look(textwrap.fill(label, LABEL), (red, green, blue), MARKERS[place], DASHES[place])
     return found
 
 
-def save(path: Path, height: float, draw: Callable[[Canvas], None]) -> Path:
+def save(path: Path, height: float, draw: Callable[[Canvas], None]) -> None:
     """Lets `draw` fill a canvas `height` inches high, and writes it to `path`, a PNG of few colours."""
     with mpl.rc_context({"font.size": 9, "font.family": "sans-serif"}):
         canvas = Canvas(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
         FigureCanvasAgg(canvas)
         draw(canvas)
         write_png(path, pixels(canvas))
-    return path
 
 
 def pixels(canvas: Canvas) -> np.ndarray:
@@ -90,18 +78,24 @@ def write_png(path: Path, image: np.ndarray) -> None:
     write_atomically(path, lambda temporary: Path(temporary).write_bytes(packed.getvalue()))
 
 
+def panel_columns(panels: int) -> int:
+    """Returns how many of so many panels stand side by side."""
+    return min(panels, 2 if panels == 4 else 3)
+
+
 def panel_grid(canvas: Canvas, panels: int, **how: Any) -> list[Axes]:
-    """Returns so many panels, in rows of three at most."""
-    columns = min(COLUMNS, panels)
+    """Returns so many panels, side by side and below one another."""
+    columns = panel_columns(panels)
     grid = canvas.subplots(ceil(panels / columns), columns, squeeze=False, **how)
     for spare in grid.flat[panels:]:
         spare.remove()
     return list(grid.flat[:panels])
 
 
-def grid_height(panels: int, of_panel: float = 2.4) -> float:
+def grid_height(panels: int, of_panel: float | None = None) -> float:
     """Returns the inches of so many panels with the title above."""
-    return 0.5 + of_panel * ceil(panels / COLUMNS)
+    usual = 3.0 if panels == 1 else 2.4
+    return 0.5 + (of_panel or usual) * ceil(panels / panel_columns(panels))
 
 
 def plain(axes: Axes, title: str = "") -> None:
@@ -126,36 +120,52 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, Look]], room: floa
     if not ends:
         return
     low, high = axes.get_xlim()
-    if axes.get_xscale() == "log":
-        axes.set_xlim(low, high * (high / low) ** room)
-    else:
-        axes.set_xlim(low, high + (high - low) * room)
+    is_log = axes.get_xscale() == "log"
+    axes.set_xlim(low, high * (high / low) ** room if is_log else high + (high - low) * room)
+    label_points(axes, ends, always_right=True)
+
+
+def label_points(axes: Axes, points: Sequence[tuple[float, float, Look]], always_right: bool = False) -> None:
+    """Writes the label of each point beside it, by default left of it in the right half of the panel.
+
+    Args:
+        points: x, y and look of each.
+    """
+    low, high = axes.get_xlim()
     bottom, top = axes.get_ylim()
-    height = axes.get_window_extent().height or 1.0
-    gap = (top - bottom) * 11 * axes.figure.dpi / 72 / height
-    places = spread([y for _, y, _ in ends], gap)
-    below = max(0.0, bottom + gap / 2 - min(places))  # none is cut by the axis below
-    places = [place + below for place in places]
-    for (x, y, look), place in zip(ends, places, strict=True):
+    height = (axes.get_window_extent().height or 1.0) * 72 / axes.figure.dpi  # in points
+    heights = [(top - bottom) * (11 + 10 * look.label.count("\n")) / height for _, _, look in points]
+    places = spread([y for _, y, _ in points], heights)
+    # none is cut by the axis below
+    below = max(0.0, *(bottom + high / 2 - place for place, high in zip(places, heights, strict=True)))
+    for (x, y, look), place in zip(points, places, strict=True):
+        is_right = always_right or x <= (low + high) / 2
         axes.annotate(
             look.label,
             (x, y),
-            xytext=(6, (place - y) / (top - bottom) * height * 72 / axes.figure.dpi),
+            xytext=(7 if is_right else -7, (place + below - y) / (top - bottom) * height),
             textcoords="offset points",
+            ha="left" if is_right else "right",
             va="center",
             fontsize=8,
             color=look.colour,
             annotation_clip=False,
+            bbox={"boxstyle": "square,pad=0.1", "color": "white", "alpha": 0.8, "linewidth": 0},
+            zorder=4,
         )
 
 
-def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Returns the values moved apart until neighbours are `gap` from one another, about the same centre."""
+def spread(values: Sequence[float], heights: Sequence[float]) -> list[float]:
+    """Returns the values moved apart until none overlap, in the same order, about the same centre.
+
+    Args:
+        heights: of what is written at each value, in the same unit.
+    """
     order = sorted(range(len(values)), key=lambda place: values[place])
-    moved = [values[place] for place in order]
+    moved, heights = [values[place] for place in order], [heights[place] for place in order]
     for _ in range(100):
         for left in range(len(moved) - 1):
-            lacking = gap - (moved[left + 1] - moved[left])
+            lacking = (heights[left] + heights[left + 1]) / 2 - (moved[left + 1] - moved[left])
             if lacking > 1e-12:
                 moved[left] -= lacking / 2
                 moved[left + 1] += lacking / 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from typing import Literal
 
 from rich.console import Console
@@ -17,37 +16,33 @@ NARROWEST, WIDEST = 40, 100  # of running text, in characters
 
 def print_section(console: Console, shown: Section, caption: bool = True) -> None:
     """Prints title, sentence, tables and notes; a table too wide for the console is broken in blocks."""
-    width = text_width(console)
     if shown.title:
         console.print(Text(shown.title, style="bold"), soft_wrap=True)
     print_text(console, shown.sentence)
     for table in shown.tables:
-        console.print()
-        print_table(console, table)
-    if shown.notes or (caption and shown.caption):
+        for block in table.blocks(console.width):
+            console.print()
+            console.print(_grid(block), crop=False)
+    named = shown.caption if caption else {}
+    if shown.notes or named:
         console.print()
     for note in shown.notes:
         print_text(console, note)
-    if caption:
-        for line in _caption_lines(shown.caption, width):
-            console.print(Text(line, style="dim"), soft_wrap=True)
+    margin = max(map(len, named), default=0) + GAP
+    for name, text in named.items():
+        print_text(console, name.ljust(margin) + text, "dim", margin)
 
 
-def print_text(console: Console, text: str, style: str = "") -> None:
-    """Prints running text; what looks like markup in it is shown as it is."""
+def print_text(console: Console, text: str, style: str = "", margin: int = 0) -> None:
+    """Prints running text; what looks like markup in it is shown as it is.
+
+    Args:
+        margin: characters before every line but the first.
+    """
     if text:
-        console.print(Text(textwrap.fill(text, text_width(console)), style=style), soft_wrap=True)
-
-
-def print_table(console: Console, table: Table) -> None:
-    for place, block in enumerate(table.blocks(console.width)):
-        if place:
-            console.print()
-        console.print(_grid(block), crop=False)
-
-
-def text_width(console: Console) -> int:
-    return min(max(console.width, NARROWEST), WIDEST)
+        width = min(max(console.width, NARROWEST), WIDEST)
+        lines = textwrap.fill(text, width, subsequent_indent=" " * margin)
+        console.print(Text(lines, style=style), soft_wrap=True)
 
 
 def _grid(table: Table) -> Grid:
@@ -62,18 +57,8 @@ def _grid(table: Table) -> Grid:
         above = [Text()] * (height - len(heads))
         rule = Text("─" * column.width, style="dim")
         side: Literal["left", "right"] = "right" if place and not column.left else "left"
-        drawn.add_column(
-            Text("\n").join([*above, *heads, rule]), justify=side, no_wrap=True, width=column.width
-        )
+        head = Text("\n").join([*above, *heads, rule])
+        drawn.add_column(head, justify=side, no_wrap=True, width=column.width)
     for row in table.rows:
         drawn.add_row(*map(Text, row))
     return drawn
-
-
-def _caption_lines(named: dict[str, str], width: int) -> Sequence[str]:
-    """Each text after its name, wrapped, in two columns."""
-    margin = max(map(len, named), default=0) + GAP
-    lines: list[str] = []
-    for name, text in named.items():
-        lines += textwrap.wrap(text, width, initial_indent=name.ljust(margin), subsequent_indent=" " * margin)
-    return lines

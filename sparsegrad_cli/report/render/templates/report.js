@@ -31,6 +31,9 @@ function sorted(bodies, place, order) {
   return keyed.sort(compare).map(({ body }) => body);
 }
 
+// on a phone the answer comes first, and the contents unfold
+document.querySelector("nav details").open = matchMedia("(min-width: 70rem)").matches;
+
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
 });
