@@ -83,7 +83,7 @@ def unpad(model: PreTrainedModel) -> None:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """Where T real tokens are in their padded rows, and which of them belong together."""
 
     tokens: Tensor  # T: place of each in the joined rows
@@ -114,24 +114,24 @@ def _take_tokens(
             inputs[name] = inputs[name].flatten()[tokens][None]
     inputs["position_ids"] = positions + first
     inputs["attention_mask"] = None
-    inputs["layout"] = _Layout(tokens, shape, bounds, runs, cells)
+    inputs["layout"] = Layout(tokens, shape, bounds, runs, cells)
     return (), inputs
 
 
 def _put_back(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], hidden: Tensor) -> Tensor:
     """After the last block: 1 x T x H become rows x tokens x H, zero where there is padding."""
-    layout: _Layout = kwargs["layout"]
+    layout: Layout = kwargs["layout"]
     padded = hidden.new_zeros(layout.shape.numel(), hidden.shape[-1])
     return padded.index_copy(0, layout.tokens, hidden[0]).view(*layout.shape, -1)
 
 
-def _attend(
+def attend(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    layout: _Layout,
+    layout: Layout,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
@@ -150,7 +150,7 @@ def _attend(
     options = {"dropout_p": dropout, "scale": scaling, "enable_gqa": query.shape[1] != key.shape[1]}
     kernel = _varlen_kernel()
     if layout.cells is None:
-        mixed = _attend_by_length(query, key, value, layout.runs, causal, sliding_window, options)
+        mixed = attend_by_length(query, key, value, layout.runs, causal, sliding_window, options)
     elif kernel is not None and dropout == 0 and query.dtype in (torch.float16, torch.bfloat16):
         reach = -1 if sliding_window is None else sliding_window - 1
         longest = layout.shape[1]  # at most: the longest itself would have to be waited for
@@ -165,11 +165,11 @@ def _attend(
             enable_gqa=options["enable_gqa"],
         )
     else:
-        mixed = _attend_padded(query, key, value, layout, causal, sliding_window, options)
+        mixed = attend_padded(query, key, value, layout, causal, sliding_window, options)
     return mixed[None], None
 
 
-def _attend_by_length(
+def attend_by_length(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -192,11 +192,11 @@ def _attend_by_length(
     return torch.cat(mixed)
 
 
-def _attend_padded(
+def attend_padded(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    layout: _Layout,
+    layout: Layout,
     causal: bool,
     window: int | None,
     options: dict[str, Any],
@@ -241,4 +241,4 @@ def _varlen_kernel() -> Callable[..., Tensor] | None:
     return varlen_attn if {"window_size", "enable_gqa"} <= takes.keys() else None
 
 
-AttentionInterface.register(NAME, _attend)
+AttentionInterface.register(NAME, attend)
