@@ -33,6 +33,7 @@ OptimizerName = Literal["adamw", "galore", "apollo"]
 Schedule = Literal["constant", "cosine"]
 LossOn = Literal["assistant", "all"]
 ChatFormat = Literal["llama-2", "own"]
+PackAttention = Literal["across", "within"]
 SelectOn = Literal["dev", "holdout"]
 Pruner = Literal["median", "hyperband", "none"]
 
@@ -171,6 +172,15 @@ class RunConfig(Record):
         makes_basis=True,
     )
 
+    pack_attention: PackAttention = setting(
+        "What a token sees of a packed sequence: across: all before it, of other conversations too, as the "
+        "authors' code; within: its own conversation alone, with positions from 0.",
+        CHAT,
+        off="across",
+        chat_only=True,
+        makes_basis=True,
+    )
+
     sparse_learning_rate: float | None = setting(
         "Sparse methods: learning rate of the chosen entries.",
         METHOD,
@@ -278,6 +288,11 @@ class RunConfig(Record):
     )
 
     hyperparameters_from: str = setting(off="options", in_id=False)  # learning rate and batch size
+
+    @property
+    def is_unpadded(self) -> bool:
+        """Whether the model computes on sequences of any length, one after the other."""
+        return self.padding == "none" or self.pack_attention == "within"
 
     def run_id(self) -> str:
         """Returns the name of the run's folder."""

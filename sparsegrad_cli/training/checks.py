@@ -191,6 +191,8 @@ def check_fits(
     if config.protocol == "heldout":
         check_split_dev(data)
     check_length(model, config.model, config.length)
+    if config.pack_attention == "within" and not can_unpad(model.config):
+        raise InputError(f"--pack-attention within: a {model.config.model_type} model cannot: take across")
     if config.batch_size % config.accumulation_steps:
         raise InputError(
             f"--accumulation-steps {config.accumulation_steps} does not divide the batch size "

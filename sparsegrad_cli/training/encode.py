@@ -12,7 +12,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from ..config import LossOn
+from ..config import LossOn, PackAttention
 from ..errors import InputError
 from ..models.load import hash_tokenizer
 from ..store.io import add_cache_folder, cache_folder
@@ -89,19 +89,24 @@ Turn = dict[str, str]  # of a thread: "role" ("user" or "assistant") and "conten
 
 
 def encode_threads(
-    data: TaskData, tokenizer: PreTrainedTokenizerBase, length: int, loss_on: LossOn
+    data: TaskData,
+    tokenizer: PreTrainedTokenizerBase,
+    length: int,
+    loss_on: LossOn,
+    attention: PackAttention = "across",
 ) -> dict[str, Dataset]:
     """Every split of `data` as packed sequences: `input_ids`, `attention_mask`, `labels`, each `length` long.
 
     Args:
         tokenizer: with the chat template to write in.
         loss_on: whose turns are labels.
+        attention: whether a thread sees those before it in its sequence; see `pack`.
 
     Raises:
         InputError: the chat template is not made of turns, so nothing tells where the assistant's are.
         WorkError: the cache cannot be written.
     """
-    key = ["threads", data.sha256, str(length), loss_on]
+    key = ["threads", data.sha256, str(length), loss_on] + ["within"] * (attention == "within")
 
     def make() -> dict[str, Dataset]:
         return {
@@ -110,6 +115,7 @@ def encode_threads(
                 length,
                 tokenizer.pad_token_id,
                 list(_ordered(rows["tree"], split, data)),
+                attention,
             )
             for split, rows in data.splits.items()
         }
@@ -165,7 +171,11 @@ def assistant_spans(
 
 
 def pack(
-    threads: Iterable[tuple[list[int], list[int]]], length: int, padding: int, trees: Sequence[str]
+    threads: Iterable[tuple[list[int], list[int]]],
+    length: int,
+    padding: int,
+    trees: Sequence[str],
+    attention: PackAttention = "across",
 ) -> Dataset:
     """Join threads and cut them into sequences of `length` tokens.
 
@@ -174,12 +184,17 @@ def pack(
 
     Args:
         trees: the tree of each thread.
+        attention: "within" adds `position_ids`, which begin at 0 where a thread or a sequence does, and
+            leaves out the first label of each thread too. With "across" the first token of a thread is
+            predicted from the thread before it, as in the authors' code.
     """
     ids: list[int] = []
     labels: list[int] = []
     numbers = {tree: number for number, tree in enumerate(dict.fromkeys(trees))}
     owners: list[int] = []  # of each token, the number of its tree
+    begins: list[int] = []  # of each thread, the place of its first token
     for (thread_ids, thread_labels), tree in zip(threads, trees, strict=True):
+        begins.append(len(ids))
         ids += thread_ids
         labels += thread_labels
         owners += [numbers[tree]] * len(thread_ids)
@@ -188,6 +203,14 @@ def pack(
     mask[len(ids) :] = 0
     packed_ids = np.array(ids + [padding] * short, dtype=np.int64).reshape(-1, length)
     packed_labels = np.array(labels + [IGNORED] * short, dtype=np.int64).reshape(-1, length)
+    columns = {}
+    if attention == "within":
+        places = np.arange(len(mask))
+        is_first = places % length == 0
+        is_first[[begin for begin in begins if begin < len(mask)]] = True
+        positions = places - np.maximum.accumulate(np.where(is_first, places, 0))
+        packed_labels.reshape(-1)[is_first] = IGNORED
+        columns["position_ids"] = positions.reshape(-1, length)
     packed_labels[:, 0] = IGNORED
     counting = (packed_labels != IGNORED).any(1)  # of the others the loss would be that of nothing
     packed_owners = np.array(owners + [0] * short, dtype=np.int64).reshape(-1, length)
@@ -196,14 +219,12 @@ def pack(
         names[np.bincount(owner[label != IGNORED]).argmax()]
         for owner, label in zip(packed_owners[counting], packed_labels[counting], strict=True)
     ]
-    return Dataset.from_dict(
-        {
-            "input_ids": packed_ids[counting],
-            "attention_mask": mask.reshape(-1, length)[counting],
-            "labels": packed_labels[counting],
-            "tree": mostly,
-        }
-    )
+    columns |= {
+        "input_ids": packed_ids,
+        "attention_mask": mask.reshape(-1, length),
+        "labels": packed_labels,
+    }
+    return Dataset.from_dict({name: column[counting] for name, column in columns.items()} | {"tree": mostly})
 
 
 def _ordered(threads: Sequence[T], split: str, data: TaskData) -> Iterable[T]:

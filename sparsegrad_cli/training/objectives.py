@@ -270,13 +270,20 @@ class Chat:
         self, config: RunConfig, data: TaskData, tokenizer: PreTrainedTokenizerBase
     ) -> dict[str, Dataset]:
         assert config.loss_on is not None
-        return encode_threads(data, tokenizer, config.length, config.loss_on)
+        return encode_threads(data, tokenizer, config.length, config.loss_on, config.pack_attention)
 
     def indices(self, data: TaskData, split: str, rows: int) -> list[int]:
         return list(range(rows))
 
     def collator(self, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
-        return default_data_collator
+        if config.pack_attention == "across":
+            return default_data_collator
+
+        def collate(rows: list[dict]) -> dict[str, Tensor]:
+            batch = default_data_collator(rows)
+            return add_layout(batch, batch.pop("position_ids"))
+
+        return collate
 
     def shapes(self, model: PreTrainedModel, rows: int, tokens: int) -> BatchShapes:
         names = ("input_ids", "labels")  # sequences are packed: no padding

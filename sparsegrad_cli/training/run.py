@@ -128,7 +128,7 @@ def load_model(config: RunConfig, inputs: Inputs) -> LoadedModel:
     """The starting model of a run; its head is drawn from the run's seed."""
     set_seed(config.seed)
     loaded = inputs.objective.load(config, inputs.checkpoint)
-    if config.padding == "none":
+    if config.is_unpadded:
         unpad(loaded.model)
     if config.gradient_checkpointing:
         enable_gradient_checkpointing(loaded.model)

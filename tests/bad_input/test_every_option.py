@@ -26,7 +26,7 @@ JUDGED = f"{QUESTIONS} --endpoint http://127.0.0.1:9/v1 --judge-model one"
 # what an option is tried with: the rest of the command, and what the option adds to it
 Row = tuple[str, str]
 ON_LORA = {"rank": "3", "target": "attention"}
-ON_CHAT = {"languages": "de", "loss_on": "all", "chat_format": "own"}
+ON_CHAT = {"languages": "de", "loss_on": "all", "chat_format": "own", "pack_attention": "within"}
 VALUES = {
     "protocol": "heldout",
     "learning_rate": "0.5",
@@ -117,7 +117,7 @@ TRIED: dict[str, dict[str, Row]] = {
             CALIBRATE, "--padding longest", "--precision bf16", "--blocks every:2", "--calibration-steps 3"
         ),
         **each(CALIBRATE, "--basis-rank 3", "--language de", "--output elsewhere"),
-        **each(f"calibrate {CHAT}", "--loss-on all", "--chat-format own"),
+        **each(f"calibrate {CHAT}", "--loss-on all", "--chat-format own", "--pack-attention within"),
     },
     "bench": {
         **each(BENCH, "--init random", "--layers 1", "--task cola", "--method lora", "--place optimizer"),

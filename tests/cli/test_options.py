@@ -52,6 +52,7 @@ VALUES: dict[str, Any] = {
     "languages": ("de", "fr"),
     "loss_on": "all",
     "chat_format": "llama-2",
+    "pack_attention": "within",
     "blocks": "every:2",
     "density": 0.125,
     "kept": 11,

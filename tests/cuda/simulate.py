@@ -5,6 +5,7 @@ python -m tests.cuda.simulate LIBRARY      LIBRARY: device.cpp, compiled
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import itertools
 import json
@@ -18,8 +19,10 @@ from torch import Tensor  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_iter, tree_map  # noqa: E402
+from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig  # noqa: E402
 
 from sparsegrad_cli.core import Basis, LayerBasis, SparseAdamW, apply_sparsegrad, find_mlp_linears  # noqa: E402
+from sparsegrad_cli.models.unpadded import add_layout, unpad  # noqa: E402
 
 from ..core.models import TinyModel  # noqa: E402
 
@@ -28,6 +31,9 @@ torch.cuda.current_device = lambda: 0
 torch.cuda.is_bf16_supported = lambda *_, **__: True
 
 LAYERS, HIDDEN, INNER = 2, 32, 64
+SIZES = {"vocab_size": 50, "hidden_size": HIDDEN, "intermediate_size": INNER, "num_hidden_layers": LAYERS}
+SIZES |= {"num_attention_heads": 4, "pad_token_id": 0}
+FAMILIES = {"bert": BertConfig(**SIZES), "llama": LlamaConfig(**SIZES, num_key_value_heads=2)}
 POINTS = [  # basis, mask, place
     *(("calibrated", "dynamic", place) for place in ("optimizer", "backward", "adapter")),
     *(("truncated", "dynamic", place) for place in ("optimizer", "backward", "adapter")),
@@ -141,8 +147,35 @@ def run(basis: str, mask: str, place: str, bf16: bool) -> dict[str, object]:
     return {"waits": step.waits, "waits_in_eval": evaluated.waits, "kernels_of_update": update}
 
 
+def run_unpadded(family: str, bf16: bool) -> dict[str, object]:
+    """A step and an evaluation of a model of transformers on real tokens alone."""
+    lengths = torch.tensor([3, 7, 3, 1])
+    mask = (torch.arange(7) < lengths[:, None]).long()
+    batch = add_layout({"input_ids": mask, "attention_mask": mask, "labels": lengths % 2})
+    with FakeTensorMode() as mode:
+        with torch.device("cuda"):
+            model = AutoModelForSequenceClassification.from_config(copy.deepcopy(FAMILIES[family]))
+        unpad(model)
+        batch = {name: mode.from_tensor(tensor).to("cuda") for name, tensor in batch.items()}
+        with Watch() as step:
+            with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
+                loss = model.train()(**batch).loss
+            loss.backward()
+        with Watch() as evaluated, torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=bf16):
+            model.eval()(**batch)
+    return {"waits": step.waits, "waits_in_eval": evaluated.waits}
+
+
 if __name__ == "__main__":
     found = {}
+    for family, bf16 in itertools.product(FAMILIES, (False, True)):
+        name = f"unpadded {family} {'bf16' if bf16 else 'fp32'}"
+        try:
+            found[name] = run_unpadded(family, bf16)
+        except Exception as error:
+            if "--debug" in sys.argv:
+                raise
+            found[name] = {"error": f"{type(error).__name__}: {error}"}
     for basis, mask, place in POINTS:
         for bf16 in (False, True) if basis == "calibrated" else (False,):
             name = f"{basis} {mask} {place} {'bf16' if bf16 else 'fp32'}"

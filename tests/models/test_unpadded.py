@@ -65,7 +65,7 @@ FAMILIES: dict[str, PreTrainedConfig] = {
 def classifier(config: PreTrainedConfig) -> PreTrainedModel:
     """A random model in float64 whose dropout is off."""
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float64).train()
+    model = AutoModelForSequenceClassification.from_config(copy.deepcopy(config), dtype=torch.float64).train()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -151,7 +151,8 @@ def test_blocks_compute_on_real_tokens_alone_with_checkpointing_too():
 def test_sequences_of_one_row_neither_see_nor_move_one_another():
     """What packed conversations are that do not cross their borders."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(FAMILIES["llama"], dtype=torch.float64).eval()
+    config = copy.deepcopy(FAMILIES["llama"])
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float64).eval()
     ids = torch.randint(5, 100, (2, 12))
     positions = torch.tensor([[*range(5), *range(7)], [*range(9), *range(3)]])
     alone = [

@@ -57,6 +57,15 @@ def of_method(choices, variant, **changes):
     return changed(choices, methods=[variant.split()[0]], **METHODS[variant] | changes)
 
 
+@pytest.mark.parametrize("variant", ["ft", "sparsegrad block"])
+def test_conversations_that_see_themselves_alone_train_too_and_are_other_runs(variant, choices, tmp_path):
+    within = make_cell(tmp_path, RecordingWatch(), of_method(choices, variant, pack_attention="within"))
+    result = run(within)
+    assert result.status == "done", result.error
+    assert result.score < result.metrics["loss_before"]
+    assert result.id != configs_of(of_method(choices, variant))[0].run_id()
+
+
 def outcome(cell, result: Result):
     assert result.status == "done", result.error
     return (

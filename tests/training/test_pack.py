@@ -110,3 +110,13 @@ def test_packing_keeps_every_token_in_order(drawn, length):
             owner for owner, label in zip(owners[start:], wanted[place], strict=False) if label != IGNORED
         )
         assert counts[row["tree"]] == max(counts.values())
+
+
+def test_threads_that_see_themselves_alone_have_positions_and_labels_of_their_own():
+    threads = [([11, 12, 13], [11, 12, 13]), ([21, 22, 23, 24], [21, 22, 23, 24]), ([31], [31])]
+    rows = pack(threads, 5, padding=0, trees=["a", "a", "b"], attention="within")
+    assert rows["position_ids"][:] == [[0, 1, 2, 0, 1], [0, 1, 0, 1, 2]]
+    i = IGNORED
+    assert rows["labels"][:] == [[i, 12, 13, i, 22], [i, 24, i, i, i]]
+    assert rows["input_ids"][:] == [[11, 12, 13, 21, 22], [23, 24, 31, 0, 0]]
+    assert "position_ids" not in pack(threads, 5, padding=0, trees=["a", "a", "b"]).column_names
