@@ -1,10 +1,10 @@
-"""The interface of an objective."""
+"""What training needs to know of a kind of task: `Classify` for labels, `Chat` for conversations."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -48,95 +48,12 @@ LossShare = Callable[[Any, Tensor, Tensor], Tensor]  # outputs, labels, items in
 BatchShapes = Mapping[str, tuple[tuple[int, ...], torch.dtype]]  # input -> shape and type
 
 
-class Objective(Protocol):
-    """What the training of a kind of task needs to know of it."""
-
-    scores_start: ClassVar[bool]  # whether the starting model's score says something
-    eval_batch_size: ClassVar[int]  # fixed, since padding moves the last bits of a score
-
-    def skeleton(self, checkpoint: Checkpoint) -> PreTrainedModel:
-        """The model on the meta device: modules and shapes, no numbers.
-
-        Raises:
-            InputError: the checkpoint's model is not one for this kind of task.
-        """
-
-    def head(self, model: PreTrainedModel) -> frozenset[str]:
-        """Names of the parameters that every method trains in full."""
-
-    def tokenizer(self, config: RunConfig, checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-        """Raises:
-        InputError: the checkpoint has none that would do.
-        """
-
-    def load(self, config: RunConfig, checkpoint: Checkpoint) -> LoadedModel:
-        """The starting model; what is random in it is drawn from torch's generator."""
-
-    def encode(
-        self, config: RunConfig, data: TaskData, tokenizer: PreTrainedTokenizerBase
-    ) -> dict[str, Dataset]:
-        """Every split as the rows that the model reads."""
-
-    def indices(self, data: TaskData, split: str, rows: int) -> list[int]:
-        """Names of the rows of an encoded split."""
-
-    def collator(self, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
-        """From rows to a batch."""
-
-    def shapes(self, model: PreTrainedModel, rows: int, tokens: int) -> BatchShapes:
-        """What a training batch of `rows` rows is made of, `tokens` long each."""
-
-    def loss_share(self) -> LossShare | None:
-        """What a part adds to the mean loss of its batch; None: transformers' own does that rightly."""
-
-    def scorer(self) -> Callable[[EvalPrediction], dict[str, float]]:
-        """For `Trainer(compute_metrics=...)`: metrics named as those of the first dev split are."""
-
-    def shorten(self) -> Callable[[Tensor, Tensor], Tensor] | None:
-        """For `Trainer(preprocess_logits_for_metrics=...)`."""
-
-    def score_split(
-        self, trainer: Trainer, name: str, suffix: str, rows: Dataset, indices: list[int]
-    ) -> tuple[dict[str, float], pd.DataFrame]:
-        """Metrics of the trainer's model on a split, and one row an example for paired tests.
-
-        Raises:
-            DivergedError: what the model gives is not finite.
-        """
-
-    def is_collapsed(self, examples: pd.DataFrame) -> bool:
-        """Whether the scored examples show a model that has given up."""
-
-
 def pair_collator(tokenizer: PreTrainedTokenizerBase, padding: Padding, length: int) -> Collator:
     """Returns what makes a batch of a classifier's rows, for an unpadded model if `padding` is none."""
     if padding == "max":
         return DataCollatorWithPadding(tokenizer, padding="max_length", max_length=length)
     pad = DataCollatorWithPadding(tokenizer)
     return pad if padding == "longest" else lambda rows: add_layout(pad(rows))
-
-
-def selection_scorer(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
-    """For `Trainer(compute_metrics=...)`: metrics named as those of the first dev split are."""
-
-    def score(prediction: EvalPrediction) -> dict[str, float]:
-        _, predicted = _predicted(prediction.predictions, task)
-        found = compute_metrics(task, predicted, np.asarray(prediction.label_ids))
-        return {f"{name}{task.suffixes[0]}": value for name, value in found.items()}
-
-    return score
-
-
-def score_classes(
-    trainer: Trainer, task: Task, name: str, suffix: str, rows: Dataset, indices: list[int]
-) -> tuple[dict[str, float], pd.DataFrame]:
-    """Metrics of the trainer's model on a split, and one row an example for paired tests."""
-    output = trainer.predict(rows)
-    logits, predicted = _predicted(output.predictions, task)
-    found = compute_metrics(task, predicted, np.asarray(output.label_ids))
-    examples = _examples(name, indices, logits, predicted)
-    examples.insert(2, "label", output.label_ids)
-    return {f"{metric}{suffix}": value for metric, value in found.items()}, examples
 
 
 def predict_split(trainer: Trainer, task: Task, name: str, rows: Dataset, indices: list[int]) -> pd.DataFrame:
@@ -169,39 +86,55 @@ def _predicted(output: np.ndarray | tuple[np.ndarray, ...], task: Task) -> tuple
 
 
 class Classify:
-    """See `Objective`."""
+    """A label of a text or of a pair of texts."""
 
-    scores_start: ClassVar[bool] = False
-    eval_batch_size: ClassVar[int] = 64
+    scores_start: ClassVar[bool] = False  # whether the starting model's score says something
+    eval_batch_size: ClassVar[int] = 64  # fixed, since padding moves the last bits of a score
 
     def __init__(self, task: Task) -> None:
         self.task = task
 
     def skeleton(self, checkpoint: Checkpoint) -> PreTrainedModel:
+        """Returns the model on the meta device: modules and shapes, no numbers.
+
+        Raises:
+            InputError: the checkpoint's model is not one for this kind of task.
+        """
         return classifier_on_meta(checkpoint)
 
     def head(self, model: PreTrainedModel) -> frozenset[str]:
+        """Returns the names of the parameters that every method trains in full."""
         return head_parameters(model)
 
     def tokenizer(self, config: RunConfig, checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+        """Returns the tokenizer.
+
+        Raises:
+            InputError: the checkpoint has none that would do.
+        """
         return load_tokenizer(checkpoint)
 
     def load(self, config: RunConfig, checkpoint: Checkpoint) -> LoadedModel:
+        """Returns the starting model; what is random in it is drawn from torch's generator."""
         num_labels = 1 if self.task.labels is None else len(self.task.labels)
         return load_classifier(checkpoint, num_labels, self.task.is_regression)
 
     def encode(
         self, config: RunConfig, data: TaskData, tokenizer: PreTrainedTokenizerBase
     ) -> dict[str, Dataset]:
+        """Returns every split as the rows that the model reads."""
         return encode_pairs(data, tokenizer, config.length)
 
     def indices(self, data: TaskData, split: str, rows: int) -> list[int]:
+        """Returns the names of the rows of an encoded split."""
         return data.splits[split]["idx"][:]
 
     def collator(self, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
+        """Returns what makes a batch of rows."""
         return pair_collator(tokenizer, config.padding, config.length)
 
     def shapes(self, model: PreTrainedModel, rows: int, tokens: int) -> BatchShapes:
+        """Returns what a training batch of `rows` rows is made of, `tokens` long each."""
         labels = torch.float32 if model.config.num_labels == 1 else torch.int64
         return {
             "input_ids": ((rows, tokens), torch.int64),
@@ -210,7 +143,7 @@ class Classify:
         }
 
     def loss_share(self) -> LossShare:
-        """The parts of a batch need not be equal at an epoch's end."""
+        """Returns what a part adds to the mean loss of its batch: at an epoch's end parts are not equal."""
         is_regression = self.task.is_regression
 
         def share(outputs: SequenceClassifierOutput, labels: Tensor, num_items_in_batch: Tensor) -> Tensor:
@@ -225,22 +158,40 @@ class Classify:
         return share
 
     def scorer(self) -> Callable[[EvalPrediction], dict[str, float]]:
-        return selection_scorer(self.task)
+        """For `Trainer(compute_metrics=...)`: metrics named as those of the first dev split are."""
+
+        def score(prediction: EvalPrediction) -> dict[str, float]:
+            _, predicted = _predicted(prediction.predictions, self.task)
+            found = compute_metrics(self.task, predicted, np.asarray(prediction.label_ids))
+            return {f"{name}{self.task.suffixes[0]}": value for name, value in found.items()}
+
+        return score
 
     def shorten(self) -> None:
-        return None
+        """For `Trainer(preprocess_logits_for_metrics=...)`: nothing, logits are short."""
 
     def score_split(
         self, trainer: Trainer, name: str, suffix: str, rows: Dataset, indices: list[int]
     ) -> tuple[dict[str, float], pd.DataFrame]:
-        return score_classes(trainer, self.task, name, suffix, rows, indices)
+        """Returns metrics of the trainer's model on a split, and one row an example for paired tests.
+
+        Raises:
+            DivergedError: what the model gives is not finite.
+        """
+        output = trainer.predict(rows)
+        logits, predicted = _predicted(output.predictions, self.task)
+        found = compute_metrics(self.task, predicted, np.asarray(output.label_ids))
+        examples = _examples(name, indices, logits, predicted)
+        examples.insert(2, "label", output.label_ids)
+        return {f"{metric}{suffix}": value for metric, value in found.items()}, examples
 
     def is_collapsed(self, examples: pd.DataFrame) -> bool:
+        """Returns whether the scored examples show a model that has given up."""
         return not self.task.is_regression and examples["prediction"].nunique() == 1
 
 
 class Chat:
-    """See `Objective`. The score is the loss: nats a token of the turns that count, over all of them."""
+    """Conversations: the same for them. The score is the loss: nats a token of the turns that count."""
 
     scores_start: ClassVar[bool] = True
     eval_batch_size: ClassVar[int] = 4  # their logits are tokens x vocabulary each
@@ -343,6 +294,9 @@ def _metrics(losses: np.ndarray, suffix: str) -> dict[str, float]:
     total, tokens = losses.sum(0)
     loss = float(total / tokens)
     return {f"loss{suffix}": loss, f"perplexity{suffix}": math.exp(min(loss, 700.0))}
+
+
+Objective = Classify | Chat
 
 
 def objective_of(task: Task | ChatTask) -> Objective:
