@@ -114,6 +114,8 @@ def _take_tokens(
             inputs[name] = inputs[name].flatten()[tokens][None]
     inputs["position_ids"] = positions + first
     inputs["attention_mask"] = None
+    if "use_cache" in inputs:  # of a decoder: no sequence is continued
+        inputs["use_cache"] = False
     inputs["layout"] = Layout(tokens, shape, bounds, runs, cells)
     return (), inputs
 

@@ -19,7 +19,12 @@ from torch import Tensor  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_iter, tree_map  # noqa: E402
-from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig  # noqa: E402
+from transformers import (  # noqa: E402
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+)
 
 from sparsegrad_cli.core import Basis, LayerBasis, SparseAdamW, apply_sparsegrad, find_mlp_linears  # noqa: E402
 from sparsegrad_cli.models.unpadded import add_layout, unpad  # noqa: E402
@@ -33,7 +38,10 @@ torch.cuda.is_bf16_supported = lambda *_, **__: True
 LAYERS, HIDDEN, INNER = 2, 32, 64
 SIZES = {"vocab_size": 50, "hidden_size": HIDDEN, "intermediate_size": INNER, "num_hidden_layers": LAYERS}
 SIZES |= {"num_attention_heads": 4, "pad_token_id": 0}
-FAMILIES = {"bert": BertConfig(**SIZES), "llama": LlamaConfig(**SIZES, num_key_value_heads=2)}
+FAMILIES = {
+    "bert": (BertForSequenceClassification, BertConfig(**SIZES)),
+    "llama": (LlamaForSequenceClassification, LlamaConfig(**SIZES, num_key_value_heads=2)),
+}
 POINTS = [  # basis, mask, place
     *(("calibrated", "dynamic", place) for place in ("optimizer", "backward", "adapter")),
     *(("truncated", "dynamic", place) for place in ("optimizer", "backward", "adapter")),
@@ -149,13 +157,15 @@ def run(basis: str, mask: str, place: str, bf16: bool) -> dict[str, object]:
 
 def run_unpadded(family: str, bf16: bool) -> dict[str, object]:
     """A step and an evaluation of a model of transformers on real tokens alone."""
+    model_class, config = FAMILIES[family]
     lengths = torch.tensor([3, 7, 3, 1])
     mask = (torch.arange(7) < lengths[:, None]).long()
     batch = add_layout({"input_ids": mask, "attention_mask": mask, "labels": lengths % 2})
-    with FakeTensorMode() as mode:
-        with torch.device("cuda"):
-            model = AutoModelForSequenceClassification.from_config(copy.deepcopy(FAMILIES[family]))
-        unpad(model)
+    with torch.device("meta"):  # it makes tensors with numbers while it is built
+        model = model_class(copy.deepcopy(config))
+    unpad(model)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        model.to_empty(device="cuda")
         batch = {name: mode.from_tensor(tensor).to("cuda") for name, tensor in batch.items()}
         with Watch() as step:
             with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
