@@ -102,7 +102,8 @@ def _take_tokens(
         raise ValueError("an unpadded model takes batches of add_layout")
     tokens, bounds = inputs.pop("tokens"), inputs.pop("cu_seq_lens_q")
     shape, positions = inputs["input_ids"].shape, inputs["position_ids"]
-    runs, cells = (), None
+    runs: tuple[tuple[int, int], ...] = ()
+    cells: Tensor | None = None
     if tokens.is_cpu:
         lengths = Counter(bounds.diff().tolist())
         runs = tuple((count, length) for length, count in sorted(lengths.items()))
@@ -149,7 +150,11 @@ def attend(
         1 x T x heads x D; no weights.
     """
     causal = bool(getattr(module, "is_causal", False))
-    options = {"dropout_p": dropout, "scale": scaling, "enable_gqa": query.shape[1] != key.shape[1]}
+    options: dict[str, Any] = {
+        "dropout_p": dropout,
+        "scale": scaling,
+        "enable_gqa": query.shape[1] != key.shape[1],
+    }
     kernel = _varlen_kernel()
     if layout.cells is None:
         mixed = attend_by_length(query, key, value, layout.runs, causal, sliding_window, options)
