@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
 
 import psutil
 import torch
@@ -33,6 +32,7 @@ from .config import (
     CalibrationResult,
     CalibrationRow,
     KindSize,
+    Way,
 )
 from .measure import synchronize
 from .target import Batch, Failure, Job, ResolvedTarget, Tell, ask, find_target
@@ -44,7 +44,7 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 class CalibrateJob(Job):
     """Find a basis, by sums or by the SVD of the stack, and write it."""
 
-    by: Literal["sums", "svd"]
+    by: Way
     steps: int
     probe_steps: int = 0
     basis_rank: int | None = None
@@ -96,8 +96,13 @@ def run_calibration(
     """
     check_stack_fits(config, found, available_bytes(config.device))
     third = max(1, config.steps // 3)
-    stack = [("svd", config.steps)] if config.stack else []
-    plans = [("sums", config.steps), *stack, ("sums", third), ("sums", config.steps + third)]
+    stack: list[tuple[Way, int]] = [("svd", config.steps)] if config.stack else []
+    plans: list[tuple[Way, int]] = [
+        ("sums", config.steps),
+        *stack,
+        ("sums", third),
+        ("sums", config.steps + third),
+    ]
     rows: list[CalibrationRow] = []
     sizes: tuple[KindSize, ...] = ()
     with tempfile.TemporaryDirectory() as name:
@@ -105,14 +110,9 @@ def run_calibration(
         paths = [Path(name) / f"{by}-{steps}.safetensors" for by, steps in plans]
         for (by, steps), path in zip(plans, paths, strict=True):
             rank = config.basis_rank if by == "sums" else None
-            how = {
-                "by": by,
-                "steps": steps,
-                "basis_rank": rank,
-                "padding": config.padding,
-                "basis": str(path),
-            }
-            job = CalibrateJob(**shared, **how)
+            job = CalibrateJob(
+                **shared, by=by, steps=steps, basis_rank=rank, padding=config.padding, basis=str(path)
+            )
             answer = ask(find_basis, job, config.device, pool)
             rows.append(_row(job, answer))
             if not sizes and isinstance(answer, Calibrated):

@@ -197,10 +197,13 @@ class CalibrationConfig(BenchTarget):
     )
 
 
+Way = Literal["sums", "svd"]  # of calibrating
+
+
 class CalibrationRow(Record):
     """One calibration, in a process of its own."""
 
-    by: Literal["sums", "svd"]  # running sums of G G^T and G^T G, or the stack of gradients and its SVD
+    by: Way  # running sums of G G^T and G^T G, or the stack of gradients and its SVD
     steps: int
     status: Status
     error: str | None = None

@@ -203,8 +203,13 @@ def _check(given: Given, results: Path, scratch: Path, pool: Pool, tell: Tell) -
         calibrate_rows(config, shared, pool, tell)
         for row in config.rows:
             answer = ask(check, CheckJob(**{**shared, "target": config, "row": row}), config.device, pool)
-            about = {"model": Path(config.model).name, "row": row.name, "padding": row.padding}
-            about |= {"precision": config.precision, "basis_rank": config.basis_rank}
+            about: dict[str, object] = {
+                "model": Path(config.model).name,
+                "row": row.name,
+                "padding": row.padding,
+                "precision": config.precision,
+                "basis_rank": config.basis_rank,
+            }
             what = " ".join(map(str, about.values()))
             _note(results, "check", **about, **answer.model_dump())
             if not isinstance(answer, Checked):
@@ -270,10 +275,10 @@ def _kernels(job: KernelsJob, results: Path, pool: Pool, tell: Tell) -> None:
 def time_kernels(job: KernelsJob, progress: Progress) -> Kernels:
     """Time the operations of an update of `layers` matrices in a whole basis, at 1% of their entries."""
     (O, I), layers = job.shape, job.layers
-    k, on = O * I // 100, {"device": job.device}
-    U, V = torch.randn(I, I, **on), torch.randn(O, O, **on)
-    S = torch.randn(layers, O * I, **on)
-    weights = list(torch.zeros(layers, O, I, **on))
+    k, device = O * I // 100, job.device
+    U, V = torch.randn(I, I, device=device), torch.randn(O, O, device=device)
+    S = torch.randn(layers, O * I, device=device)
+    weights = list(torch.zeros(layers, O, I, device=device))
     entries = top_k_rows(S, k)
     values = S.gather(1, entries)
     operations: dict[str, Callable[[], object]] = {

@@ -115,8 +115,8 @@ def choose_rows(
             with the basis.
     """
     every_place = (*PLACES, *REFERENCE_FORMS)
-    for method in methods:
-        get_method(method)
+    for name in methods:
+        get_method(name)
     for option, given, known in (
         ("place", places, every_place),
         ("mask", masks, CALIBRATED_MASKS),

@@ -179,8 +179,9 @@ def _plain(cell: Cell, padding: str) -> Trainer:
     )
     if config.method == "lora":
         linears = [place.name for place in find_mlp_linears(model)]
-        rank = {"r": config.rank, "lora_alpha": config.rank, "target_modules": linears}
-        model = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", **rank))
+        assert config.rank is not None  # `resolve` fills it in
+        lora = LoraConfig(task_type="SEQ_CLS", r=config.rank, lora_alpha=config.rank, target_modules=linears)
+        model = get_peft_model(model, lora)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_("base_layer" not in name and "original_module" not in name)
     steps = total_steps(config, len(inputs.train))
@@ -204,11 +205,15 @@ def _plain(cell: Cell, padding: str) -> Trainer:
         disable_tqdm=True,
     )
     arguments._n_gpu = 1
-    to_max = {"padding": "max_length", "max_length": config.length} if padding == "max" else {}
+    to_max = padding == "max"
     trainer = Trainer(
         model,
         arguments,
-        data_collator=DataCollatorWithPadding(inputs.tokenizer, **to_max),
+        data_collator=DataCollatorWithPadding(
+            inputs.tokenizer,
+            padding="max_length" if to_max else True,
+            max_length=config.length if to_max else None,
+        ),
         train_dataset=inputs.train,
         eval_dataset=inputs.selection,
         compute_metrics=inputs.objective.scorer(),

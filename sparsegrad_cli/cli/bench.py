@@ -73,13 +73,14 @@ def measure(
         print(_joined(documents) if as_json else "\n".join(names))
         return 0
     done = []
+    rows: list[Row] = []
     for config, found in plans:
         result = run_bench(config, found, output, profile, _Teller(quiet))
         done.append(_write(output, config, result))
+        rows += result.rows
         if any(row.status == "done" for row in result.rows):
             save_bench_plot(done[-1], done[-1].folder / "plot.png")
     _show(done, as_json, quiet)
-    rows = [row for each in done for row in each.result.rows]
     _check_done("rows", rows, [row.name for row in rows])
     return 0
 

@@ -239,7 +239,7 @@ class CellsDisplay:
 
 def format_outcome(outcome: Outcome) -> str:
     """Returns how a cell ended, in words."""
-    said = outcome.status
+    said: str = outcome.status
     if said == "done" and outcome.score_name is not None and outcome.score is not None:
         said = f"{outcome.score_name} {format_score(outcome.score_name, outcome.score)}"
     if outcome.status == "done" and outcome.seconds is not None:
