@@ -82,7 +82,10 @@ def order_and_colour(name: str) -> tuple[int, str]:
         for target in line.targets
         if isinstance(target, ast.Name)
     }
-    return said["order"], said["colour"]
+    order, colour = said["order"], said["colour"]
+    assert isinstance(order, int)
+    assert isinstance(colour, str)
+    return order, colour
 
 
 def methods_in_order() -> list[str]:

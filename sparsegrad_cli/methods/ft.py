@@ -65,7 +65,8 @@ class FullFineTuning(Method):
             optim_target_modules=list(self._linears),
             learning_rate=learning_rate,
         )
-        kind, keywords = Trainer.get_optimizer_cls_and_kwargs(arguments, self.model)
+        # any module will do: only names and parameters are read
+        kind, keywords = Trainer.get_optimizer_cls_and_kwargs(arguments, self.model)  # type: ignore[arg-type]
         for group in keywords["params"]:
             group["params"] = [p for p in group["params"] if p.requires_grad]
         return kind(**keywords, weight_decay=config.weight_decay)

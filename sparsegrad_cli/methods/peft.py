@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import peft
 import torch
-from peft import PeftConfig
+from peft import PeftConfig, PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.shira import ShiraLayer
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
@@ -81,7 +81,7 @@ class PeftMethod(Method):
                 module: Any = model.get_submodule(name)
                 module._peft_loraga_grad = gradient.to(module.weight.device)
         assert peft_config.peft_type is not None
-        return PEFT_TYPE_TO_TUNER_MAPPING[peft_config.peft_type](model, peft_config, ADAPTER)
+        return PEFT_TYPE_TO_TUNER_MAPPING[PeftType(peft_config.peft_type)](model, peft_config, ADAPTER)
 
     @classmethod
     def check(cls, model: nn.Module, config: MethodConfig) -> None:

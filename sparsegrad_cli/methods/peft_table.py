@@ -41,7 +41,6 @@ def low_rank(O: int, I: int, r: int) -> int:
     return r * (O + I)
 
 
-ALPHA = {"alpha": "lora_alpha"}
 ENTRIES = (
     Entry(
         "lora",
@@ -50,7 +49,7 @@ ENTRIES = (
         "Hu et al. 2022, arXiv:2106.09685",
         "r",
         low_rank,
-        **ALPHA,
+        alpha="lora_alpha",
     ),
     Entry(
         "rslora",
@@ -60,7 +59,7 @@ ENTRIES = (
         "r",
         low_rank,
         options={"use_rslora": True},
-        **ALPHA,
+        alpha="lora_alpha",
     ),
     Entry(
         "dora",
@@ -70,7 +69,7 @@ ENTRIES = (
         "r",
         lambda O, I, r: r * (O + I) + O,
         options={"use_dora": True},
-        **ALPHA,
+        alpha="lora_alpha",
     ),
     Entry(
         "pissa",
@@ -80,7 +79,7 @@ ENTRIES = (
         "r",
         low_rank,
         options={"init_lora_weights": "pissa"},
-        **ALPHA,
+        alpha="lora_alpha",
     ),
     Entry(
         "olora",
@@ -90,7 +89,7 @@ ENTRIES = (
         "r",
         low_rank,
         options={"init_lora_weights": "olora"},
-        **ALPHA,
+        alpha="lora_alpha",
     ),
     Entry(
         "loraga",
@@ -102,7 +101,7 @@ ENTRIES = (
         lambda O, I, r: 2 * r <= min(O, I),
         options={"init_lora_weights": "lora_ga", "lora_ga_config": {}},
         calibrates=True,
-        **ALPHA,
+        alpha="lora_alpha",
     ),
     Entry(
         "adalora",
@@ -111,7 +110,7 @@ ENTRIES = (
         "Zhang et al. 2023, arXiv:2303.10512",
         "init_r",
         lambda O, I, r: r * (O + I + 1),
-        **ALPHA,
+        alpha="lora_alpha",
     ),
     Entry(
         "vera",

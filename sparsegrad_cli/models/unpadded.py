@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -209,11 +209,12 @@ def attend_padded(
     options: dict[str, Any],
 ) -> Tensor:
     """Returns T x heads x D: attention alone is padded, where no kernel knows sequences of many lengths."""
-    sequences, longest = len(layout.bounds) - 1, layout.shape[1]
+    sequences, longest, places = len(layout.bounds) - 1, layout.shape[1], layout.cells
+    assert places is not None  # only a batch on a CPU has none
 
     def padded(states: Tensor) -> Tensor:
         cells = states.new_zeros(sequences * longest, *states.shape[1::2])
-        filled = cells.index_copy(0, layout.cells, states[0].transpose(0, 1))
+        filled = cells.index_copy(0, places, states[0].transpose(0, 1))
         return filled.view(sequences, longest, *cells.shape[1:]).transpose(1, 2)
 
     mask = _band(longest, window, causal, query.device)
@@ -225,7 +226,7 @@ def attend_padded(
         mask = is_real if mask is None else is_real & mask | itself
     states = (padded(query), padded(key), padded(value))
     out = functional.scaled_dot_product_attention(*states, mask, is_causal=causal and mask is None, **options)
-    return out.transpose(1, 2).flatten(0, 1)[layout.cells]
+    return out.transpose(1, 2).flatten(0, 1)[places]
 
 
 def _band(length: int, window: int | None, causal: bool, device: torch.device) -> Tensor | None:
@@ -245,7 +246,9 @@ def _varlen_kernel() -> Callable[..., Tensor] | None:
     except ImportError:
         return None
     takes = inspect.signature(varlen_attn).parameters
-    return varlen_attn if {"window_size", "enable_gqa"} <= takes.keys() else None
+    if not {"window_size", "enable_gqa"} <= takes.keys():
+        return None
+    return cast(Callable[..., Tensor], varlen_attn)  # a tuple only with `return_aux`
 
 
 AttentionInterface.register(NAME, attend)

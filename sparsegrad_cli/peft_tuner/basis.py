@@ -46,18 +46,18 @@ def initialize_sparsegrad_basis(
     sums: dict[tuple[str, int, int], tuple[Tensor, Tensor]] = {}
     hooks = []
     for name, layer in layers.items():
-        base: nn.Linear = layer.get_base_layer()
+        base = layer.get_base_layer()
         O, I = base.weight.shape
         kind = (re.sub(r"\.\d+\.", ".*.", name), O, I)
         if kind not in sums:
             left, right = (torch.zeros(n, n, device=base.weight.device) for n in (O, I))
             sums[kind] = (left, right)
         hooks.append(base.register_forward_hook(_adds_to(*sums[kind])))
-    used = 0
+    used, device = 0, next(model.parameters()).device
     try:
         for batch in dataloader:
             batch = {
-                name: value.to(model.device) if isinstance(value, Tensor) else value
+                name: value.to(device) if isinstance(value, Tensor) else value
                 for name, value in batch.items()
             }
             with torch.enable_grad():

@@ -29,10 +29,15 @@ class SparseGradLayer(BaseTunerLayer):
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         base = self.get_base_layer()
-        if not isinstance(base, nn.Linear):
-            raise TypeError(f"Target module {base} is not supported. Currently, only `torch.nn.Linear` is.")
         self.in_features, self.out_features = base.in_features, base.out_features
         self.kwargs = kwargs
+
+    def get_base_layer(self) -> nn.Linear:
+        """Returns the linear itself, also where other tuners' layers are around it."""
+        base = super().get_base_layer()
+        if not isinstance(base, nn.Linear):
+            raise TypeError(f"Target module {base} is not supported. Currently, only `torch.nn.Linear` is.")
+        return base
 
     def update_layer(
         self,

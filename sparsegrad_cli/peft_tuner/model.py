@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from peft import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
 
@@ -39,29 +38,31 @@ class SparseGradModel(BaseTuner):
 
     prefix: str = "sparsegrad_"
     tuner_layer_cls = SparseGradLayer
-    target_module_mapping = MLP_LINEARS
+    # PEFT takes a regular expression as well, which its annotation leaves out
+    target_module_mapping = MLP_LINEARS  # type: ignore[assignment]
 
     def _create_and_replace(
         self,
-        sparsegrad_config: SparseGradConfig,
+        peft_config: PeftConfig,
         adapter_name: str,
         target: nn.Module,
         target_name: str,
         parent: nn.Module,
         current_key: str,
-        **optional_kwargs: Any,
+        parameter_name: str | None = None,
     ) -> None:
         if current_key is None:
             raise ValueError("Current Key shouldn't be `None`")
+        assert isinstance(peft_config, SparseGradConfig)
         if isinstance(target, Linear):
-            target.update_layer(adapter_name, sparsegrad_config.r, sparsegrad_config)
+            target.update_layer(adapter_name, peft_config.r, peft_config)
             return
         base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
         if not isinstance(base, nn.Linear):
             raise ValueError(
                 f"Target module {target} is not supported. Currently, only `torch.nn.Linear` is."
             )
-        new_module = Linear(target, adapter_name, sparsegrad_config, sparsegrad_config.r)
+        new_module = Linear(target, adapter_name, peft_config, peft_config.r)
         if adapter_name not in self.active_adapters:
             new_module.requires_grad_(False)  # an additional adapter is not trained by itself
         self._replace_module(parent, target_name, new_module, target)

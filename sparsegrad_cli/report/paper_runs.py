@@ -117,9 +117,14 @@ def method_reason(run: Run, family: str, any_share: bool = False) -> str:
     method, is_chat = str(run["method"]), family == CHAT
     if method not in {cell.method for cell in paper_cells(10)}:
         return method
-    wanted = {"blocks": "every:3" if is_chat else "all", "sparse_learning_rate": None, "basis_rank": None}
-    wanted |= {} if is_chat else {"freeze_rest": False}
-    wanted |= {"lora": {"rank": RANKS[family]}, "sparsegrad": {"mask": "dynamic"}}.get(method, {})
+    wanted: dict[str, str | int | None] = {"blocks": "every:3" if is_chat else "all"}
+    wanted |= {"sparse_learning_rate": None, "basis_rank": None}
+    if not is_chat:
+        wanted["freeze_rest"] = False
+    if method == "lora":
+        wanted["rank"] = RANKS[family]
+    if method == "sparsegrad":
+        wanted["mask"] = "dynamic"
     for name, value in wanted.items():
         if run.get(name) != value:
             return f"{method} {setting_words(name, run[name]) or f'{name} {run[name]}'}"

@@ -186,7 +186,7 @@ def _beside_table(head_of_rows: str, ours: Ours, paper: pd.DataFrame, heads: Seq
     for name in dict.fromkeys([*paper["row"], *(row for row, _, _ in reversed(cells))]):
         theirs = [printed.get((name, head.beside or head.column)) for head in heads]
         settings = list(dict.fromkeys(s for row, s, _ in reversed(cells) if row == name))
-        for setting in settings or [None]:
+        for setting in settings or [""]:
             own = [cells.get((name, setting, head.column)) for head in heads]
             group = [(f"{name} ({setting})" if setting else name, written(own))] if settings else []
             if any(theirs):

@@ -178,7 +178,7 @@ def compare(
     for pair in pairs:
         for each in scored:
             if difference := each.difference(pair, each.scores):
-                aso = stochastic_order(*(each.ranked(rows, label) for label in pair))
+                aso = stochastic_order(each.ranked(rows, pair[0]), each.ranked(rows, pair[1]))
                 found.append(_comparison(pair, each.column.name, difference, each.examples, aso))
         means = [mean for each in averaged if (mean := each.difference(pair, each.means))]
         if means and len(means) == len(average_over) and (both := mean_difference(means)):

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from peft import LoraConfig, ShiraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, ShiraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel, set_seed
 
@@ -168,12 +168,13 @@ def write_adapter(
         "base_model_name_or_path": config.model,
     }
     error = 0.0
+    adapter: PeftModel
     if to == "lora":
         after = dict(trained.named_parameters())
         noise = {name: noise_of(after[f"{name}.weight"], steps) for name in found.updates}
         factors = factorize(found.updates, noise, rank, config.basis_rank)
         size, error = factors.rank, factors.error
-        bias = "lora_only" if found.biases else "none"
+        bias: Literal["none", "lora_only"] = "lora_only" if found.biases else "none"
         adapter = get_peft_model(model, LoraConfig(r=size, lora_alpha=size, bias=bias, **general))
         for name in found.updates:
             layer: Any = model.get_submodule(name)

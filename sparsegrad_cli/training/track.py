@@ -37,11 +37,11 @@ def read_trackers(names: Sequence[str]) -> tuple[Tracker, ...]:
     Raises:
         InputError: there is no such tracker, or its package is not installed.
     """
-    known = {name: name for name in get_args(Tracker)}
+    known: dict[str, Tracker] = {name: name for name in get_args(Tracker)}
     for name in names:
         if name not in known:
             raise InputError(f"--report-to: {unknown('tracker', name, known)}")
-        if not any(find_spec(package) for package in PACKAGES[name]):
+        if not any(find_spec(package) for package in PACKAGES[known[name]]):
             raise InputError(f"--report-to {name}: it is not installed: pip install 'sparsegrad[{name}]'")
     return tuple(known[name] for name in names)
 
