@@ -73,7 +73,7 @@ def test_methods_side_by_side_in_json_on_disk_and_in_the_report(call, model, tmp
     assert code == 0, err
     assert "sparsegrad optimizer" in out
     report = (tmp_path / "results" / "report.md").read_text()
-    assert f"![steps per second against peak memory](bench/{folder.name}/plot.png)" in report
+    assert f"![Steps per second against peak memory](bench/{folder.name}/plot.png)" in report
     assert "No finished run" not in report
 
 
