@@ -177,6 +177,7 @@ EXCUSED = {
         "--rank": "as of export",
         "--private": "who may see it: the hub's",
     },
+    "finetune": {"--verbose": "how much is printed in the end: tests/report/test_output.py"},
     "calibrate": {"--gradient-checkpointing": "memory of the calibration alone: the same basis"},
     "sweep": {
         "--then-finetune": "what follows the search: tests/cli/test_sweep.py",
