@@ -132,12 +132,13 @@ TRIED: dict[str, dict[str, Row]] = {
         **each(RUNNER, "--device cuda", "--batch-size 6", "--length 10", "--precision bf16", "--rounds 2"),
         **each(RUNNER, "--beside loop", "--padding max", "--no-score", "--max-steps 3", "--epochs 2"),
         **each(RUNNER, "--learning-rate 1e-3", "--max-train-examples 8"),
+        **each(f"{RUNNER} --beside loop --method sparsegrad", "--calibration-steps 3"),
     },
     "bench calibrate": {
         **each(STACK, "--init random", "--layers 1", "--task cola", "--seed 1", "--model other"),
         **each(STACK, "--data demo", "--device cuda", "--batch-size 6", "--length 10"),
         **each(f"{STACK} --task cola --data glue", "--padding longest"),
-        **each(STACK, "--calibration-steps 3", "--basis-rank 3", "--no-stack"),
+        **each(STACK, "--calibration-steps 3", "--basis-rank 3", "--no-stack", "--lengths cola"),
     },
     "bench gpu": each("bench gpu --device cpu", "--device cuda", "--minutes 1"),
     "judge": {
