@@ -109,8 +109,8 @@ def setting(help: str = "", panel: str = TRAINING, *, off: Any = REQUIRED, **say
     Args:
         off: the field's own default, which is no part of an id; without one the field is required.
     """
-    found = Setting(help, panel, **says)
-    return Field(off, json_schema_extra={"setting": found})  # type: ignore[dict-item]
+    extra: dict[str, Any] = {"setting": Setting(help, panel, **says)}
+    return Field(off, json_schema_extra=extra)
 
 
 @functools.cache

@@ -40,6 +40,14 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests of one process share a cache, which is not the user's; processes that they start inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def quick_garbage() -> None:
     """Each training collects garbage several times: spares it all that is imported."""

@@ -40,10 +40,9 @@ from ..settings import Record
 from ..workers import Pool, WorkerPool
 from .calibration import plan_calibration, run_calibration
 from .config import BenchConfig, RowSpec, write_bench
-from .lengths import LENGTHS
 from .measure import Stopwatch, TrainingStep, build_method
 from .run import calibrate_rows, describe_machine, find_peak, plan_bench, run_bench
-from .target import BASIS, Job, Tell, ask
+from .target import BASIS, LENGTHS, Job, Tell, ask
 
 FILE = "gpu.jsonl"
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from torch.utils.module_tracker import ModuleTracker
 
-from ..config import SETTINGS
+from ..config import SETTINGS, Mask, Place
 from ..core import Basis, Subspace, find_mlp_linears
 from ..core.reference import REFERENCE_FORMS, ReferenceLinear, apply_reference
 from ..methods import get_method
@@ -147,7 +147,7 @@ def build_method(bench: BenchConfig, row: RowSpec, scratch: str, loaded: LoadedM
     )
     if row.place in REFERENCE_FORMS and basis is not None:
         return _ReferenceMethod(loaded, config, basis, row.place)
-    config = replace(config, mask=row.mask, place=row.place)  # type: ignore[arg-type]
+    config = replace(config, mask=cast(Mask | None, row.mask), place=cast(Place | None, row.place))
     method_class = get_method(row.method)
     if method_class.calibration(config) in ("squares", "gradients"):  # what they choose costs nothing
         places = find_mlp_linears(loaded.model)

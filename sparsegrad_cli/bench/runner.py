@@ -41,7 +41,7 @@ from ..settings import config_id
 from ..training.inputs import Inputs
 from ..training.resolve import Sources, resolve
 from ..training.run import adapt, load_model
-from ..training.trainer import Cell, make_trainer, total_steps
+from ..training.trainer import PlannedRun, make_trainer, total_steps
 from .config import RUNNER_OPTIONS, RunnerConfig, RunnerResult, RunnerRow
 from .measure import Stopwatch, TrainingStep
 from .target import Tell, check_precision, find_task
@@ -120,15 +120,17 @@ def run_runner(config: RunnerConfig, sources: list[Sources], tell: Tell) -> Runn
 
 
 def _measure(config: RunnerConfig, run: RunConfig, inputs: Inputs, results: Path, tell: Tell) -> RunnerRow:
-    other = {"trainer": lambda cell: _train(_plain(cell, config.padding), cell), "loop": _loop}[config.beside]
+    other = {"trainer": lambda planned: _train(_plain(planned, config.padding), planned), "loop": _loop}[
+        config.beside
+    ]
     ours: list[Turn] = []
     theirs: list[Turn] = []
     for number in range(config.rounds):
         seed = run.seed + number
-        cell = Cell(run.model_copy(update={"seed": seed}), inputs, results / str(seed), NoProgress())
-        sides: list[tuple[list[Turn], Callable[[Cell], Turn]]] = [(ours, _finetune), (theirs, other)]
+        planned = PlannedRun(run.model_copy(update={"seed": seed}), inputs, results / str(seed), NoProgress())
+        sides: list[tuple[list[Turn], Callable[[PlannedRun], Turn]]] = [(ours, _finetune), (theirs, other)]
         for turns, take in sides if number % 2 == 0 else reversed(sides):
-            turns.append(take(cell))
+            turns.append(take(planned))
             gc.collect()  # a Trainer is a cycle, and holds its model
         speeds = [median(ours[-1].counted), median(theirs[-1].counted)]
         tell(
@@ -153,24 +155,24 @@ def _measure(config: RunnerConfig, run: RunConfig, inputs: Inputs, results: Path
     )
 
 
-def _finetune(cell: Cell) -> Turn:
-    cell.folder.path.mkdir(parents=True, exist_ok=True)
-    return _train(make_trainer(*_start(cell), cell), cell)
+def _finetune(planned: PlannedRun) -> Turn:
+    planned.folder.path.mkdir(parents=True, exist_ok=True)
+    return _train(make_trainer(*_start(planned), planned), planned)
 
 
-def _start(cell: Cell) -> tuple[nn.Module, Optimizer]:
-    loaded = load_model(cell.config, cell.inputs)
-    on_device(loaded.model, cell.config.device)
-    method = adapt(cell, loaded)
-    return method.model, method.optimizer(cell.config.learning_rate)
+def _start(planned: PlannedRun) -> tuple[nn.Module, Optimizer]:
+    loaded = load_model(planned.config, planned.inputs)
+    on_device(loaded.model, planned.config.device)
+    method = adapt(planned, loaded)
+    return method.model, method.optimizer(planned.config.learning_rate)
 
 
-def _plain(cell: Cell, padding: str) -> Trainer:
+def _plain(planned: PlannedRun, padding: str) -> Trainer:
     """Returns what a script of transformers and PEFT would train with: nothing of ours.
 
     What is trained is what `finetune` trains: with LoRA all but the MLP matrices beside the adapters.
     """
-    config, inputs = cell.config, cell.inputs
+    config, inputs = planned.config, planned.inputs
     task = inputs.data.task
     set_seed(config.seed)
     labels = getattr(task, "labels", None)
@@ -186,7 +188,7 @@ def _plain(cell: Cell, padding: str) -> Trainer:
             parameter.requires_grad_("base_layer" not in name and "original_module" not in name)
     steps = total_steps(config, len(inputs.train))
     arguments = TrainingArguments(
-        output_dir=str(cell.results / "plain"),
+        output_dir=str(planned.results / "plain"),
         per_device_train_batch_size=config.batch_size,
         num_train_epochs=config.epochs,
         max_steps=config.max_steps or -1,
@@ -222,19 +224,19 @@ def _plain(cell: Cell, padding: str) -> Trainer:
     return trainer
 
 
-def _train(trainer: Trainer, cell: Cell) -> Turn:
-    ticks = _Ticks(cell.config.device)
+def _train(trainer: Trainer, planned: PlannedRun) -> Turn:
+    ticks = _Ticks(planned.config.device)
     trainer.add_callback(ticks)
     trainer.train()
-    name = f"eval_{cell.inputs.data.task.score_name}"
+    name = f"eval_{planned.inputs.data.task.score_name}"
     scores = [entry[name] for entry in trainer.state.log_history if name in entry]
     return Turn(ticks.watch.seconds(), scores[-1])
 
 
-def _loop(cell: Cell) -> Turn:
+def _loop(planned: PlannedRun) -> Turn:
     """Train in a loop of forward, backward and optimizer, without a score."""
-    config, inputs = cell.config, cell.inputs
-    model, optimizer = _start(cell)
+    config, inputs = planned.config, planned.inputs
+    model, optimizer = _start(planned)
     model.train()
     step = TrainingStep(model, optimizer, config.device, config.precision)
     loader = DataLoader(inputs.train, config.batch_size, shuffle=True, collate_fn=inputs.collator(config))

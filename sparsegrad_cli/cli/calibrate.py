@@ -36,6 +36,7 @@ def calibrate(
     `sparsegrad finetune` with the same model, task, data and seed finds it again.
     """
     from ..models.checkpoint import fetch_weights
+    from ..models.load import on_device
     from ..store.basis_file import load_basis
     from ..training.basis import basis_path, calibrate_and_save, read_concentration
     from ..training.inputs import quiet_libraries
@@ -63,8 +64,7 @@ def calibrate(
                 continue
             line = display.line(f"{config.task} seed {config.seed}")
             if not path.exists():
-                model = load_model(config, inputs).model
-                model.to(config.device)  # type: ignore[arg-type]  # torch's annotation of transformers' wrapper
+                model = on_device(load_model(config, inputs).model, config.device)
                 calibrate_and_save(model, config, inputs, path, line)
             line.remove()
             kinds = _describe(load_basis(path), read_concentration(path))

@@ -49,9 +49,8 @@ def finetune(
     from ..training.inputs import quiet_libraries
     from ..training.params import read_params
     from ..training.resolve import resolve
-    from ..training.track import read_trackers
 
-    trackers = read_trackers(report_to or ())
+    options = opt.execution_options(save, checkpoint_minutes, report_to, accumulate_on_oom, predict_test)
     quiet_libraries(downloads=not (quiet or as_json))
     read = None if params is None else read_params(params)
     configs, sources = resolve({**given, "task": task}, method, seed, params=read, shapes_only=dry_run)
@@ -63,14 +62,6 @@ def finetune(
     if dry_run:
         _show_plan(configs, sources, output, save == "model", as_json, test)
         return 0
-    options = ExecutionOptions(
-        checkpoint_seconds=60 * checkpoint_minutes,
-        keep_model=save == "model",
-        keep_adapter=save == "adapter",
-        report_to=trackers,
-        accumulate_on_oom=accumulate_on_oom,
-        predict_test=predict_test,
-    )
     results = train_all([(config, sources) for config in configs], output, quiet, options)
     report = report_on(results, output)
     if as_json:
@@ -106,9 +97,9 @@ def train_all(
         for number, (config, sources) in enumerate(todo, 1):
             counted = f"[{number}/{len(todo)}] " if len(todo) > 1 else ""
             line = display.line(f"{counted}{config.task} {config.method} seed {config.seed}")
-            cell = sources.cell(config, output, line, options)
-            was_done = cell.folder.is_done()
-            result = run(cell)
+            planned = sources.plan(config, output, line, options)
+            was_done = planned.folder.is_done()
+            result = run(planned)
             results.append(result)
             display.end(line, _outcome(result, was_done), is_failed=result.status != "done")
     return results

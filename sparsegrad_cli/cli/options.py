@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from ..config import SETTINGS, Save, Tracker
+from ..config import SETTINGS, ExecutionOptions, Save, Tracker
 from ..settings import OUTPUT, TRAINING, WHAT, Setting
 
 GIVEN = "given"  # the parameter that settings stand for
@@ -64,14 +64,14 @@ def _parameter(setting: Setting, help: str | None) -> Parameter:
     if get_origin(kind) is tuple:  # repeatable
         kind = list[str]
     option = typer.Option(
+        None,
         setting.flag,
         help=help or setting.help_text(),
         min=setting.at_least if setting.is_number() else None,
         show_default=False,
         rich_help_panel=setting.panel,
     )
-    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
-    return Parameter(setting.name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return Parameter(setting.name, Parameter.KEYWORD_ONLY, default=option, annotation=kind | None)
 
 
 def option(*flags: str, help: str, panel: str = OUTPUT, show_default: bool = False, **more: Any) -> Any:
@@ -126,3 +126,27 @@ Verbose = Annotated[
     bool, option("--verbose", help="End with all columns, the differences by task and what the numbers mean.")
 ]
 Quiet = Annotated[bool, option("--quiet", help="No progress on stderr.")]
+
+
+def execution_options(
+    save: Save,
+    checkpoint_minutes: float,
+    report_to: Collection[str] | None,
+    accumulate_on_oom: bool,
+    predict_test: bool,
+) -> ExecutionOptions:
+    """Returns what the five options of an execution come to.
+
+    Raises:
+        InputError: there is no such tracker, or its package is not installed.
+    """
+    from ..training.track import read_trackers
+
+    return ExecutionOptions(
+        checkpoint_seconds=60 * checkpoint_minutes,
+        keep_model=save == "model",
+        keep_adapter=save == "adapter",
+        report_to=read_trackers(report_to) if report_to else (),
+        accumulate_on_oom=accumulate_on_oom,
+        predict_test=predict_test,
+    )

@@ -103,14 +103,12 @@ def run(
     It may be stopped at any time: the same command goes on where it was. Several at once, on one results
     folder, share the cells.
     """
-    from ..config import ExecutionOptions
     from ..grid.experiment import find_experiment, read_experiment
     from ..grid.kinds import DONE, KINDS
     from ..grid.run import CellFilter, is_due, plan_cells, read_status, run_grid
     from ..training.inputs import quiet_libraries
-    from ..training.track import read_trackers
 
-    trackers = read_trackers(report_to or ())
+    options = opt.execution_options(save, checkpoint_minutes, report_to, accumulate_on_oom, predict_test)
     quiet_libraries(downloads=not (quiet or as_json))
     read = read_experiment(find_experiment(experiment))
     kind = KINDS[read.experiment.kind]
@@ -127,14 +125,6 @@ def run(
     cells = plan_cells(read, part, data, device, shapes_only=dry_run)
     count, on = choose_workers(read, kind.alone, engine, workers, per_gpu, address, cells)
     statuses = {cell.id: read_status(cell, output) for cell in cells}
-    options = ExecutionOptions(
-        checkpoint_seconds=60 * checkpoint_minutes,
-        keep_model=save == "model",
-        keep_adapter=save == "adapter",
-        report_to=trackers,
-        accumulate_on_oom=accumulate_on_oom,
-        predict_test=predict_test,
-    )
     due = []
     for cell in cells:
         status = statuses[cell.id]

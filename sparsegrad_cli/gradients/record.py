@@ -90,23 +90,23 @@ def run_gradients(
     if earlier is not None:
         return earlier
     run = config.run
-    cell = found.cell(run, results, progress)
-    loaded = load_model(run, cell.inputs)
+    planned = found.plan(run, results, progress)
+    loaded = load_model(run, planned.inputs)
     model: nn.Module = loaded.model
     model.to(run.device)
     # the same basis for every method
     calibrated = run.model_copy(
         update={"method": "sparsegrad", "calibration_steps": config.calibration_steps}
     )
-    basis = find_or_calibrate(loaded.model, calibrated, cell.inputs, results, progress)
+    basis = find_or_calibrate(loaded.model, calibrated, planned.inputs, results, progress)
     recorder = Recorder(config, choose_places(find_mlp_linears(model)), basis.kinds)
     if get_method(run.method).calibration(MethodConfig.of(run)) == "basis":
-        cell = replace(cell, basis=basis)
-    method = adapt(cell, loaded)
+        planned = replace(planned, basis=basis)
+    method = adapt(planned, loaded)
     set_seed(run.seed)  # the same dropout for every method
     steps = config.recorded_steps()
     progress.phase("train", steps[-1])
-    batches = training_batches(run, cell.inputs, loaded.model.device, run.seed + 1)
+    batches = training_batches(run, planned.inputs, loaded.model.device, run.seed + 1)
     optimizer = method.optimizer(run.learning_rate)
     method.model.train()
     losses = {}
@@ -122,8 +122,8 @@ def run_gradients(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         progress.step(step, loss.item())
-    data = f"sha256:{cell.inputs.data.sha256}"
-    folder.begin(describe_environment(cell.inputs.checkpoint.identity, data, restarts=0))
+    data = f"sha256:{planned.inputs.data.sha256}"
+    folder.begin(describe_environment(planned.inputs.checkpoint.identity, data, restarts=0))
     write_arrays(folder.path, recorder.arrays)
     result = GradientsResult(id=config_id(config), losses=losses, places=tuple(recorder.places))
     folder.finish(result)

@@ -220,7 +220,7 @@ class Finetune(Kind):
 
         config, sources = self.planned(cell, shapes_only=False)
         fetch_weights(sources.checkpoint)
-        return _outcome(run(sources.cell(config, results, progress, options)))
+        return _outcome(run(sources.plan(config, results, progress, options)))
 
     def lacks(self, cell: GridCell, results: Path, options: ExecutionOptions) -> bool:
         from ..training.export import ADAPTER_FOLDER

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,7 +33,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     since processes on several hosts that share a disk may have the same process id.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     try:
         write(temporary)
         with temporary.open("rb+") as file:
@@ -126,7 +125,7 @@ def add_cache_folder(folder: Path, write: Callable[[Path], object]) -> None:
         WorkError: the folder cannot be written.
     """
     hint = "set SPARSEGRAD_CACHE to a folder of yours"
-    temporary = folder.with_name(f".{secrets.token_hex(8)}.tmp")  # its mode is the user's, not mkdtemp's 0700
+    temporary = folder.with_name(f".{os.urandom(8).hex()}.tmp")  # its mode is the user's, not mkdtemp's 0700
     try:
         temporary.mkdir(parents=True)
     except OSError as error:

@@ -165,13 +165,13 @@ class Worker:
         results = SWEEPS.folder(self._results, config).path
         folder = RUNS.folder(results, run_config)
         reporter = TrialReporter(trial, config, folder.path / "metrics.jsonl")
-        cell = sources.cell(run_config, results, reporter, ExecutionOptions(keep_model=False))
+        planned = sources.plan(run_config, results, reporter, ExecutionOptions(keep_model=False))
         try:
             result = folder.result()
             while result is None or result.status not in ("done", "pruned", "diverged"):
                 try:
                     with interrupts.interruptible():
-                        result = run(cell)
+                        result = run(planned)
                     break
                 except BusyError:  # a trial with the same values, or a worker that was thought dead
                     with interrupts.interruptible():

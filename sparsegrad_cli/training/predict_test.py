@@ -16,25 +16,25 @@ from ..tasks.load import TaskData
 from ..tasks.task import Task
 from .encode import encode_pairs
 from .objectives import predict_split
-from .trainer import Cell, CellTrainer, make_trainer
+from .trainer import PlannedRun, RunTrainer, make_trainer
 
 MODEL = "model"  # in a run's folder: the trained model
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}  # of logits, as a share of the largest
 
 
-def write_test_predictions(trainer: CellTrainer, cell: Cell, test: TaskData) -> None:
+def write_test_predictions(trainer: RunTrainer, planned: PlannedRun, test: TaskData) -> None:
     """Writes `test_predictions.parquet` of the trainer's model; the file knows the hash of its data."""
     assert isinstance(test.task, Task)
-    encoded = encode_pairs(test, cell.inputs.tokenizer, cell.config.length)
-    cell.progress.phase("predict", sum(map(len, encoded.values())))
+    encoded = encode_pairs(test, planned.inputs.tokenizer, planned.config.length)
+    planned.progress.phase("predict", sum(map(len, encoded.values())))
     predicted = []
     for name, rows in encoded.items():
         indices = test.splits[name]["idx"][:]
         predicted.append(predict_split(trainer, test.task, name, rows, indices))
-        cell.progress.step(sum(map(len, predicted)))
+        planned.progress.step(sum(map(len, predicted)))
     predictions = pd.concat(predicted, ignore_index=True)
     predictions.attrs["data"] = test.sha256
-    write_atomically(cell.folder.path / TEST_PREDICTIONS, predictions.to_parquet)
+    write_atomically(planned.folder.path / TEST_PREDICTIONS, predictions.to_parquet)
 
 
 def has_test_predictions(folder: RunFolder, test: TaskData) -> bool:
@@ -56,43 +56,43 @@ def check_model_kept(folder: RunFolder, test: TaskData) -> None:
         )
 
 
-def predict_again(cell: Cell, test: TaskData) -> None:
+def predict_again(planned: PlannedRun, test: TaskData) -> None:
     """Writes the test predictions of a finished run that has none, by the model that it saved.
 
     Raises:
         InputError: no model was saved, or it cannot be read.
         WorkError: the model does not make the run's dev predictions; or another process is at it.
     """
-    folder, inputs = cell.folder, cell.inputs
+    folder, inputs = planned.folder, planned.inputs
     if has_test_predictions(folder, test):
         return
     check_model_kept(folder, test)
     task = inputs.data.task
     assert isinstance(task, Task)
     num_labels = 1 if task.labels is None else len(task.labels)
-    with folder.lock(), float32_products(cell.config.precision):
+    with folder.lock(), float32_products(planned.config.precision):
         loaded = load_classifier(find_checkpoint(str(folder.path / MODEL)), num_labels, task.is_regression)
-        if cell.config.padding == "none":
+        if planned.config.padding == "none":
             unpad(loaded.model)
-        trainer = make_trainer(on_device(loaded.model, cell.config.device), None, cell)
+        trainer = make_trainer(on_device(loaded.model, planned.config.device), None, planned)
         trainer.compute_metrics = None
         again = [
             inputs.objective.score_split(trainer, split.name, split.suffix, split.rows, split.indices)[1]
             for split in inputs.reported
         ]
-        _check_same(cell, pd.concat(again))
-        write_test_predictions(trainer, cell, test)
+        _check_same(planned, pd.concat(again))
+        write_test_predictions(trainer, planned, test)
         folder.drop_checkpoints()  # the trainer made their folder
 
 
-def _check_same(cell: Cell, again: pd.DataFrame) -> None:
-    path = cell.folder.path / "predictions.parquet"
+def _check_same(planned: PlannedRun, again: pd.DataFrame) -> None:
+    path = planned.folder.path / "predictions.parquet"
     if not path.exists():
         raise WorkError(f"{path} is missing, so nothing tells whether model/ is the run's own")
     before, now = (np.stack(frame["logits"]) for frame in (pd.read_parquet(path), again))
-    allowed = TOLERANCE[cell.config.precision] * np.abs(before).max()
+    allowed = TOLERANCE[planned.config.precision] * np.abs(before).max()
     if before.shape != now.shape or not np.abs(before - now).max() <= allowed:
         raise WorkError(
-            f"{cell.folder.path / MODEL} does not make the dev predictions in {path}: one of the two was "
+            f"{planned.folder.path / MODEL} does not make the dev predictions in {path}: one of the two was "
             "changed; delete the run's folder to do it again"
         )

@@ -42,7 +42,7 @@ from .checks import (
 from .inputs import Inputs, read_inputs
 from .objectives import Objective, objective_of
 from .params import ParamsFile
-from .trainer import Cell
+from .trainer import PlannedRun
 
 PAPER_KEPT = {"llama-2-7b": 100_000}  # entries of each MLP matrix, in table 6
 LORA_RANK_LARGE, LARGE_HIDDEN_SIZE = 10, 1024
@@ -82,15 +82,15 @@ class Sources:
         """
         return load_test(self.data, self.source)
 
-    def cell(
+    def plan(
         self,
         config: RunConfig,
         results: Path,
         progress: Progress,
         options: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (frozen)
-    ) -> Cell:
+    ) -> PlannedRun:
         """Returns a run that can be done, with its inputs read and encoded."""
-        return Cell(
+        return PlannedRun(
             config,
             self.inputs(config),
             results,

@@ -30,70 +30,72 @@ from .export import save_smallest
 from .inputs import Inputs
 from .predict_test import MODEL, predict_again, write_test_predictions
 from .resolve import Sources
-from .trainer import Cell, make_trainer, total_steps, train
+from .trainer import PlannedRun, make_trainer, total_steps, train
 
 
-def run(cell: Cell) -> Result:
+def run(planned: PlannedRun) -> Result:
     """Does a run, or takes it up from its last checkpoint; a finished one is not run again.
 
-    Training that fails gives a result whose status says how; Ctrl-C is recorded too, then raised on. A cell
+    Training that fails gives a result whose status says how; Ctrl-C is recorded too, then raised on. A run
     that may accumulate is begun again when the memory runs out, with each batch in twice as many parts.
 
     Raises:
         InputError: the model cannot be had; no folder is made.
         WorkError: another process does this run, or the disk is full.
     """
-    folder = cell.folder
+    folder = planned.folder
     earlier = folder.result()
     if earlier is not None and earlier.status == "done":
-        if cell.test is not None:
-            predict_again(cell, cell.test)
+        if planned.test is not None:
+            predict_again(planned, planned.test)
         return earlier
-    loaded = load_model(cell.config, cell.inputs)
+    loaded = load_model(planned.config, planned.inputs)
     with folder.lock():
         earlier = folder.result()  # of another process, while this one loaded the model
         if earlier is not None and earlier.status == "done":
             return earlier
         checkpoint, before = folder.last_checkpoint(), folder.environment()
-        parts = cell.config.accumulation_steps
+        parts = planned.config.accumulation_steps
         restarts = 0
         if checkpoint is not None and before is not None:
             parts, restarts = before.accumulation_steps, before.restarts + 1
-        result = _attempt(cell, loaded, checkpoint, parts, restarts)
-        while result.status == "out-of-memory" and cell.options.accumulate_on_oom:
+        result = _attempt(planned, loaded, checkpoint, parts, restarts)
+        while result.status == "out-of-memory" and planned.options.accumulate_on_oom:
             parts *= 2
-            if cell.config.batch_size % parts:
+            if planned.config.batch_size % parts:
                 break
             folder.drop_checkpoints()
             del loaded  # before its successor comes
             _give_memory_back()
-            loaded = load_model(cell.config, cell.inputs)
-            result = _attempt(cell, loaded, None, parts, restarts=0)
+            loaded = load_model(planned.config, planned.inputs)
+            result = _attempt(planned, loaded, None, parts, restarts=0)
     return result
 
 
-def _attempt(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, parts: int, restarts: int) -> Result:
+def _attempt(
+    planned: PlannedRun, loaded: LoadedModel, checkpoint: Path | None, parts: int, restarts: int
+) -> Result:
     """Trains from the checkpoint, or from the start, to a result that is on disk, whatever it says."""
-    folder = cell.folder
-    data = f"sha256:{cell.inputs.data.sha256}"
-    folder.begin(describe_environment(cell.inputs.checkpoint.identity, data, restarts, parts))
+    folder = planned.folder
+    data = f"sha256:{planned.inputs.data.sha256}"
+    folder.begin(describe_environment(planned.inputs.checkpoint.identity, data, restarts, parts))
     try:
-        with float32_products(cell.config.precision):
-            result = _train_and_score(cell, loaded, checkpoint, parts)
+        with float32_products(planned.config.precision):
+            result = _train_and_score(planned, loaded, checkpoint, parts)
     except KeyboardInterrupt:
-        folder.finish(_failed(cell, "interrupted", "stopped by the user"), keep_checkpoints=True)
+        folder.finish(_failed(planned, "interrupted", "stopped by the user"), keep_checkpoints=True)
         raise
     except DivergedError as error:
-        result = _failed(cell, "diverged", str(error))
+        result = _failed(planned, "diverged", str(error))
     except PrunedError as error:
-        result = _failed(cell, "pruned", str(error))
+        result = _failed(planned, "pruned", str(error))
     except (RuntimeError, MemoryError, ValueError, OSError, SafetensorError) as error:
         if isinstance(error, DiskError) or is_disk_full(error):
             folder.last_checkpoint()  # clears away what was cut short
             raise DiskError(
                 f"cannot write to {folder.path} ({error}): make room, and the same command goes on"
             ) from error
-        result = _failed(cell, *_reason(error))
+        result = _failed(planned, *_reason(error))
         if is_device_error(error):
             folder.finish(result, keep_checkpoints=True)
             raise DeviceError(f"{result.error} (other runs need a new process)") from error
@@ -135,32 +137,32 @@ def load_model(config: RunConfig, inputs: Inputs) -> LoadedModel:
     return loaded
 
 
-def adapt(cell: Cell, loaded: LoadedModel, accumulation_steps: int = 1) -> Method:
+def adapt(planned: PlannedRun, loaded: LoadedModel, accumulation_steps: int = 1) -> Method:
     """The starting model, made ready by the run's method; what is random is of the run's seed.
 
     Args:
         accumulation_steps: parts of a batch.
     """
-    config = cell.config
+    config = planned.config
     method_class = get_method(config.method)
-    basis, steps = cell.basis, total_steps(config, len(cell.inputs.train))
+    basis, steps = planned.basis, total_steps(config, len(planned.inputs.train))
     method_config = MethodConfig.of(config, accumulation_steps, steps)
     if method_class.calibration(method_config) is not None and basis is None:
         in_parts = config.model_copy(update={"accumulation_steps": accumulation_steps})
-        basis = find_or_calibrate(loaded.model, in_parts, cell.inputs, cell.results, cell.progress)
+        basis = find_or_calibrate(loaded.model, in_parts, planned.inputs, planned.results, planned.progress)
     set_seed(config.seed)
     with float32_products("ieee"):
         return method_class(loaded.model, loaded.head, method_config, basis)
 
 
-def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, parts: int) -> Result:
-    config, inputs, folder = cell.config, cell.inputs, cell.folder
+def _train_and_score(planned: PlannedRun, loaded: LoadedModel, checkpoint: Path | None, parts: int) -> Result:
+    config, inputs, folder = planned.config, planned.inputs, planned.folder
     model = on_device(loaded.model, config.device)
     total = sum(p.numel() for p in model.parameters())
-    method = adapt(cell, loaded, parts)
+    method = adapt(planned, loaded, parts)
     optimizer = method.optimizer(config.learning_rate)
-    trainer = make_trainer(model, optimizer, cell, parts)
-    before = score_start(trainer, cell)
+    trainer = make_trainer(model, optimizer, planned, parts)
+    before = score_start(trainer, planned)
     trained = train(trainer, optimizer, checkpoint)
     touched = touched_entries(optimizer, method.adapted)
     parameters = count_parameters(method, loaded.head, total, touched)
@@ -170,28 +172,28 @@ def _train_and_score(cell: Cell, loaded: LoadedModel, checkpoint: Path | None, p
     metrics: dict[str, float] = {}
     examples = []
     trainer.compute_metrics = None
-    cell.progress.phase("score", len(inputs.reported))
+    planned.progress.phase("score", len(inputs.reported))
     for done, split in enumerate(inputs.reported, 1):
         found, rows = inputs.objective.score_split(
             trainer, split.name, split.suffix, split.rows, split.indices
         )
         metrics |= found
         examples.append(rows)
-        cell.progress.step(done)
+        planned.progress.step(done)
     predictions = pd.concat(examples, ignore_index=True)
     write_atomically(folder.path / "predictions.parquet", predictions.to_parquet)
-    if cell.test is not None:
-        write_test_predictions(trainer, cell, cell.test)
-    if cell.options.keep_model:
+    if planned.test is not None:
+        write_test_predictions(trainer, planned, planned.test)
+    if planned.options.keep_model:
         plain = plain or _merge(method)
         loaded.save(plain, folder.path / MODEL)
         inputs.tokenizer.save_pretrained(folder.path / MODEL)
-    elif cell.options.keep_adapter:
+    elif planned.options.keep_adapter:
         save_smallest(plain or _merge(method), loaded, config, folder.path, trained.steps)
 
     task = inputs.data.task
     return Result(
-        **_identity(cell.config, cell.inputs.data),
+        **_identity(planned.config, planned.inputs.data),
         status="done",
         error=None,
         score=metrics[task.score_name],
@@ -233,8 +235,8 @@ def _identity(config: RunConfig, data: TaskData) -> dict[str, Any]:
     }
 
 
-def _failed(cell: Cell, status: Status, error: str) -> Result:
-    return Result(**_identity(cell.config, cell.inputs.data), status=status, error=error)
+def _failed(planned: PlannedRun, status: Status, error: str) -> Result:
+    return Result(**_identity(planned.config, planned.inputs.data), status=status, error=error)
 
 
 def _reason(error: Exception) -> tuple[Status, str]:
@@ -248,21 +250,21 @@ START = "start.json"  # in the run's folder, so that a run that is taken up agai
 BEFORE = "_before"  # after the metrics' names
 
 
-def score_start(trainer: Trainer, cell: Cell) -> dict[str, float]:
+def score_start(trainer: Trainer, planned: PlannedRun) -> dict[str, float]:
     """Metrics of the model before its first step on the reported splits; none of a classifier's new head."""
-    objective = cell.inputs.objective
+    objective = planned.inputs.objective
     if not objective.scores_start:
         return {}
-    path = cell.folder.path / START
+    path = planned.folder.path / START
     if path.exists():
         return json.loads(path.read_text(encoding="utf-8"))
     found: dict[str, float] = {}
-    cell.progress.phase("score", len(cell.inputs.reported))
-    devices = [torch.cuda.current_device()] if cell.config.device == "cuda" else []
+    planned.progress.phase("score", len(planned.inputs.reported))
+    devices = [torch.cuda.current_device()] if planned.config.device == "cuda" else []
     with torch.random.fork_rng(devices):  # or a run that is taken up again, and does not score, draws others
-        for done, split in enumerate(cell.inputs.reported, 1):
+        for done, split in enumerate(planned.inputs.reported, 1):
             metrics, _ = objective.score_split(trainer, split.name, split.suffix, split.rows, split.indices)
             found |= {f"{name}{BEFORE}": value for name, value in metrics.items()}
-            cell.progress.step(done)
+            planned.progress.step(done)
     write_text(path, json.dumps(found, indent=2) + "\n")
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,7 +31,7 @@ class RunArguments(TrainingArguments):
     run_config: dict[str, Any] | None = None
 
 
-def read_trackers(names: Sequence[str]) -> tuple[Tracker, ...]:
+def read_trackers(names: Collection[str]) -> tuple[Tracker, ...]:
     """Returns the trackers of these names.
 
     Raises:

@@ -37,8 +37,8 @@ from .track import RunArguments, tracking_callbacks
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One cell of a table with one seed."""
+class PlannedRun:
+    """A run that is ready to be done, with its inputs read and encoded."""
 
     config: RunConfig
     inputs: Inputs
@@ -68,7 +68,7 @@ class Trained:
     tokens_per_step: float | None
 
 
-class CellTrainer(Trainer):
+class RunTrainer(Trainer):
     """A Trainer with light checkpoints, that shows its cost meter what a step is made on.
 
     A step does nothing that is not used: no norm of gradients that are not clipped, no count of FLOPs.
@@ -111,15 +111,18 @@ class CellTrainer(Trainer):
 
 
 def make_trainer(
-    model: nn.Module, optimizer: torch.optim.Optimizer | None, cell: Cell, accumulation_steps: int = 1
-) -> CellTrainer:
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    planned: PlannedRun,
+    accumulation_steps: int = 1,
+) -> RunTrainer:
     """A Trainer for one run: no clipping, best checkpoint, early stopping.
 
     Args:
         optimizer: None where the trainer is only to predict.
         accumulation_steps: equal parts that each batch is worked on in; they make the gradient of the whole.
     """
-    config, inputs = cell.config, cell.inputs
+    config, inputs = planned.config, planned.inputs
     task, objective = inputs.data.task, inputs.objective
     steps = total_steps(config, len(inputs.train))
     when = "epoch" if config.eval_steps is None else "steps"
@@ -128,7 +131,7 @@ def make_trainer(
     arguments = RunArguments(
         run_config=config.model_dump(mode="json"),
         run_name=f"{config.task} {config.method} seed {config.seed} {config.run_id()}",
-        output_dir=str(cell.folder.checkpoints.resolve()),
+        output_dir=str(planned.folder.checkpoints.resolve()),
         num_train_epochs=config.epochs,
         max_steps=config.max_steps or -1,
         per_device_train_batch_size=config.batch_size // accumulation_steps,
@@ -161,16 +164,16 @@ def make_trainer(
     arguments._n_gpu = 1  # or several visible GPUs would become a DataParallel with n times the batch
     callbacks = [
         StopAtDivergence(),
-        MetricsLog(cell.folder.path / "metrics.jsonl"),
-        ReportProgress(cell.progress, task.score_name),
-        CheckpointByClock(cell.options.checkpoint_seconds),
+        MetricsLog(planned.folder.path / "metrics.jsonl"),
+        ReportProgress(planned.progress, task.score_name),
+        CheckpointByClock(planned.options.checkpoint_seconds),
         CheckpointAtSignal(),
         CostMeter(),  # after those that ask for a checkpoint
     ]
-    callbacks += tracking_callbacks(cell.options.report_to, cell.results, config.run_id())
+    callbacks += tracking_callbacks(planned.options.report_to, planned.results, config.run_id())
     if config.patience:
         callbacks.append(EarlyStoppingCallback(config.patience))
-    trainer = CellTrainer(
+    trainer = RunTrainer(
         model=model,
         args=arguments,
         data_collator=inputs.collator(config),
@@ -194,7 +197,7 @@ def total_steps(config: RunConfig, rows: int) -> int:
     return math.ceil(config.epochs * math.ceil(rows / config.batch_size))
 
 
-def train(trainer: CellTrainer, optimizer: torch.optim.Optimizer, checkpoint: Path | None) -> Trained:
+def train(trainer: RunTrainer, optimizer: torch.optim.Optimizer, checkpoint: Path | None) -> Trained:
     """Trains to the end, from `checkpoint` if there is one, and leaves the best weights in the model."""
     if checkpoint is not None and _was_over(checkpoint):
         return _take_up_finished(trainer, optimizer, checkpoint)
@@ -210,7 +213,7 @@ def _was_over(checkpoint: Path) -> bool:
     return stopped or state["global_step"] >= state["max_steps"]
 
 
-def _take_up_finished(trainer: CellTrainer, optimizer: torch.optim.Optimizer, checkpoint: Path) -> Trained:
+def _take_up_finished(trainer: RunTrainer, optimizer: torch.optim.Optimizer, checkpoint: Path) -> Trained:
     state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
     lay_over(trainer.model, _best(state, checkpoint.parent))
     optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import write_cola
 from ..tasks.oasst import chain, in_tree, write
 from . import files, options, stored
 from .case import Case, Inputs
@@ -34,7 +34,6 @@ def elsewhere(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 

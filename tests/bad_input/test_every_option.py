@@ -13,9 +13,9 @@ import pytest
 from sparsegrad_cli.cli.main import VERBS, load_verb
 from sparsegrad_cli.config import RUN_SETTINGS, SETTINGS
 
-from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
 from ..judge.questions_file import write_lines
+from ..planned import write_cola
 from ..tasks.oasst import chain, in_tree, write
 
 BERT = "--model bert --data glue --device cpu --task cola"
@@ -255,7 +255,6 @@ def quick(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("sparsegrad_cli.estimate.estimate", estimate)
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(folder / "cache"))
 
 
 def test_every_option_of_every_command_is_in_a_table() -> None:

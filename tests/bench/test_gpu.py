@@ -20,7 +20,6 @@ from .targets import answer_here
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
     answer_here(monkeypatch)
     monkeypatch.setitem(gpu.SCALES, "cpu", replace(gpu.SCALES["cpu"], precisions=("fp32",)))
     monkeypatch.setattr(gpu, "FAMILIES", ("roberta",))

@@ -7,24 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparsegrad_cli.bench.lengths import LENGTHS
 from sparsegrad_cli.bench.run import choose_rows, plan_bench
+from sparsegrad_cli.bench.target import LENGTHS
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.settings import config_id
 
-from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import write_cola
 from .targets import small
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tiny_checkpoint(tmp_path_factory.mktemp("model") / "bert", "bert"))
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
 
 
 DYNAMIC = [

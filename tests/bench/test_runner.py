@@ -9,13 +9,12 @@ from transformers import DataCollatorWithPadding
 from sparsegrad_cli.bench.runner import plan_runner, run_runner
 from sparsegrad_cli.errors import InputError
 
-from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import write_cola
 
 
 @pytest.fixture
 def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
     return {
         "model": str(tiny_checkpoint(tmp_path / "model", "bert")),
         "tasks": ["cola"],

@@ -14,8 +14,8 @@ from sparsegrad_cli.bench.target import Failure
 from sparsegrad_cli.settings import config_id
 
 from ..bench.targets import answer_here
-from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import write_cola
 
 SHORT = ["--rounds", "2", "--steps", "2", "--batch-size", "2", "--length", "16", "--calibration-steps", "2"]
 KEYS = {
@@ -39,7 +39,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
     answer_here(monkeypatch)
 
 

@@ -26,11 +26,6 @@ def model(tmp_path_factory):
     return str(tiny_checkpoint(tmp_path_factory.mktemp("llama"), "llama", layers=4))
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 @pytest.fixture
 def trees(tmp_path):
     """Twelve trees: one without an answer's text, one with a strange role, two in German."""

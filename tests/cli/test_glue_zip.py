@@ -35,7 +35,6 @@ def glue(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(autouse=True)
 def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
 
 
 def test_nine_tasks_make_a_submission(call, model, glue, tmp_path, monkeypatch):

@@ -13,9 +13,9 @@ import pytest
 
 from sparsegrad_cli.cli.main import VERBS, load_verb
 
-from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
 from ..hub_server import ask, glue_repository, hub
+from ..planned import write_cola
 from ..processes import wait_for
 from ..report.runs import write_run
 
@@ -33,7 +33,6 @@ def glue(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(autouse=True)
 def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
 
 
 SHORT = (

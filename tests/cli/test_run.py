@@ -47,7 +47,6 @@ def bench(document: Document, tmp_path: Path) -> str:
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedPool]:
     """One worker, this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
     alone = here()
     monkeypatch.setattr("sparsegrad_cli.cli.run.open_pool", lambda *_: alone)
     yield alone

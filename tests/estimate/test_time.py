@@ -17,8 +17,8 @@ from sparsegrad_cli.store.environment import hardware
 from sparsegrad_cli.store.records import Result
 from sparsegrad_cli.training.resolve import Sources
 
-from ..cells import Asked, RecordingWatch, changed, make_cell, resolved, write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import Asked, RecordingWatch, changed, plan_run, resolved, write_cola
 from ..report.runs import write_run
 
 TRAIN, DEV = 640, 32
@@ -124,7 +124,7 @@ def test_steps_and_evaluations_as_the_trainer_takes_them(choices):
 
 def test_lengths_from_a_sample_are_those_of_all(choices):
     work = work_of(choices, padding="longest")
-    ids = make_cell(Path("unused"), RecordingWatch(), choices).inputs.train["input_ids"]
+    ids = plan_run(Path("unused"), RecordingWatch(), choices).inputs.train["input_ids"]
     every = np.array([len(row) for row in ids])
     assert work.longest == every.max()
     batches = np.random.default_rng(0).choice(every, (4000, 16)).max(1)
@@ -138,7 +138,6 @@ def test_lengths_from_a_sample_are_those_of_all(choices):
 
 
 def test_sequences_of_conversations_are_those_that_are_packed(tmp_path, monkeypatch):
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
     model = str(tiny_checkpoint(tmp_path / "llama", "llama"))
     chat = {
         "model": model,
@@ -149,7 +148,7 @@ def test_sequences_of_conversations_are_those_that_are_packed(tmp_path, monkeypa
         "batch_size": 4,
     }
     work = work_of(chat, epochs=1)
-    inputs = make_cell(tmp_path, RecordingWatch(), changed(chat, loss_on="all", epochs=1)).inputs
+    inputs = plan_run(tmp_path, RecordingWatch(), changed(chat, loss_on="all", epochs=1)).inputs
     assert work.steps == pytest.approx(len(inputs.train) / 4, rel=0.1)
     assert work.longest == work.padded == 64
 

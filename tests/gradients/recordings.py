@@ -9,8 +9,8 @@ from sparsegrad_cli.gradients.record import plan, run_gradients
 from sparsegrad_cli.gradients.schema import Gradients, GradientsConfig, read_gradients
 from sparsegrad_cli.training.resolve import Sources
 
-from ..cells import RecordingWatch, write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import RecordingWatch, write_cola
 
 
 def plan_small(folder: Path, **how: Any) -> tuple[GradientsConfig, Sources]:

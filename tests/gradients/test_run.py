@@ -14,13 +14,8 @@ from sparsegrad_cli.gradients.schema import GRADIENTS, Gradients, read_arrays, r
 from sparsegrad_cli.store.folder import RUNS, find_results
 from sparsegrad_cli.store.io import write_text
 
-from ..cells import RecordingWatch
+from ..planned import RecordingWatch
 from .recordings import plan_small, record
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -12,17 +12,6 @@ from .grids import Document, Scored, Write, scores, tiny_document, writer
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Worker processes inherit the environment."""
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(cache))
-
-
-@pytest.fixture(scope="session")
 def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
     return tiny_document(tmp_path_factory.mktemp("inputs"))
 
@@ -33,16 +22,14 @@ def write(document: Document, tmp_path: Path) -> Write:
 
 
 @pytest.fixture(scope="session")
-def finetuned(document: Document, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Scored:
+def finetuned(document: Document, tmp_path_factory: pytest.TempPathFactory) -> Scored:
     """What `finetune` makes of the cells of the experiment."""
     results = tmp_path_factory.mktemp("finetuned")
     shared = {"model": document["models"][0], "task": "cola", "data": document["data"], "output": results}
     seeds = [word for seed in document["seeds"] for word in ("--seed", str(seed))]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPARSEGRAD_CACHE", str(cache))
-        for method in document["methods"]:
-            of_sparsegrad = ("density", "calibration_steps")
-            used = {n: v for n, v in document["settings"].items() if method != "ft" or n not in of_sparsegrad}
-            options = [f"--{name.replace('_', '-')}={value}" for name, value in {**shared, **used}.items()]
-            app(["finetune", f"--method={method}", *options, *seeds, "--quiet"], standalone_mode=False)
+    for method in document["methods"]:
+        of_sparsegrad = ("density", "calibration_steps")
+        used = {n: v for n, v in document["settings"].items() if method != "ft" or n not in of_sparsegrad}
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in {**shared, **used}.items()]
+        app(["finetune", f"--method={method}", *options, *seeds, "--quiet"], standalone_mode=False)
     return scores(results)

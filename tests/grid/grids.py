@@ -26,8 +26,8 @@ from sparsegrad_cli.workers import (
     typed_command,
 )
 
-from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import write_cola
 
 Document = dict[str, Any]  # as YAML gives it
 Scored = dict[str, tuple[float, bytes]]  # of runs by id: score, predictions.parquet

@@ -68,12 +68,10 @@ def finetune(document: Document) -> Sequence[str]:
 
 
 @pytest.fixture(scope="module")
-def calm(finetune: Sequence[str], cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Scored:
+def calm(finetune: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> Scored:
     """What becomes of it where nothing stops it."""
     results = tmp_path_factory.mktemp("calm")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPARSEGRAD_CACHE", str(cache))
-        app([*finetune, str(results)], standalone_mode=False)
+    app([*finetune, str(results)], standalone_mode=False)
     return scores(results)
 
 

@@ -13,7 +13,7 @@ from sparsegrad_cli.grid.experiment import Experiment, expand_grid, read_experim
 from sparsegrad_cli.grid.kinds import DONE, TO_CONTINUE, TO_DO, GridCell
 from sparsegrad_cli.grid.run import CellFilter, is_due, plan_cells, read_status
 
-from ..cells import configs_of, write_cola
+from ..planned import configs_of, write_cola
 from ..report.runs import write_run
 from .grids import Document
 

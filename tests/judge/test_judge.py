@@ -16,8 +16,8 @@ from sparsegrad_cli.progress import NoProgress
 from sparsegrad_cli.settings import config_id
 from sparsegrad_cli.store.folder import RUNS, find_results
 
-from ..cells import PowerCutError
 from ..checkpoints import tiny_checkpoint
+from ..planned import PowerCutError
 from .questions_file import write_questions
 from .server import JudgeServer, Said, judge_server, refuses, says
 

@@ -16,8 +16,8 @@ from sparsegrad_cli.tasks import get_task
 from sparsegrad_cli.training.objectives import objective_of
 from sparsegrad_cli.training.run import run
 
-from ..cells import Asked, PowerCutError, RecordingWatch, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import Asked, PowerCutError, RecordingWatch, plan_run, write_cola
 from ..report.runs import CONFIG
 
 SHAPE = BertConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128)
@@ -46,10 +46,10 @@ def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(method, asked, tmp
         often = {"checkpoint_seconds": 0.0, "keep_model": False}
         if place == "cut":
             with pytest.raises(PowerCutError):
-                run(make_cell(tmp_path / place, RecordingWatch(("train", 11)), chosen, **often))
-        cell = make_cell(tmp_path / place, RecordingWatch(), chosen, **often)
-        assert run(cell).status == "done"
-        predictions = pd.read_parquet(cell.folder.path / "predictions.parquet")
+                run(plan_run(tmp_path / place, RecordingWatch(("train", 11)), chosen, **often))
+        planned = plan_run(tmp_path / place, RecordingWatch(), chosen, **often)
+        assert run(planned).status == "done"
+        predictions = pd.read_parquet(planned.folder.path / "predictions.parquet")
         ends.append(np.stack(predictions["logits"]))
     np.testing.assert_array_equal(*ends)
 

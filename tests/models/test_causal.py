@@ -24,11 +24,6 @@ def llama(tmp_path_factory):
     return tiny_checkpoint(tmp_path_factory.mktemp("llama"), "llama")
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 @pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "electra"])
 def test_an_encoder_is_refused(kind, tmp_path):
     checkpoint = find_checkpoint(str(tiny_checkpoint(tmp_path, kind)))

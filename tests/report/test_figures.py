@@ -90,12 +90,7 @@ def test_labels_are_moved_apart_and_keep_their_order(values, gap):
         assert moved[above] - moved[below] >= gap * 0.9
 
 
-@pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
-
-
-def test_both_figures_of_the_paper_are_drawn_of_a_recording(tmp_path, own_cache):
+def test_both_figures_of_the_paper_are_drawn_of_a_recording(tmp_path):
     shown = record(tmp_path)
     figures = gradient_figures(shown, tmp_path / "figures")
     names = [figure.path.stem.rpartition("-")[2] for figure in figures]

@@ -16,8 +16,8 @@ from sparsegrad_cli.sweep.study import load_study, open_study, study_result, top
 from sparsegrad_cli.sweep.trial import Worker, worker_name
 from sparsegrad_cli.training.checks import check_settings
 
-from ..cells import Asked, changed, write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import Asked, changed, write_cola
 
 WORKERS = count(1)  # their process ids
 SPACE = Space(parameters={"learning_rate": Range(low=1e-4, high=1e-2, log=True), "batch_size": (4, 8)})

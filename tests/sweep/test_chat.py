@@ -17,8 +17,8 @@ from sparsegrad_cli.sweep.run import BEST, best_of
 from sparsegrad_cli.sweep.study import snapshot
 from sparsegrad_cli.training.callbacks import ReportProgress
 
-from ..cells import Asked
 from ..checkpoints import tiny_checkpoint
+from ..planned import Asked
 from ..tasks.oasst import chain, in_tree, write
 from .studies import begin, tiny_config, work
 
@@ -37,11 +37,6 @@ def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
         "length": 32,
         "rank": 2,
     }
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def test_the_lowest_loss_is_the_best(choices, tmp_path):

@@ -13,7 +13,7 @@ from sparsegrad_cli.sweep.records import SearchSettings, SweepConfig
 from sparsegrad_cli.sweep.space import PAPER
 from sparsegrad_cli.tasks.splits import HOLDOUT
 
-from ..cells import Asked, changed
+from ..planned import Asked, changed
 from .studies import separated, tiny_choices, tiny_config
 
 

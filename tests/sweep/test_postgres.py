@@ -18,7 +18,6 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     choices = tiny_choices(tmp_path / "inputs")
     space = tmp_path / "space.yaml"
     space.write_text("learning_rate: {low: 1e-4, high: 1e-2, log: true}\nbatch_size: [4, 8]\n")
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
     what = ["--model", choices["model"], "--data", choices["data"], "--task", "cola", "--method", "ft"]
     short = ["--max-steps", "6", "--eval-steps", "2", "--length", "16", "--pruner", "none"]
     return [*what, *short, "--space", str(space)]

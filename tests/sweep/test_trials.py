@@ -26,9 +26,9 @@ from sparsegrad_cli.training.callbacks import PrunedError, ReportProgress
 from sparsegrad_cli.training.params import read_params
 from sparsegrad_cli.training.resolve import resolve
 from sparsegrad_cli.training.run import run as really_run
-from sparsegrad_cli.training.trainer import Cell
+from sparsegrad_cli.training.trainer import PlannedRun
 
-from ..cells import Asked, PowerCutError, changed
+from ..planned import Asked, PowerCutError, changed
 from .studies import begin, separated, tiny_choices, tiny_config, work
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
@@ -39,19 +39,14 @@ def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     return tiny_choices(tmp_path_factory.mktemp("inputs"))
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of the runs that were trained, in order."""
     ids: list[str] = []
 
-    def run(cell: Cell) -> Result:
-        ids.append(cell.config.run_id())
-        return really_run(cell)
+    def run(planned: PlannedRun) -> Result:
+        ids.append(planned.config.run_id())
+        return really_run(planned)
 
     monkeypatch.setattr(trial, "run", run)
     return ids
@@ -75,18 +70,18 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """
     ids: list[str] = []
 
-    def run(cell: Cell) -> Result:
-        ids.append(cell.config.run_id())
-        score = 1 / (1 + abs(math.log10(cell.config.learning_rate) + 3))
-        cell.progress.phase("train", 9)
+    def run(planned: PlannedRun) -> Result:
+        ids.append(planned.config.run_id())
+        score = 1 / (1 + abs(math.log10(planned.config.learning_rate) + 3))
+        planned.progress.phase("train", 9)
         try:
             for evaluation in range(1, 10):
-                cell.progress.evaluated(
+                planned.progress.evaluated(
                     "matthews_correlation", score * evaluation / 9, score * evaluation / 9
                 )
         except PrunedError as error:
-            return _result(cell, "pruned", str(error))
-        return _result(cell, "done", None, score)
+            return _result(planned, "pruned", str(error))
+        return _result(planned, "done", None, score)
 
     monkeypatch.setattr(trial, "run", run)
     return ids
@@ -170,14 +165,14 @@ def test_hyperband_too_ends_trials_and_keeps_the_budget(choices, tmp_path, untra
 def test_diverged_and_out_of_memory_are_trials_with_a_reason(choices, tmp_path, monkeypatch, untrained):
     run_well = trial.run
 
-    def run(cell: Cell) -> Result:
-        if cell.config.learning_rate == RATES[0]:
-            return _result(cell, "out-of-memory", "OutOfMemoryError: no room for 4 GB")
-        if cell.config.learning_rate == RATES[1]:
-            return _result(cell, "diverged", "the loss is nan at step 10")
-        if cell.config.learning_rate == RATES[2]:
-            return _result(cell, "done", None)
-        return run_well(cell)
+    def run(planned: PlannedRun) -> Result:
+        if planned.config.learning_rate == RATES[0]:
+            return _result(planned, "out-of-memory", "OutOfMemoryError: no room for 4 GB")
+        if planned.config.learning_rate == RATES[1]:
+            return _result(planned, "diverged", "the loss is nan at step 10")
+        if planned.config.learning_rate == RATES[2]:
+            return _result(planned, "done", None)
+        return run_well(planned)
 
     monkeypatch.setattr(trial, "run", run)
     result = work(begin(tiny_config(choices, space=grid(*RATES)), tmp_path, trials=12), tmp_path)
@@ -191,8 +186,8 @@ def test_diverged_and_out_of_memory_are_trials_with_a_reason(choices, tmp_path, 
     assert result.best.params["learning_rate"] == RATES[3]
 
 
-def _result(cell: Cell, status: str, error: str | None, score: float | None = None) -> Result:
-    config = cell.config
+def _result(planned: PlannedRun, status: str, error: str | None, score: float | None = None) -> Result:
+    config = planned.config
     return Result(
         id=config.run_id(),
         model=config.model,
@@ -204,7 +199,7 @@ def _result(cell: Cell, status: str, error: str | None, score: float | None = No
         error=error,
         score_name="matthews_correlation",
         selection_score=score,
-        data=cell.inputs.data.record(),
+        data=planned.inputs.data.record(),
         hyperparameters_from="options",
     )
 
@@ -218,7 +213,7 @@ def test_a_loss_that_overflows_ends_its_trial_and_not_the_sweep(choices, tmp_pat
 
 def test_three_trials_that_fail_in_a_row_end_the_worker(choices, tmp_path, monkeypatch, untrained):
     run_well = trial.run
-    monkeypatch.setattr(trial, "run", lambda cell: _result(cell, "failed", "RuntimeError: a bug"))
+    monkeypatch.setattr(trial, "run", lambda planned: _result(planned, "failed", "RuntimeError: a bug"))
     study = begin(tiny_config(choices), tmp_path, trials=8)
     with pytest.raises(WorkError, match=r"3 trials in a row failed in .*RuntimeError: a bug"):
         work(study, tmp_path)
@@ -293,7 +288,7 @@ def test_a_killed_workers_trial_is_tried_again(choices, tmp_path, monkeypatch, u
     config = tiny_config(choices)
     study = begin(config, tmp_path, trials=3)
 
-    def cut(cell: Cell) -> Result:
+    def cut(planned: PlannedRun) -> Result:
         raise PowerCutError
 
     with monkeypatch.context() as killed:
@@ -312,11 +307,11 @@ def test_a_killed_sweep_tries_the_same_values_as_a_calm_one(choices, tmp_path, m
     study = begin(config, tmp_path / "killed", trials=8)
     left, run_well = {"runs": 0}, trial.run
 
-    def cut(cell: Cell) -> Result:
+    def cut(planned: PlannedRun) -> Result:
         left["runs"] -= 1
         if left["runs"] == 0:
             raise PowerCutError
-        return run_well(cell)
+        return run_well(planned)
 
     monkeypatch.setattr(trial, "run", cut)
     for runs in (2, 5):
@@ -333,12 +328,12 @@ def test_a_worker_that_was_thought_dead_goes_on_with_other_trials(choices, tmp_p
     study = begin(config, tmp_path, trials=3)
     taken, run_well = [], trial.run
 
-    def run(cell: Cell) -> Result:
+    def run(planned: PlannedRun) -> Result:
         if not taken:
             (lost,) = study.get_trials(states=(TrialState.RUNNING,))
             taken.append(lost)
             release(study, str(lost.user_attrs[WORKER]))
-        return run_well(cell)
+        return run_well(planned)
 
     monkeypatch.setattr(trial, "run", run)
     result = work(study, tmp_path)
@@ -351,11 +346,11 @@ def test_a_run_that_another_process_holds_is_waited_for(choices, tmp_path, monke
     study = begin(config, tmp_path, trials=1)
     held = []
 
-    def run(cell: Cell) -> Result:
+    def run(planned: PlannedRun) -> Result:
         if not held:
-            held.append(cell.folder.lock())
+            held.append(planned.folder.lock())
             held[0].__enter__()
-        return really_run(cell)
+        return really_run(planned)
 
     def wait(seconds: float) -> None:
         held[0].__exit__(None, None, None)

@@ -18,10 +18,10 @@ from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.store.records import Environment, Result
 from sparsegrad_cli.training.basis import find_or_calibrate
 from sparsegrad_cli.training.run import adapt, load_model, run
-from sparsegrad_cli.training.trainer import Cell, make_trainer
+from sparsegrad_cli.training.trainer import PlannedRun, make_trainer
 
-from ..cells import WORDS, Asked, PowerCutError, RecordingWatch, changed, configs_of, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import WORDS, Asked, PowerCutError, RecordingWatch, changed, configs_of, plan_run, write_cola
 
 TRAIN = 42  # in batches of 16 the last is one of 10
 VARIANTS: dict[str, dict[str, object]] = {
@@ -73,11 +73,6 @@ def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     }
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 def of_variant(choices: Asked, variant: str, **changes: object) -> Asked:
     return changed(choices, methods=[variant.split()[0]], **VARIANTS[variant] | changes)
 
@@ -93,19 +88,21 @@ class Gradients(TrainerCallback):
         self.steps.append(found)
 
 
-def train_in(parts: int, cell: Cell) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+def train_in(parts: int, planned: PlannedRun) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
     """An epoch in float64 with each batch in so many parts; the gradients, and the plain model's weights."""
-    cell.folder.path.mkdir(parents=True, exist_ok=True)
-    loaded = load_model(cell.config, cell.inputs)
-    if cell.config.calibration_steps is not None:  # a calibration takes its batches in parts too
-        basis = find_or_calibrate(loaded.model, cell.config, cell.inputs, cell.results, cell.progress)
-        cell = dataclasses.replace(cell, basis=basis)
-    method = adapt(cell, loaded, parts)
+    planned.folder.path.mkdir(parents=True, exist_ok=True)
+    loaded = load_model(planned.config, planned.inputs)
+    if planned.config.calibration_steps is not None:  # a calibration takes its batches in parts too
+        basis = find_or_calibrate(
+            loaded.model, planned.config, planned.inputs, planned.results, planned.progress
+        )
+        planned = dataclasses.replace(planned, basis=basis)
+    method = adapt(planned, loaded, parts)
     loaded.model.double()
-    optimizer = method.optimizer(cell.config.learning_rate)
+    optimizer = method.optimizer(planned.config.learning_rate)
     for group in optimizer.param_groups:
         group.update({name: group[name].double() for name in ("U", "V") if group.get(name) is not None})
-    trainer = make_trainer(loaded.model, optimizer, cell, parts)
+    trainer = make_trainer(loaded.model, optimizer, planned, parts)
     seen = Gradients()
     trainer.add_callback(seen)
     trainer.args.eval_strategy = trainer.args.save_strategy = "no"
@@ -122,9 +119,9 @@ def train_in(parts: int, cell: Cell) -> tuple[list[dict[str, Tensor]], dict[str,
     ],
 )
 def test_parts_make_the_gradient_of_the_whole_batch(variant, task, parts, choices, tmp_path):
-    cell = make_cell(tmp_path, RecordingWatch(), of_variant(choices, variant, task=task))
-    gradients, weights = train_in(1, cell)
-    in_parts, weights_in_parts = train_in(parts, cell)
+    planned = plan_run(tmp_path, RecordingWatch(), of_variant(choices, variant, task=task))
+    gradients, weights = train_in(1, planned)
+    in_parts, weights_in_parts = train_in(parts, planned)
     assert len(gradients) == len(in_parts) == 3
     for whole, summed in zip(gradients, in_parts, strict=True):
         assert whole.keys() <= summed.keys()  # what steps in backward keeps none
@@ -134,17 +131,17 @@ def test_parts_make_the_gradient_of_the_whole_batch(variant, task, parts, choice
         torch.testing.assert_close(weights_in_parts[name], weight, rtol=1e-7, atol=1e-8)
 
 
-def outcome(cell: Cell, result: Result) -> tuple[float | None, int, list[list[float]]]:
+def outcome(planned: PlannedRun, result: Result) -> tuple[float | None, int, list[list[float]]]:
     """Score, optimizer steps, logits."""
     assert result.status == "done", result.error
-    predictions = pd.read_parquet(cell.folder.path / "predictions.parquet")
+    predictions = pd.read_parquet(planned.folder.path / "predictions.parquet")
     return result.score, result.steps, [list(row) for row in predictions["logits"]]
 
 
-def recorded(cell: Cell) -> tuple[int, int, int]:
+def recorded(planned: PlannedRun) -> tuple[int, int, int]:
     """Parts in result.json and in environment.json, restarts."""
-    result = Result.model_validate_json((cell.folder.path / "result.json").read_bytes())
-    environment = Environment.model_validate_json((cell.folder.path / "environment.json").read_bytes())
+    result = Result.model_validate_json((planned.folder.path / "result.json").read_bytes())
+    environment = Environment.model_validate_json((planned.folder.path / "environment.json").read_bytes())
     return result.accumulation_steps, environment.accumulation_steps, environment.restarts
 
 
@@ -175,58 +172,58 @@ def short(choices: Asked) -> Asked:
 
 def test_without_the_flag_a_run_without_memory_ends_so(short, tmp_path, monkeypatch):
     Memory(monkeypatch, 4)
-    cell = make_cell(tmp_path, RecordingWatch(), short, keep_model=False)
-    assert run(cell).status == "out-of-memory"
-    assert recorded(cell) == (1, 1, 0)
+    planned = plan_run(tmp_path, RecordingWatch(), short, keep_model=False)
+    assert run(planned).status == "out-of-memory"
+    assert recorded(planned) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("until", [0, 3])
 @pytest.mark.parametrize(("room", "parts"), [(4, 2), (3, 4)])
 def test_with_it_the_run_begins_anew_in_parts_that_fit(room, parts, until, short, tmp_path, monkeypatch):
     asked = changed(short, accumulation_steps=parts)
-    in_parts = make_cell(tmp_path / "asked", RecordingWatch(), asked, keep_model=False)
+    in_parts = plan_run(tmp_path / "asked", RecordingWatch(), asked, keep_model=False)
     expected = outcome(in_parts, run(in_parts))
-    cell = make_cell(tmp_path, RecordingWatch(), short, keep_model=False, accumulate_on_oom=True)
+    planned = plan_run(tmp_path, RecordingWatch(), short, keep_model=False, accumulate_on_oom=True)
     memory = Memory(monkeypatch, room, until)
-    result = run(cell)
-    assert outcome(cell, result) == expected
+    result = run(planned)
+    assert outcome(planned, result) == expected
     assert memory.sizes[: until + 1] == [8] * (until + 1)
-    assert recorded(cell) == (parts, parts, 0)
-    assert result.id == cell.config.run_id() != in_parts.config.run_id()
+    assert recorded(planned) == (parts, parts, 0)
+    assert result.id == planned.config.run_id() != in_parts.config.run_id()
     assert in_parts.config.accumulation_steps == parts
 
 
 def test_a_step_in_backward_gives_way_to_one_that_can_wait(short, tmp_path, monkeypatch):
     at_once = of_variant(short, "sparsegrad")
     in_parts = changed(at_once, accumulation_steps=2)
-    asked = make_cell(tmp_path, RecordingWatch(), in_parts, keep_model=False)
+    asked = plan_run(tmp_path, RecordingWatch(), in_parts, keep_model=False)
     expected = outcome(asked, run(asked))
     Memory(monkeypatch, 4)
-    cell = make_cell(tmp_path, RecordingWatch(), at_once, keep_model=False, accumulate_on_oom=True)
-    assert outcome(cell, run(cell)) == expected
-    assert (cell.config.place, asked.config.place) == ("backward", "optimizer")
+    planned = plan_run(tmp_path, RecordingWatch(), at_once, keep_model=False, accumulate_on_oom=True)
+    assert outcome(planned, run(planned)) == expected
+    assert (planned.config.place, asked.config.place) == ("backward", "optimizer")
 
 
 def test_what_fits_in_no_parts_ends_out_of_memory(short, tmp_path, monkeypatch):
     memory = Memory(monkeypatch, 0)
-    cell = make_cell(tmp_path, RecordingWatch(), short, keep_model=False, accumulate_on_oom=True)
-    assert run(cell).status == "out-of-memory"
+    planned = plan_run(tmp_path, RecordingWatch(), short, keep_model=False, accumulate_on_oom=True)
+    assert run(planned).status == "out-of-memory"
     assert memory.sizes == [8, 4, 2, 1]
-    assert recorded(cell)[1] == 8
+    assert recorded(planned)[1] == 8
 
 
 def test_killed_in_its_parts_a_run_goes_on_in_them(short, tmp_path, monkeypatch):
     memory = Memory(monkeypatch, 4)
     often = {"keep_model": False, "accumulate_on_oom": True, "checkpoint_seconds": 0.0}
-    whole = make_cell(tmp_path / "whole", RecordingWatch(), short, **often)
+    whole = plan_run(tmp_path / "whole", RecordingWatch(), short, **often)
     expected = outcome(whole, run(whole))
     with pytest.raises(PowerCutError):
-        run(make_cell(tmp_path, RecordingWatch(("train", 3)), short, **often))
+        run(plan_run(tmp_path, RecordingWatch(("train", 3)), short, **often))
     memory.sizes.clear()
-    cell = make_cell(tmp_path, RecordingWatch(), short, **often)
-    assert outcome(cell, run(cell)) == expected
+    planned = plan_run(tmp_path, RecordingWatch(), short, **often)
+    assert outcome(planned, run(planned)) == expected
     assert memory.sizes == [4] * 6 + [2]  # from step 3 on; the last batch is one of two examples
-    assert recorded(cell) == (2, 2, 1)
+    assert recorded(planned) == (2, 2, 1)
 
 
 class CutInParts(RecordingWatch):
@@ -243,16 +240,16 @@ def test_killed_before_their_first_checkpoint_nothing_of_the_whole_batches_is_le
     often = {"keep_model": False, "accumulate_on_oom": True, "checkpoint_seconds": 0.0}
     with monkeypatch.context() as patch:
         Memory(patch, 4)
-        whole = make_cell(tmp_path / "whole", RecordingWatch(), short, **often)
+        whole = plan_run(tmp_path / "whole", RecordingWatch(), short, **often)
         expected = outcome(whole, run(whole))
     with monkeypatch.context() as patch:
         Memory(patch, 4, until=3)
         with pytest.raises(PowerCutError):
-            run(make_cell(tmp_path, CutInParts(), short, **often))
+            run(plan_run(tmp_path, CutInParts(), short, **often))
     Memory(monkeypatch, 4)
-    cell = make_cell(tmp_path, RecordingWatch(), short, **often)
-    assert outcome(cell, run(cell)) == expected
-    assert recorded(cell) == (2, 2, 0)
+    planned = plan_run(tmp_path, RecordingWatch(), short, **often)
+    assert outcome(planned, run(planned)) == expected
+    assert recorded(planned) == (2, 2, 0)
 
 
 def test_parts_that_are_asked_for_are_another_run(choices):

@@ -15,8 +15,8 @@ from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.store.records import Result
 from sparsegrad_cli.training.run import load_model, run
 from sparsegrad_cli.training.trainer import make_trainer
-from tests.cells import PowerCutError, RecordingWatch, changed, configs_of, make_cell
 from tests.checkpoints import tiny_checkpoint
+from tests.planned import PowerCutError, RecordingWatch, changed, configs_of, plan_run
 
 METHODS = {
     "ft": {},
@@ -31,11 +31,6 @@ METHODS = {
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return tiny_checkpoint(tmp_path_factory.mktemp("llama"), "llama", layers=4)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture
@@ -59,26 +54,26 @@ def of_method(choices, variant, **changes):
 
 @pytest.mark.parametrize("variant", ["ft", "sparsegrad block"])
 def test_conversations_that_see_themselves_alone_train_too_and_are_other_runs(variant, choices, tmp_path):
-    within = make_cell(tmp_path, RecordingWatch(), of_method(choices, variant, pack_attention="within"))
+    within = plan_run(tmp_path, RecordingWatch(), of_method(choices, variant, pack_attention="within"))
     result = run(within)
     assert result.status == "done", result.error
     assert result.score < result.metrics["loss_before"]
     assert result.id != configs_of(of_method(choices, variant))[0].run_id()
 
 
-def outcome(cell, result: Result):
+def outcome(planned, result: Result):
     assert result.status == "done", result.error
     return (
         result.score,
         result.steps,
-        pd.read_parquet(cell.folder.path / "predictions.parquet").to_dict("list"),
+        pd.read_parquet(planned.folder.path / "predictions.parquet").to_dict("list"),
     )
 
 
 @pytest.mark.parametrize("variant", METHODS)
 def test_training_lowers_the_loss_and_moves_only_the_chosen_blocks(variant, choices, model, tmp_path):
-    cell = make_cell(tmp_path, RecordingWatch(), of_method(choices, variant))
-    result = run(cell)
+    planned = plan_run(tmp_path, RecordingWatch(), of_method(choices, variant))
+    result = run(planned)
     assert result.status == "done", result.error
     assert result.score == result.metrics["loss"] < result.metrics["loss_before"]
     assert result.metrics["perplexity"] == pytest.approx(math.exp(result.score))
@@ -87,17 +82,17 @@ def test_training_lowers_the_loss_and_moves_only_the_chosen_blocks(variant, choi
     assert result.parameters.touched > 0
 
     before = AutoModelForCausalLM.from_pretrained(model).state_dict()
-    after = AutoModelForCausalLM.from_pretrained(cell.folder.path / "model").state_dict()
+    after = AutoModelForCausalLM.from_pretrained(planned.folder.path / "model").state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     chosen = {f"model.layers.{block}.mlp.{kind}_proj.weight" for block in (0, 3) for kind in ("up", "down")}
     assert moved == chosen  # every:3 of four blocks, as by default
 
 
 def test_the_score_is_the_mean_loss_of_the_tokens_that_count(choices, tmp_path):
-    cell = make_cell(tmp_path, RecordingWatch(), choices)
-    result = run(cell)
-    plain = AutoModelForCausalLM.from_pretrained(cell.folder.path / "model")
-    (split,) = cell.inputs.reported
+    planned = plan_run(tmp_path, RecordingWatch(), choices)
+    result = run(planned)
+    plain = AutoModelForCausalLM.from_pretrained(planned.folder.path / "model")
+    (split,) = planned.inputs.reported
     total, tokens, each = 0.0, 0, []
     for row in split.rows:
         with torch.no_grad():
@@ -108,10 +103,10 @@ def test_the_score_is_the_mean_loss_of_the_tokens_that_count(choices, tmp_path):
         total, tokens = total + counting.double().sum().item(), tokens + len(counting)
         each.append(counting.mean().item())
     assert result.score == pytest.approx(total / tokens, rel=1e-6)
-    predictions = pd.read_parquet(cell.folder.path / "predictions.parquet")
+    predictions = pd.read_parquet(planned.folder.path / "predictions.parquet")
     assert predictions["tokens"].sum() == tokens
     assert predictions["loss"].tolist() == pytest.approx(each, rel=1e-5)
-    validation = cell.inputs.data.splits["validation"]
+    validation = planned.inputs.data.splits["validation"]
     assert set(predictions["tree"]) <= set(validation["tree"])
 
 
@@ -119,11 +114,13 @@ def test_parts_of_a_batch_count_by_their_tokens_not_equally(choices, tmp_path):
     """The gradient of a batch is the same whole or in parts, however the tokens that count lie in it."""
     gradients = []
     for parts in (1, 2, 4):
-        cell = make_cell(tmp_path, RecordingWatch(), choices)
-        cell.folder.path.mkdir(parents=True, exist_ok=True)
-        loaded = load_model(cell.config, cell.inputs)
+        planned = plan_run(tmp_path, RecordingWatch(), choices)
+        planned.folder.path.mkdir(parents=True, exist_ok=True)
+        loaded = load_model(planned.config, planned.inputs)
         loaded.model.double()
-        trainer = make_trainer(loaded.model, torch.optim.SGD(loaded.model.parameters(), lr=1.0), cell, parts)
+        trainer = make_trainer(
+            loaded.model, torch.optim.SGD(loaded.model.parameters(), lr=1.0), planned, parts
+        )
         trainer.args.max_steps, trainer.args.eval_strategy, trainer.args.save_strategy = 1, "no", "no"
         trainer.args.load_best_model_at_end = False
         trainer.args.warmup_steps = 0
@@ -147,13 +144,13 @@ def test_parts_of_a_batch_count_by_their_tokens_not_equally(choices, tmp_path):
 def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(variant, cut_at, choices, tmp_path):
     asked = of_method(choices, variant)
     often = {"checkpoint_seconds": 0.0, "keep_model": False}
-    whole = make_cell(tmp_path / "whole", RecordingWatch(), asked, **often)
+    whole = plan_run(tmp_path / "whole", RecordingWatch(), asked, **often)
     expected = outcome(whole, run(whole))
     with pytest.raises(PowerCutError):
-        run(make_cell(tmp_path, RecordingWatch(cut_at), asked, **often))
-    cell = make_cell(tmp_path, RecordingWatch(), asked, **often)
-    result = run(cell)
-    assert outcome(cell, result) == expected
+        run(plan_run(tmp_path, RecordingWatch(cut_at), asked, **often))
+    planned = plan_run(tmp_path, RecordingWatch(), asked, **often)
+    result = run(planned)
+    assert outcome(planned, result) == expected
     assert "loss_before" in result.metrics
 
 
@@ -162,26 +159,26 @@ def test_a_run_with_dropout_killed_before_its_first_checkpoint_ends_as_one_that_
     written = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(written | {"attention_dropout": 0.3}))
     asked = changed(choices, model=str(model), max_steps=3)
-    whole = make_cell(tmp_path / "whole", RecordingWatch(), asked, keep_model=False)
+    whole = plan_run(tmp_path / "whole", RecordingWatch(), asked, keep_model=False)
     expected = outcome(whole, run(whole))
     with pytest.raises(PowerCutError):
-        run(make_cell(tmp_path, RecordingWatch(("train", 1)), asked, keep_model=False))
+        run(plan_run(tmp_path, RecordingWatch(("train", 1)), asked, keep_model=False))
     watch = RecordingWatch()
-    cell = make_cell(tmp_path, watch, asked, keep_model=False)
-    assert cell.folder.last_checkpoint() is None
-    assert outcome(cell, run(cell)) == expected
+    planned = plan_run(tmp_path, watch, asked, keep_model=False)
+    assert planned.folder.last_checkpoint() is None
+    assert outcome(planned, run(planned)) == expected
     assert watch.phases == ["train", "score"]
 
 
 @pytest.mark.parametrize("variant", METHODS)
 def test_bf16_weights_hold_in_float32_what_is_trained_and_nothing_else(variant, choices, tmp_path):
     asked = of_method(choices, variant, precision="bf16-weights", gradient_checkpointing=True)
-    cell = make_cell(tmp_path, RecordingWatch(), asked)
-    result = run(cell)
+    planned = plan_run(tmp_path, RecordingWatch(), asked)
+    result = run(planned)
     assert result.status == "done", result.error
     assert result.score < result.metrics["loss_before"]
-    saved = AutoModelForCausalLM.from_pretrained(cell.folder.path / "model", dtype="auto")
-    exact = AutoModelForCausalLM.from_pretrained(cell.folder.path / "model", dtype=torch.float32)
+    saved = AutoModelForCausalLM.from_pretrained(planned.folder.path / "model", dtype="auto")
+    exact = AutoModelForCausalLM.from_pretrained(planned.folder.path / "model", dtype=torch.float32)
     assert next(saved.parameters()).dtype == torch.bfloat16
     fine = {
         name
@@ -195,17 +192,17 @@ def test_bf16_weights_hold_in_float32_what_is_trained_and_nothing_else(variant, 
 
 def test_activations_made_again_change_no_number(choices, tmp_path):
     scores = [
-        run(make_cell(tmp_path, RecordingWatch(), of_method(choices, "sparsegrad", **change))).score
+        run(plan_run(tmp_path, RecordingWatch(), of_method(choices, "sparsegrad", **change))).score
         for change in ({}, {"gradient_checkpointing": True})
     ]
     assert scores[0] == pytest.approx(scores[1], rel=1e-6)
 
 
 def test_the_learning_rate_rises_then_falls_as_a_cosine(choices, tmp_path):
-    cell = make_cell(tmp_path, RecordingWatch(), changed(choices, max_steps=12, warmup_steps=3))
-    cell.folder.path.mkdir(parents=True)
-    model = load_model(cell.config, cell.inputs).model
-    trainer = make_trainer(model, torch.optim.SGD(model.parameters(), lr=5e-3), cell)
+    planned = plan_run(tmp_path, RecordingWatch(), changed(choices, max_steps=12, warmup_steps=3))
+    planned.folder.path.mkdir(parents=True)
+    model = load_model(planned.config, planned.inputs).model
+    trainer = make_trainer(model, torch.optim.SGD(model.parameters(), lr=5e-3), planned)
     trainer.create_scheduler(12)
     rates = []
     for _ in range(12):
@@ -218,17 +215,17 @@ def test_the_learning_rate_rises_then_falls_as_a_cosine(choices, tmp_path):
 
 
 def test_a_warm_up_takes_no_more_than_a_third_of_a_short_run(choices, tmp_path):
-    cell = make_cell(tmp_path, RecordingWatch(), choices)
-    cell.folder.path.mkdir(parents=True)
-    assert cell.config.warmup_steps == 50
-    trainer = make_trainer(load_model(cell.config, cell.inputs).model, None, cell)
+    planned = plan_run(tmp_path, RecordingWatch(), choices)
+    planned.folder.path.mkdir(parents=True)
+    assert planned.config.warmup_steps == 50
+    trainer = make_trainer(load_model(planned.config, planned.inputs).model, None, planned)
     assert trainer.args.warmup_steps == 8 // 3  # 32 sequences in batches of 4
 
 
 def test_the_saved_tokenizer_writes_the_format_that_was_trained(choices, tmp_path):
-    cell = make_cell(tmp_path, RecordingWatch(), choices)
-    run(cell)
-    tokenizer = AutoTokenizer.from_pretrained(cell.folder.path / "model")
+    planned = plan_run(tmp_path, RecordingWatch(), choices)
+    run(planned)
+    tokenizer = AutoTokenizer.from_pretrained(planned.folder.path / "model")
     asked = tokenizer.apply_chat_template([{"role": "user", "content": "Why?"}], tokenize=False)
     assert asked == "<s>[INST] Why? [/INST]"
 
@@ -311,7 +308,7 @@ def test_few_directions_train_the_same_beside_the_weights_as_in_them(precision, 
     scores = []
     for place in ("adapter", "optimizer"):
         asked = of_method(choices, "sparsegrad of few directions", place=place, precision=precision)
-        result = run(make_cell(tmp_path / place, RecordingWatch(), asked, keep_model=False))
+        result = run(plan_run(tmp_path / place, RecordingWatch(), asked, keep_model=False))
         assert result.status == "done", result.error
         scores.append(result)
     beside, inside = scores
@@ -352,6 +349,6 @@ def test_malformed_trees_are_counted_in_the_result(choices, tmp_path):
     path = tmp_path / "messages.jsonl"
     path.write_text("".join(json.dumps(message) + "\n" for tree in trees for message in tree))
     asked = changed(choices, data=str(path), max_train_examples=None, length=16)
-    result = run(make_cell(tmp_path, RecordingWatch(), asked, keep_model=False))
+    result = run(plan_run(tmp_path, RecordingWatch(), asked, keep_model=False))
     assert result.data.left_out == {"empty text": 1, "missing parent": 1}
     assert sum(result.data.rows.values()) == 10

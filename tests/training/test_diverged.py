@@ -11,17 +11,12 @@ from safetensors.torch import load_file, save_file
 from sparsegrad_cli.store.folder import RUNS
 from sparsegrad_cli.store.records import Result
 from sparsegrad_cli.training.run import run
-from sparsegrad_cli.training.trainer import Cell, CellTrainer
+from sparsegrad_cli.training.trainer import PlannedRun, RunTrainer
 
-from ..cells import Asked, RecordingWatch, changed, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import Asked, RecordingWatch, changed, plan_run, write_cola
 
 CHAT = {"task": "oasst1", "data": "demo", "length": 32, "batch_size": 4, "max_train_examples": 16}
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +34,22 @@ def cola(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     }
 
 
-def check_diverged(cell: Cell, result: Result) -> None:
+def check_diverged(planned: PlannedRun, result: Result) -> None:
     assert (result.status, result.score, result.metrics) == ("diverged", None, {})
     assert "finite" in result.error or "the loss is nan" in result.error
-    assert RUNS.folder(cell.results, cell.config).result() == result
+    assert RUNS.folder(planned.results, planned.config).result() == result
 
 
 def test_a_classifier_that_diverges_before_the_first_logged_loss(cola, tmp_path):
-    cell = make_cell(tmp_path, RecordingWatch(), changed(cola, learning_rate=1e30), keep_model=False)
-    check_diverged(cell, run(cell))
+    planned = plan_run(tmp_path, RecordingWatch(), changed(cola, learning_rate=1e30), keep_model=False)
+    check_diverged(planned, run(planned))
 
 
 def test_a_language_model_that_diverges_before_the_first_logged_loss(tmp_path):
     model = str(tiny_checkpoint(tmp_path / "model", "llama"))
     asked = CHAT | {"model": model, "methods": ["ft"], "max_steps": 4, "learning_rate": 1e30}
-    cell = make_cell(tmp_path, RecordingWatch(), asked, keep_model=False)
-    check_diverged(cell, run(cell))
+    planned = plan_run(tmp_path, RecordingWatch(), asked, keep_model=False)
+    check_diverged(planned, run(planned))
 
 
 def test_a_language_model_whose_start_is_not_finite(tmp_path):
@@ -63,28 +58,28 @@ def test_a_language_model_whose_start_is_not_finite(tmp_path):
     weights["model.norm.weight"][:] = torch.nan
     save_file(weights, model / "model.safetensors", {"format": "pt"})
     watch = RecordingWatch()
-    cell = make_cell(tmp_path, watch, CHAT | {"model": str(model), "methods": ["ft"], "max_steps": 4})
-    check_diverged(cell, run(cell))
+    planned = plan_run(tmp_path, watch, CHAT | {"model": str(model), "methods": ["ft"], "max_steps": 4})
+    check_diverged(planned, run(planned))
     assert watch.phases == ["score"]
 
 
 def test_a_run_that_diverges_after_a_good_evaluation(cola, tmp_path, monkeypatch: pytest.MonkeyPatch):
-    step = CellTrainer.training_step
+    step = RunTrainer.training_step
 
     def broken_after_six(self, *args, **kwargs):
         return step(self, *args, **kwargs) * (torch.nan if self.state.global_step >= 6 else 1.0)
 
-    monkeypatch.setattr(CellTrainer, "training_step", broken_after_six)
+    monkeypatch.setattr(RunTrainer, "training_step", broken_after_six)
     watch = RecordingWatch()
-    cell = make_cell(tmp_path, watch, changed(cola, eval_steps=5), keep_model=False)
-    check_diverged(cell, run(cell))
+    planned = plan_run(tmp_path, watch, changed(cola, eval_steps=5), keep_model=False)
+    check_diverged(planned, run(planned))
     assert watch.scores
 
 
 def test_a_logged_loss_that_is_not_finite_ends_the_run_there(cola, tmp_path: Path):
     asked = changed(cola, learning_rate=1e30, max_steps=30, eval_steps=30)
-    cell = make_cell(tmp_path, RecordingWatch(), asked, keep_model=False)
-    result = run(cell)
-    check_diverged(cell, result)
+    planned = plan_run(tmp_path, RecordingWatch(), asked, keep_model=False)
+    result = run(planned)
+    check_diverged(planned, result)
     assert "step 10" in result.error
-    assert "NaN" not in (cell.folder.path / "metrics.jsonl").read_text()
+    assert "NaN" not in (planned.folder.path / "metrics.jsonl").read_text()

@@ -22,9 +22,9 @@ from sparsegrad_cli.models.load import LoadedModel, load_classifier
 from sparsegrad_cli.training.export import VLLM_RANKS, export_run, write_adapter
 from sparsegrad_cli.training.run import run
 
-from ..cells import RecordingWatch, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
 from ..core.models import random_orthogonal
+from ..planned import RecordingWatch, plan_run, write_cola
 from ..report.runs import CONFIG
 
 TRUNCATED = {"density": 0.01, "mask": "dynamic", "basis_rank": 6}
@@ -171,16 +171,16 @@ def test_a_run_is_exported_with_a_card(tmp_path):
         "freeze_rest": True,
         "learning_rate": 1e-2,
     }
-    cell = make_cell(tmp_path, RecordingWatch(), asked)
-    result = run(cell)
-    exported = export_run(cell.folder, "lora", tmp_path / "adapter")
+    planned = plan_run(tmp_path, RecordingWatch(), asked)
+    result = run(planned)
+    exported = export_run(planned.folder, "lora", tmp_path / "adapter")
     assert exported.rank <= 2
     assert exported.bytes < 60_000
     card = (tmp_path / "adapter" / "README.md").read_text()
     assert "model-index" in card
     assert f"{result.metrics['matthews_correlation']}"[:6] in card
     assert "base_model" in card
-    export_run(cell.folder, "plain", tmp_path / "plain")
+    export_run(planned.folder, "plain", tmp_path / "plain")
     assert (tmp_path / "plain" / "model.safetensors").is_file()
     with pytest.raises(InputError, match="is not empty"):
-        export_run(cell.folder, "plain", tmp_path / "plain")
+        export_run(planned.folder, "plain", tmp_path / "plain")

@@ -9,16 +9,11 @@ from transformers import AutoTokenizer
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.training.inputs import Inputs
-from tests.cells import Asked, changed, configs_of, resolved
 from tests.checkpoints import tiny_checkpoint
+from tests.planned import Asked, changed, configs_of, resolved
 from tests.tasks.oasst import chain, in_tree, node, write
 
 TREES = 60
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from transformers import PreTrainedModel
 from sparsegrad_cli.errors import WorkError
 from sparsegrad_cli.models.checkpoint import WEIGHTS
 from sparsegrad_cli.training.run import adapt, load_model, run
-from sparsegrad_cli.training.trainer import Cell, lay_over, make_trainer, save_changing
+from sparsegrad_cli.training.trainer import PlannedRun, lay_over, make_trainer, save_changing
 
-from ..cells import Asked, PowerCutError, RecordingWatch, changed, make_cell
 from ..checkpoints import tiny_checkpoint
+from ..planned import Asked, PowerCutError, RecordingWatch, changed, plan_run
 
 OFTEN = {"checkpoint_seconds": 0.0, "keep_model": False}
 SPARSE = {"methods": ["sparsegrad"], "density": 0.05, "calibration_steps": 2, "accumulation_steps": 1}
@@ -40,11 +40,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("llama"), "llama")  # its embeddings are tied
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 @pytest.fixture
 def choices(model: Path) -> Asked:
     return {
@@ -62,18 +57,18 @@ def choices(model: Path) -> Asked:
     }
 
 
-def fresh(cell: Cell) -> tuple[PreTrainedModel, torch.optim.Optimizer]:
+def fresh(planned: PlannedRun) -> tuple[PreTrainedModel, torch.optim.Optimizer]:
     """The run's model as every start of it makes it ready."""
-    loaded = load_model(cell.config, cell.inputs)
-    method = adapt(cell, loaded)
-    return loaded.model, method.optimizer(cell.config.learning_rate)
+    loaded = load_model(planned.config, planned.inputs)
+    method = adapt(planned, loaded)
+    return loaded.model, method.optimizer(planned.config.learning_rate)
 
 
-def trained(cell: Cell) -> PreTrainedModel:
+def trained(planned: PlannedRun) -> PreTrainedModel:
     """The same after some steps; it is not the best checkpoint that it is left at."""
-    cell.folder.path.mkdir(parents=True)
-    model, optimizer = fresh(cell)
-    trainer = make_trainer(model, optimizer, cell)
+    planned.folder.path.mkdir(parents=True)
+    model, optimizer = fresh(planned)
+    trainer = make_trainer(model, optimizer, planned)
     trainer.args.load_best_model_at_end = False
     trainer.train()
     return model
@@ -94,10 +89,10 @@ def check_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_laid_over_what_a_run_starts_from_it_is_what_was_trained(variant, precision, choices, tmp_path):
     asked = changed(choices, precision=precision, **VARIANTS[variant])
-    cell = make_cell(tmp_path, RecordingWatch(), asked)
-    model = trained(cell)
+    planned = plan_run(tmp_path, RecordingWatch(), asked)
+    model = trained(planned)
     save_changing(model, tmp_path)
-    again, _ = fresh(cell)
+    again, _ = fresh(planned)
     before = state(again)
     lay_over(again, tmp_path)
     check_equal(state(again), state(model))
@@ -108,11 +103,11 @@ def test_laid_over_what_a_run_starts_from_it_is_what_was_trained(variant, precis
 
 
 def test_a_tied_weight_is_held_once_and_stays_tied(choices, tmp_path):
-    cell = make_cell(tmp_path, RecordingWatch(), changed(choices, **EVERYTHING))
-    model = trained(cell)
+    planned = plan_run(tmp_path, RecordingWatch(), changed(choices, **EVERYTHING))
+    model = trained(planned)
     save_changing(model, tmp_path)
     assert "lm_head.weight" not in load_file(tmp_path / WEIGHTS)
-    again, _ = fresh(cell)
+    again, _ = fresh(planned)
     lay_over(again, tmp_path)
     check_equal(state(again), state(model))
     assert again.lm_head.weight is again.model.embed_tokens.weight
@@ -121,24 +116,24 @@ def test_a_tied_weight_is_held_once_and_stays_tied(choices, tmp_path):
 @pytest.mark.parametrize("variant", ["ft", "lora", "backward", "block"])
 def test_a_checkpoint_of_the_whole_model_is_read_too(variant, choices, tmp_path):
     changes = VARIANTS[variant] | ({} if variant == "lora" else EVERYTHING)
-    cell = make_cell(tmp_path, RecordingWatch(), changed(choices, **changes))
-    model = trained(cell)
+    planned = plan_run(tmp_path, RecordingWatch(), changed(choices, **changes))
+    model = trained(planned)
     model.save_pretrained(tmp_path)  # as checkpoints were written before
-    again, _ = fresh(cell)
+    again, _ = fresh(planned)
     lay_over(again, tmp_path)
     check_equal(state(again), state(model))
 
 
-def cut(cell: Cell) -> Path:
+def cut(planned: PlannedRun) -> Path:
     """The checkpoint that a run leaves which is killed in its third step."""
     with pytest.raises(PowerCutError):
-        run(dataclasses.replace(cell, progress=RecordingWatch(("train", 3))))
-    return cell.folder.last_checkpoint()
+        run(dataclasses.replace(planned, progress=RecordingWatch(("train", 3))))
+    return planned.folder.last_checkpoint()
 
 
 def test_a_checkpoint_of_lora_is_a_small_part_of_its_model(choices, model, tmp_path):
     asked = changed(choices, **VARIANTS["lora"])
-    left = cut(make_cell(tmp_path, RecordingWatch(), asked, **OFTEN))
+    left = cut(plan_run(tmp_path, RecordingWatch(), asked, **OFTEN))
     rank, matrices = 2, 2  # of one block, as by default of these two
     held = sum(tensor.numel() for tensor in load_file(left / WEIGHTS).values())
     assert held == matrices * rank * (32 + 64)
@@ -148,10 +143,10 @@ def test_a_checkpoint_of_lora_is_a_small_part_of_its_model(choices, model, tmp_p
 
 
 def test_taking_a_run_up_warns_of_no_missing_keys(choices, tmp_path, caplog):
-    cell = make_cell(tmp_path, RecordingWatch(), changed(choices, **VARIANTS["lora"]), **OFTEN)
-    cut(cell)
+    planned = plan_run(tmp_path, RecordingWatch(), changed(choices, **VARIANTS["lora"]), **OFTEN)
+    cut(planned)
     with caplog.at_level(logging.WARNING, logger="transformers"):
-        assert run(cell).status == "done"
+        assert run(planned).status == "done"
     assert [line for line in caplog.messages if "keys" in line] == []
 
 
@@ -180,11 +175,11 @@ def damage(path: Path, name: str) -> None:
 def test_what_is_missing_is_an_error_and_not_the_pretrained_value(
     harm: Callable[[Path, str], None], says: str, choices: Asked, tmp_path: Path
 ):
-    cell = make_cell(tmp_path, RecordingWatch(), choices, **OFTEN)
+    planned = plan_run(tmp_path, RecordingWatch(), choices, **OFTEN)
     name = "model.layers.0.mlp.down_proj.weight"
-    left = cut(cell)
+    left = cut(planned)
     harm(left / WEIGHTS, name)
-    model, _ = fresh(cell)
+    model, _ = fresh(planned)
     before = state(model)
     with pytest.raises(WorkError) as error:
         lay_over(model, left)
@@ -192,7 +187,7 @@ def test_what_is_missing_is_an_error_and_not_the_pretrained_value(
     assert says.format(name=name) in str(error.value)
     assert str(left / WEIGHTS) in str(error.value)
     assert str(error.value).endswith(f"delete {left.parent}, and the same command begins the run anew")
-    result = run(cell)
+    result = run(planned)
     assert (result.status, result.error) == ("failed", str(error.value))
 
 
@@ -201,11 +196,11 @@ def test_in_a_folder_that_was_moved_the_best_checkpoint_is_the_one_that_is_score
     """A checkpoint's state tells where the best one was then."""
     soon_too_much = {"max_train_examples": 4, "max_steps": 9, "eval_steps": 3, "learning_rate": 0.1}
     asked = changed(choices, schedule="constant", **soon_too_much, **EVERYTHING)
-    expected = run(make_cell(tmp_path / "whole", RecordingWatch(), asked, **OFTEN))
+    expected = run(plan_run(tmp_path / "whole", RecordingWatch(), asked, **OFTEN))
     assert (expected.best_step, expected.steps) == (3, 9)
     with pytest.raises(PowerCutError):
-        run(make_cell(tmp_path / "here", RecordingWatch(cut_at), asked, **OFTEN))
+        run(plan_run(tmp_path / "here", RecordingWatch(cut_at), asked, **OFTEN))
     (tmp_path / "here").rename(tmp_path / "there")
-    result = run(make_cell(tmp_path / "there", RecordingWatch(), asked, **OFTEN))
+    result = run(plan_run(tmp_path / "there", RecordingWatch(), asked, **OFTEN))
     assert (result.score, result.best_step) == (expected.score, 3)
     assert result.score == expected.selection_score

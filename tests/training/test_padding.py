@@ -17,8 +17,8 @@ from sparsegrad_cli.training.basis import training_batches
 from sparsegrad_cli.training.checks import choose_padding
 from sparsegrad_cli.training.run import adapt, load_model, run
 
-from ..cells import Asked, RecordingWatch, changed, configs_of, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import Asked, RecordingWatch, changed, configs_of, plan_run, write_cola
 
 VARIANTS = {
     "ft": {},
@@ -30,11 +30,6 @@ VARIANTS = {
     "sparsegrad of few directions": {"density": 0.05, "calibration_steps": 2, "basis_rank": 16},
 }
 STEPS = 12
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +49,16 @@ def choices(tmp_path_factory) -> Asked:
 
 def losses(asked: Asked, results: Path) -> list[float]:
     """The loss of each step of a training without dropout."""
-    cell = make_cell(results, RecordingWatch(), asked)
-    loaded = load_model(cell.config, cell.inputs)
+    planned = plan_run(results, RecordingWatch(), asked)
+    loaded = load_model(planned.config, planned.inputs)
     for module in loaded.model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    method = adapt(cell, loaded)
-    optimizer = method.optimizer(cell.config.learning_rate)
+    method = adapt(planned, loaded)
+    optimizer = method.optimizer(planned.config.learning_rate)
     method.model.train()
     found = []
-    for batch in islice(training_batches(cell.config, cell.inputs, torch.device("cpu"), 0), STEPS):
+    for batch in islice(training_batches(planned.config, planned.inputs, torch.device("cpu"), 0), STEPS):
         loss = method.model(**batch).loss
         loss.backward()
         optimizer.step()
@@ -81,13 +76,13 @@ def test_the_losses_of_every_method_are_those_of_padded_batches(variant, choices
 
 
 def test_a_run_without_padding_scores_and_is_another_run_on_real_tokens(choices, tmp_path):
-    cells = [make_cell(tmp_path, RecordingWatch(), changed(choices, padding=p)) for p in ("none", "longest")]
-    real, padded = (run(cell) for cell in cells)
+    both = [plan_run(tmp_path, RecordingWatch(), changed(choices, padding=p)) for p in ("none", "longest")]
+    real, padded = (run(planned) for planned in both)
     assert real.status == padded.status == "done", real.error
     assert real.id != padded.id
-    lengths = [len(ids) for ids in cells[0].inputs.train["input_ids"]]
+    lengths = [len(ids) for ids in both[0].inputs.train["input_ids"]]
     assert np.min(lengths) < real.tokens_per_step / 8 < padded.tokens_per_step / 8
-    assert len(pd.read_parquet(cells[0].folder.path / "predictions.parquet")) == 24
+    assert len(pd.read_parquet(both[0].folder.path / "predictions.parquet")) == 24
 
 
 def test_no_padding_is_the_default_wherever_the_model_can(choices):

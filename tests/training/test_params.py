@@ -11,8 +11,8 @@ from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.training.params import read_params
 from sparsegrad_cli.training.resolve import resolve
 
-from ..cells import write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import write_cola
 
 ENTRY = (
     "- {{model: {model}, task: cola, method: {method}, params: {params}, "

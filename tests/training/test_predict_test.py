@@ -17,10 +17,10 @@ from sparsegrad_cli.errors import InputError, WorkError
 from sparsegrad_cli.tasks import get_task
 from sparsegrad_cli.tasks.load import load_data, load_test
 from sparsegrad_cli.training.run import run
-from sparsegrad_cli.training.trainer import Cell
+from sparsegrad_cli.training.trainer import PlannedRun
 
-from ..cells import Asked, PowerCutError, RecordingWatch, changed, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import Asked, PowerCutError, RecordingWatch, changed, plan_run, write_cola
 from ..tasks.glue_files import rows_of, write_jsonl_folder, write_test_splits
 
 
@@ -43,23 +43,18 @@ def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     }
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-def cell_of(
+def plan_with(
     results: Path, choices: Asked, predict: bool = True, watch: RecordingWatch | None = None, **how: float
-) -> Cell:
-    cell = make_cell(results, watch or RecordingWatch(), choices, **how)
+) -> PlannedRun:
+    planned = plan_run(results, watch or RecordingWatch(), choices, **how)
     test = (
         load_test(load_data(get_task(choices["task"]), choices["data"]), choices["data"]) if predict else None
     )
-    return dataclasses.replace(cell, test=test)
+    return dataclasses.replace(planned, test=test)
 
 
-def predictions(cell: Cell) -> pd.DataFrame:
-    return pd.read_parquet(cell.folder.path / "test_predictions.parquet")
+def predictions(planned: PlannedRun) -> pd.DataFrame:
+    return pd.read_parquet(planned.folder.path / "test_predictions.parquet")
 
 
 @pytest.mark.parametrize("method", ["ft", "lora", "meprop", "sparsegrad"])
@@ -67,29 +62,29 @@ def test_they_change_no_number_of_the_run(method, choices, tmp_path):
     sparse = method in ("meprop", "sparsegrad")
     steps = choices["calibration_steps"] if method == "sparsegrad" else None
     chosen = changed(choices, methods=[method], density=0.05 if sparse else None, calibration_steps=steps)
-    cells = [cell_of(tmp_path / str(predict), chosen, predict) for predict in (True, False)]
-    first, second = (run(cell).model_dump() for cell in cells)
+    both = [plan_with(tmp_path / str(predict), chosen, predict) for predict in (True, False)]
+    first, second = (run(planned).model_dump() for planned in both)
     for cost in ("train_seconds", "steps_per_second", "steps_per_second_quartiles", "peak_memory_bytes"):
         del first[cost], second[cost]
     assert first == second
-    predicted = [(cell.folder.path / "test_predictions.parquet").exists() for cell in cells]
+    predicted = [(planned.folder.path / "test_predictions.parquet").exists() for planned in both]
     assert predicted == [True, False]
-    one, two = (load_file(cell.folder.path / "model" / "model.safetensors") for cell in cells)
+    one, two = (load_file(planned.folder.path / "model" / "model.safetensors") for planned in both)
     assert all(torch.equal(one[name], two[name]) for name in one)
-    one, two = (pd.read_parquet(cell.folder.path / "predictions.parquet") for cell in cells)
+    one, two = (pd.read_parquet(planned.folder.path / "predictions.parquet") for planned in both)
     np.testing.assert_array_equal(np.stack(one["logits"]), np.stack(two["logits"]))
 
 
 def test_they_are_what_the_saved_model_says_of_each_row(choices, tmp_path):
-    cell = cell_of(tmp_path, choices)
-    run(cell)
-    found = predictions(cell)
+    planned = plan_with(tmp_path, choices)
+    run(planned)
+    found = predictions(planned)
     assert list(found.columns) == ["split", "idx", "prediction", "logits"]
     assert set(found["split"]) == {"test"}
     assert list(found["idx"]) == list(range(70))
-    model = AutoModelForSequenceClassification.from_pretrained(cell.folder.path / "model").eval()
-    tokenizer = AutoTokenizer.from_pretrained(cell.folder.path / "model")
-    texts = cell.test.splits["test"]["sentence"][:]
+    model = AutoModelForSequenceClassification.from_pretrained(planned.folder.path / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(planned.folder.path / "model")
+    texts = planned.test.splits["test"]["sentence"][:]
     with torch.no_grad():
         logits = model(
             **tokenizer(texts, truncation=True, max_length=24, padding=True, return_tensors="pt")
@@ -102,9 +97,9 @@ def test_mnli_answers_three_splits_and_stsb_a_number(choices, tmp_path):
     for task, splits in (("mnli", ["test_matched", "test_mismatched", "ax"]), ("stsb", ["test"])):
         folder = write_jsonl_folder(tmp_path / "glue", get_task(task), rows_of(get_task(task), 16))
         chosen = changed(choices, task=task, data=str(write_test_splits(folder, task)))
-        cell = cell_of(tmp_path, chosen)
-        assert run(cell).status == "done"
-        found = predictions(cell)
+        planned = plan_with(tmp_path, chosen)
+        assert run(planned).status == "done"
+        found = predictions(planned)
         assert list(found["split"].unique()) == splits
         assert (found.groupby("split")["idx"].apply(list).map(lambda idx: idx == list(range(6)))).all()
         kind = "f" if task == "stsb" else "i"
@@ -112,10 +107,10 @@ def test_mnli_answers_three_splits_and_stsb_a_number(choices, tmp_path):
 
 
 def test_a_finished_run_is_not_trained_again_for_them(choices, tmp_path):
-    whole = cell_of(tmp_path / "whole", choices)
+    whole = plan_with(tmp_path / "whole", choices)
     run(whole)
-    result = run(cell_of(tmp_path / "later", choices, predict=False))
-    later = cell_of(tmp_path / "later", choices)
+    result = run(plan_with(tmp_path / "later", choices, predict=False))
+    later = plan_with(tmp_path / "later", choices)
     assert run(later) == result
     assert later.progress.phases == ["predict"]
     found, expected = predictions(later), predictions(whole)
@@ -123,7 +118,7 @@ def test_a_finished_run_is_not_trained_again_for_them(choices, tmp_path):
     assert found.drop(columns="logits").equals(expected.drop(columns="logits"))
     assert not later.folder.checkpoints.exists()
 
-    again = cell_of(tmp_path / "later", choices)
+    again = plan_with(tmp_path / "later", choices)
     run(again)
     assert again.progress.phases == []
 
@@ -131,57 +126,57 @@ def test_a_finished_run_is_not_trained_again_for_them(choices, tmp_path):
 def test_other_test_data_are_predicted_anew(choices, tmp_path):
     data = tmp_path / "glue"
     chosen = changed(choices, data=str(shutil.copytree(choices["data"], data)))
-    run(cell_of(tmp_path, chosen))
+    run(plan_with(tmp_path, chosen))
     write_test_splits(data, "cola", 80)
-    cell = cell_of(tmp_path, chosen)
-    run(cell)
-    assert len(predictions(cell)) == 80
-    assert cell.progress.phases == ["predict"]
+    planned = plan_with(tmp_path, chosen)
+    run(planned)
+    assert len(predictions(planned)) == 80
+    assert planned.progress.phases == ["predict"]
 
 
 def test_a_finished_run_without_its_model_says_what_to_do(choices, tmp_path):
-    run(cell_of(tmp_path, choices, predict=False, keep_model=False))
-    cell = cell_of(tmp_path, choices)
+    run(plan_with(tmp_path, choices, predict=False, keep_model=False))
+    planned = plan_with(tmp_path, choices)
     with pytest.raises(
         InputError, match="its model was not kept: delete that folder, or give another --output"
     ):
-        run(cell)
-    assert not (cell.folder.path / "test_predictions.parquet").exists()
+        run(planned)
+    assert not (planned.folder.path / "test_predictions.parquet").exists()
 
 
 def test_a_model_that_is_not_the_runs_own_predicts_nothing(choices, tmp_path):
-    cell = cell_of(tmp_path, choices)
-    run(dataclasses.replace(cell, test=None))
-    path = cell.folder.path / "model" / "model.safetensors"
+    planned = plan_with(tmp_path, choices)
+    run(dataclasses.replace(planned, test=None))
+    path = planned.folder.path / "model" / "model.safetensors"
     weights = load_file(path)
     save_file({**weights, "classifier.bias": weights["classifier.bias"] + 1}, path, {"format": "pt"})
     with pytest.raises(WorkError, match="does not make the dev predictions"):
-        run(cell)
-    assert not (cell.folder.path / "test_predictions.parquet").exists()
-    (cell.folder.path / "predictions.parquet").unlink()
+        run(planned)
+    assert not (planned.folder.path / "test_predictions.parquet").exists()
+    (planned.folder.path / "predictions.parquet").unlink()
     with pytest.raises(WorkError, match="missing, so nothing tells whether"):
-        run(cell)
+        run(planned)
 
 
 def test_a_run_killed_while_it_predicts_goes_on_and_ends_the_same(choices, tmp_path):
-    whole = cell_of(tmp_path / "whole", choices)
+    whole = plan_with(tmp_path / "whole", choices)
     expected = run(whole)
     often = {"checkpoint_seconds": 0.0}
     with pytest.raises(PowerCutError):
-        run(cell_of(tmp_path / "cut", choices, watch=RecordingWatch(("predict", 70)), **often))
-    cell = cell_of(tmp_path / "cut", choices, **often)
-    assert cell.folder.result() is None
-    result = run(cell)
+        run(plan_with(tmp_path / "cut", choices, watch=RecordingWatch(("predict", 70)), **often))
+    planned = plan_with(tmp_path / "cut", choices, **often)
+    assert planned.folder.result() is None
+    result = run(planned)
     assert (result.metrics, result.best_step) == (expected.metrics, expected.best_step)
     np.testing.assert_array_equal(
-        np.stack(predictions(cell)["logits"]), np.stack(predictions(whole)["logits"])
+        np.stack(predictions(planned)["logits"]), np.stack(predictions(whole)["logits"])
     )
 
 
 def test_predictions_of_an_earlier_attempt_do_not_outlive_it(choices, tmp_path):
     often = {"checkpoint_seconds": 0.0}
-    cell = cell_of(tmp_path, choices, **often)
-    cell.folder.path.mkdir(parents=True)
-    (cell.folder.path / "test_predictions.parquet").write_bytes(b"of another attempt")
-    run(dataclasses.replace(cell, test=None))
-    assert not (cell.folder.path / "test_predictions.parquet").exists()
+    planned = plan_with(tmp_path, choices, **often)
+    planned.folder.path.mkdir(parents=True)
+    (planned.folder.path / "test_predictions.parquet").write_bytes(b"of another attempt")
+    run(dataclasses.replace(planned, test=None))
+    assert not (planned.folder.path / "test_predictions.parquet").exists()

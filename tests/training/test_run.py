@@ -27,10 +27,10 @@ from sparsegrad_cli.store.basis_file import save_basis
 from sparsegrad_cli.store.records import Environment, Result
 from sparsegrad_cli.training import basis as training_basis
 from sparsegrad_cli.training.run import load_model, run
-from sparsegrad_cli.training.trainer import CellTrainer, make_trainer
+from sparsegrad_cli.training.trainer import RunTrainer, make_trainer
 
-from ..cells import Asked, PowerCutError, RecordingWatch, changed, configs_of, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import Asked, PowerCutError, RecordingWatch, changed, configs_of, plan_run, write_cola
 
 NO_SPACE = "No space left on device"
 CHECKPOINT = "sparsegrad_cli.training.trainer.save_file"
@@ -55,11 +55,6 @@ def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     }
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 def with_method(choices: Asked, variant: str) -> Asked:
     name, _, mask = variant.partition(" ")
     sparse = name in ("meprop", "sparsegrad")
@@ -81,14 +76,14 @@ def outcome(results: Path, result: Result) -> tuple[dict, np.ndarray]:
 
 def test_a_run_leaves_a_whole_folder_that_reloads_to_the_same_predictions(choices, tmp_path):
     watch = RecordingWatch()
-    cell = make_cell(tmp_path, watch, choices)
-    result = run(cell)
-    folder = tmp_path / "runs" / cell.config.run_id()
+    planned = plan_run(tmp_path, watch, choices)
+    result = run(planned)
+    folder = tmp_path / "runs" / planned.config.run_id()
     assert result.status == "done"
     left = {"config.json", "environment.json", "metrics.jsonl", "result.json", "predictions.parquet", "model"}
     assert {p.name for p in folder.iterdir()} - {"lock"} == left
     assert Result.model_validate_json((folder / "result.json").read_bytes()) == result
-    assert RunConfig.model_validate_json((folder / "config.json").read_bytes()) == cell.config
+    assert RunConfig.model_validate_json((folder / "config.json").read_bytes()) == planned.config
     environment = Environment.model_validate_json((folder / "environment.json").read_bytes())
     assert environment.checkpoint.startswith("sha256:")
     assert environment.restarts == 0
@@ -108,7 +103,7 @@ def test_a_run_leaves_a_whole_folder_that_reloads_to_the_same_predictions(choice
     model = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     predictions = pd.read_parquet(folder / "predictions.parquet")
-    sentences = cell.inputs.data.splits["validation"]["sentence"][:]
+    sentences = planned.inputs.data.splits["validation"]["sentence"][:]
     with torch.no_grad():
         logits = model(
             **tokenizer(sentences, truncation=True, max_length=24, padding=True, return_tensors="pt")
@@ -126,8 +121,8 @@ def whole(
     @cache
     def of(method: str) -> tuple[dict, np.ndarray]:
         results = tmp_path_factory.mktemp("whole")
-        cell = make_cell(results, RecordingWatch(), with_method(choices, method), keep_model=False)
-        return outcome(results, run(cell))
+        planned = plan_run(results, RecordingWatch(), with_method(choices, method), keep_model=False)
+        return outcome(results, run(planned))
 
     return of
 
@@ -137,11 +132,11 @@ def test_the_same_seed_gives_the_same_numbers_to_the_last_bit_and_another_does_n
     method, choices, whole, tmp_path
 ):
     chosen = with_method(choices, method)
-    same = outcome(tmp_path, run(make_cell(tmp_path, RecordingWatch(), chosen, keep_model=False)))
+    same = outcome(tmp_path, run(plan_run(tmp_path, RecordingWatch(), chosen, keep_model=False)))
     assert same[0] == whole(method)[0]
     np.testing.assert_array_equal(same[1], whole(method)[1])
     other = changed(chosen, seeds=[1])
-    result = run(make_cell(tmp_path, RecordingWatch(), other, keep_model=False))
+    result = run(plan_run(tmp_path, RecordingWatch(), other, keep_model=False))
     assert not np.array_equal(outcome(tmp_path, result)[1], same[1])
 
 
@@ -156,14 +151,14 @@ def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(phase, step, metho
     chosen, expected = with_method(choices, method), whole(method)
     often = {"checkpoint_seconds": 0.0, "keep_model": False}
     with pytest.raises(PowerCutError):
-        run(make_cell(tmp_path, RecordingWatch((phase, step)), chosen, **often))
+        run(plan_run(tmp_path, RecordingWatch((phase, step)), chosen, **often))
     watch = RecordingWatch()
-    cell = make_cell(tmp_path, watch, chosen, **often)
-    result = run(cell)
+    planned = plan_run(tmp_path, watch, chosen, **often)
+    result = run(planned)
     found = outcome(tmp_path, result)
     assert found[0] == expected[0]
     np.testing.assert_array_equal(found[1], expected[1])
-    folder = cell.folder.path
+    folder = planned.folder.path
     assert json.loads((folder / "environment.json").read_text())["restarts"] == 1
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
@@ -172,32 +167,32 @@ def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(phase, step, metho
 
 def test_early_stopping_ends_the_run_and_survives_a_kill(choices, tmp_path):
     patient = changed(choices, epochs=30, patience=2, learning_rate=1e-9)
-    result = run(make_cell(tmp_path / "whole", RecordingWatch(), patient, keep_model=False))
+    result = run(plan_run(tmp_path / "whole", RecordingWatch(), patient, keep_model=False))
     assert result.steps < 30 * 8
     often = {"checkpoint_seconds": 0.0, "keep_model": False}
     with pytest.raises(PowerCutError):
-        run(make_cell(tmp_path / "cut", RecordingWatch(("score", 1)), patient, **often))
-    again = run(make_cell(tmp_path / "cut", RecordingWatch(), patient, **often))
+        run(plan_run(tmp_path / "cut", RecordingWatch(("score", 1)), patient, **often))
+    again = run(plan_run(tmp_path / "cut", RecordingWatch(), patient, **often))
     assert outcome(tmp_path / "cut", again)[0] == outcome(tmp_path / "whole", result)[0]
 
 
 def test_a_checkpoint_that_was_cut_short_is_passed_over(choices, tmp_path):
     often = {"checkpoint_seconds": 0.0, "keep_model": False}
     with pytest.raises(PowerCutError):
-        run(make_cell(tmp_path, RecordingWatch(("train", 13)), choices, **often))
-    cell = make_cell(tmp_path, RecordingWatch(), choices, **often)
-    last = cell.folder.last_checkpoint()
+        run(plan_run(tmp_path, RecordingWatch(("train", 13)), choices, **often))
+    planned = plan_run(tmp_path, RecordingWatch(), choices, **often)
+    last = planned.folder.last_checkpoint()
     state = last / "trainer_state.json"
     state.write_text(state.read_text()[:40])
-    assert cell.folder.last_checkpoint() != last
+    assert planned.folder.last_checkpoint() != last
     assert not last.exists()
-    assert run(cell).status == "done"
+    assert run(planned).status == "done"
 
 
 def test_a_finished_run_is_not_run_again(choices, tmp_path):
-    first = run(make_cell(tmp_path, RecordingWatch(), choices, keep_model=False))
+    first = run(plan_run(tmp_path, RecordingWatch(), choices, keep_model=False))
     watch = RecordingWatch()
-    assert run(make_cell(tmp_path, watch, choices)) == first
+    assert run(plan_run(tmp_path, watch, choices)) == first
     assert watch.phases == []
 
 
@@ -207,11 +202,11 @@ def test_ctrl_c_is_recorded_and_the_run_goes_on_later(choices, tmp_path, monkeyp
             if self.phases[-1] == "train" and done == 10:
                 raise KeyboardInterrupt
 
-    cell = make_cell(tmp_path, CtrlC(), choices, keep_model=False)
+    planned = plan_run(tmp_path, CtrlC(), choices, keep_model=False)
     with pytest.raises(KeyboardInterrupt):
-        run(cell)
-    assert cell.folder.result().status == "interrupted"
-    assert run(make_cell(tmp_path, RecordingWatch(), choices, keep_model=False)).status == "done"
+        run(planned)
+    assert planned.folder.result().status == "interrupted"
+    assert run(plan_run(tmp_path, RecordingWatch(), choices, keep_model=False)).status == "done"
 
 
 @pytest.mark.parametrize(
@@ -223,10 +218,10 @@ def test_a_full_disk_stops_with_a_message_and_leaves_no_result(writes, error, ch
         raise error
 
     monkeypatch.setattr(writes, no_space)
-    cell = make_cell(tmp_path, RecordingWatch(), with_method(choices, "ft"))
+    planned = plan_run(tmp_path, RecordingWatch(), with_method(choices, "ft"))
     with pytest.raises(WorkError, match=NO_SPACE):
-        run(cell)
-    assert cell.folder.result() is None
+        run(planned)
+    assert planned.folder.result() is None
 
 
 def test_out_of_memory_is_a_status_not_a_crash(choices, tmp_path, monkeypatch):
@@ -234,29 +229,29 @@ def test_out_of_memory_is_a_status_not_a_crash(choices, tmp_path, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr("sparsegrad_cli.training.run.train", too_much)
-    result = run(make_cell(tmp_path, RecordingWatch(), choices))
+    result = run(plan_run(tmp_path, RecordingWatch(), choices))
     assert (result.status, result.score) == ("out-of-memory", None)
     assert "2 GiB" in result.error
 
 
 def test_two_processes_do_not_do_the_same_run(choices, tmp_path):
-    cell = make_cell(tmp_path, RecordingWatch(), choices)
-    cell.folder.path.mkdir(parents=True)
-    with FileLock(cell.folder.path / "lock"), pytest.raises(WorkError, match="run by another process"):
-        run(cell)
+    planned = plan_run(tmp_path, RecordingWatch(), choices)
+    planned.folder.path.mkdir(parents=True)
+    with FileLock(planned.folder.path / "lock"), pytest.raises(WorkError, match="run by another process"):
+        run(planned)
 
 
 def test_heldout_selects_on_one_half_of_dev_and_reports_the_other(choices, tmp_path):
     held = changed(choices, protocol="heldout")
-    cell = make_cell(tmp_path, RecordingWatch(), held, keep_model=False)
-    result = run(cell)
-    reported = set(pd.read_parquet(cell.folder.path / "predictions.parquet")["idx"])
-    dev = cell.inputs.data.splits["validation"]
-    selecting = len(cell.inputs.selection)
+    planned = plan_run(tmp_path, RecordingWatch(), held, keep_model=False)
+    result = run(planned)
+    reported = set(pd.read_parquet(planned.folder.path / "predictions.parquet")["idx"])
+    dev = planned.inputs.data.splits["validation"]
+    selecting = len(planned.inputs.selection)
     assert selecting == len(reported) == 12
     assert reported < set(dev["idx"][:])
-    assert result.selection_score == max(cell.progress.scores)
-    assert cell.config.run_id() != make_cell(tmp_path, RecordingWatch(), choices).config.run_id()
+    assert result.selection_score == max(planned.progress.scores)
+    assert planned.config.run_id() != plan_run(tmp_path, RecordingWatch(), choices).config.run_id()
 
 
 def test_the_places_of_sparsegrad_come_to_the_same_score(choices, tmp_path):
@@ -265,7 +260,7 @@ def test_the_places_of_sparsegrad_come_to_the_same_score(choices, tmp_path):
         rank = 64 if place == "adapter" else None  # it wants one; this leaves nothing out
         where = {"place": "backward", "recompute": True} if place == "recompute" else {"place": place}
         chosen = changed(choices, **where, basis_rank=rank)
-        result = run(make_cell(tmp_path, RecordingWatch(), chosen, keep_model=False))
+        result = run(plan_run(tmp_path, RecordingWatch(), chosen, keep_model=False))
         results.append(outcome(tmp_path, result))
     for identity, logits in results[1:]:
         assert identity["score"] == results[0][0]["score"]
@@ -275,10 +270,10 @@ def test_the_places_of_sparsegrad_come_to_the_same_score(choices, tmp_path):
 @pytest.mark.parametrize("mask", ["fixed", "block", "random"])
 def test_masks_chosen_once_touch_what_they_train_and_no_more(mask, choices, tmp_path):
     chosen = changed(choices, mask=mask)
-    cell = make_cell(tmp_path, RecordingWatch(), chosen, keep_model=False)
-    result = run(cell)
+    planned = plan_run(tmp_path, RecordingWatch(), chosen, keep_model=False)
+    result = run(planned)
     assert result.status == "done"
-    assert (cell.config.mask, cell.config.place) == (mask, "adapter")
+    assert (planned.config.mask, planned.config.place) == (mask, "adapter")
     assert result.parameters.touched == result.parameters.adapted > 0
 
 
@@ -296,21 +291,21 @@ def test_a_basis_without_energies_serves_no_mask_chosen_by_them(choices, tmp_pat
 def test_tokens_are_made_once_and_kept_apart_by_tokenizer_and_length(choices, tmp_path, monkeypatch):
     monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path / "cache"))
     entries = tmp_path / "cache" / "tokens"
-    make_cell(tmp_path, RecordingWatch(), choices)
-    make_cell(tmp_path, RecordingWatch(), changed(choices, seeds=[3]))
+    plan_run(tmp_path, RecordingWatch(), choices)
+    plan_run(tmp_path, RecordingWatch(), changed(choices, seeds=[3]))
     assert len(list(entries.iterdir())) == 1
-    make_cell(tmp_path, RecordingWatch(), changed(choices, length=16))
+    plan_run(tmp_path, RecordingWatch(), changed(choices, length=16))
     other = str(tiny_checkpoint(tmp_path / "roberta", "roberta"))
-    make_cell(tmp_path, RecordingWatch(), changed(choices, model=other))
+    plan_run(tmp_path, RecordingWatch(), changed(choices, model=other))
     assert len(list(entries.iterdir())) == 3
 
 
 def test_a_batch_is_padded_as_asked_and_knows_its_real_tokens_where_no_padding_is_computed(choices, tmp_path):
     batches = {}
     for padding in ("none", "longest", "max"):
-        cell = make_cell(tmp_path, RecordingWatch(), changed(choices, padding=padding))
-        rows = [cell.inputs.train[i] for i in range(4)]
-        batches[padding] = cell.inputs.collator(cell.config)(rows)
+        planned = plan_run(tmp_path, RecordingWatch(), changed(choices, padding=padding))
+        rows = [planned.inputs.train[i] for i in range(4)]
+        batches[padding] = planned.inputs.collator(planned.config)(rows)
     lengths = [len(row["input_ids"]) for row in rows]
     assert batches["max"]["input_ids"].shape == (4, 24)
     assert batches["longest"]["input_ids"].shape == batches["none"]["input_ids"].shape == (4, max(lengths))
@@ -352,12 +347,12 @@ def test_what_does_not_fit_together_is_refused_before_anything_is_made(change, m
 
 def test_one_run_uses_one_gpu_however_many_there_are(choices, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    cell = make_cell(tmp_path, RecordingWatch(), choices, keep_model=False)
-    cell = dataclasses.replace(cell, config=cell.config.model_copy(update={"device": "cuda"}))
-    loaded = load_model(cell.config, cell.inputs)
-    trainer = make_trainer(loaded.model, None, cell)
+    planned = plan_run(tmp_path, RecordingWatch(), choices, keep_model=False)
+    planned = dataclasses.replace(planned, config=planned.config.model_copy(update={"device": "cuda"}))
+    loaded = load_model(planned.config, planned.inputs)
+    trainer = make_trainer(loaded.model, None, planned)
     assert trainer.args.n_gpu == 1
-    assert trainer.args.train_batch_size == cell.config.batch_size
+    assert trainer.args.train_batch_size == planned.config.batch_size
     assert trainer._wrap_model(loaded.model) is loaded.model
 
 
@@ -374,14 +369,16 @@ def test_tf32_is_for_the_training_of_its_own_run_alone(choices, tmp_path, monkey
 
         monkeypatch.setattr(target, name, watched)
 
-    watch("training", CellTrainer, "training_step")
+    watch("training", RunTrainer, "training_step")
     watch("calibration", training_basis, "calibrate")
     watch("merge", SparseMethod, "merge")
     before = flags.fp32_precision
     for precision, expected in (("tf32", "tf32"), ("fp32", "ieee")):
-        cell = make_cell(tmp_path / precision, RecordingWatch(), changed(choices, epochs=1), keep_model=False)
-        config = cell.config.model_copy(update={"precision": precision})
-        assert run(dataclasses.replace(cell, config=config)).status == "done"
+        planned = plan_run(
+            tmp_path / precision, RecordingWatch(), changed(choices, epochs=1), keep_model=False
+        )
+        config = planned.config.model_copy(update={"precision": precision})
+        assert run(dataclasses.replace(planned, config=config)).status == "done"
         assert seen == {"training": {expected}, "calibration": {"ieee"}, "merge": {"ieee"}}
         assert flags.fp32_precision == before
         for each in seen.values():
@@ -395,18 +392,18 @@ def test_a_step_measures_no_norm_and_counts_no_operations(choices, tmp_path, mon
     monkeypatch.setattr("accelerate.Accelerator.clip_grad_norm_", unused)
     monkeypatch.setattr("transformers.Trainer.floating_point_ops", unused)
     short = changed(with_method(choices, "ft"), epochs=None, max_steps=4)
-    assert run(make_cell(tmp_path, RecordingWatch(), short, keep_model=False)).status == "done"
+    assert run(plan_run(tmp_path, RecordingWatch(), short, keep_model=False)).status == "done"
 
 
 def test_a_cuda_error_is_recorded_and_ends_the_process_not_the_folder(choices, tmp_path, monkeypatch):
     def broken(*args: object, **kwargs: object) -> None:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    cell = make_cell(tmp_path, RecordingWatch(), choices, keep_model=False)
+    planned = plan_run(tmp_path, RecordingWatch(), choices, keep_model=False)
     monkeypatch.setattr("sparsegrad_cli.training.run.train", broken)
     with pytest.raises(DeviceError, match="device-side assert"):
-        run(cell)
-    assert cell.folder.result().status == "failed"
+        run(planned)
+    assert planned.folder.result().status == "failed"
 
 
 @pytest.mark.parametrize(
@@ -421,4 +418,4 @@ def test_every_word_for_out_of_memory_counts(error, choices, tmp_path, monkeypat
         raise RuntimeError(error)
 
     monkeypatch.setattr("sparsegrad_cli.training.run.train", full)
-    assert run(make_cell(tmp_path, RecordingWatch(), choices, keep_model=False)).status == "out-of-memory"
+    assert run(plan_run(tmp_path, RecordingWatch(), choices, keep_model=False)).status == "out-of-memory"

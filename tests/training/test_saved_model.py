@@ -8,13 +8,8 @@ from pathlib import Path
 import pytest
 
 from sparsegrad_cli.training.run import run
-from tests.cells import RecordingWatch, make_cell, write_cola
 from tests.checkpoints import Kind, tiny_checkpoint
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+from tests.planned import RecordingWatch, plan_run, write_cola
 
 
 def checkpoint(folder: Path, kind: Kind, use_cache: bool | None) -> Path:
@@ -42,9 +37,9 @@ def test_the_cache_is_as_the_checkpoint_had_it(kind, task, had, has, method, tmp
     data = str(write_cola(tmp_path / "glue")) if task == "cola" else "demo"
     short = {"max_steps": 2, "eval_steps": 2, "length": 24, "batch_size": 2}
     asked = dict(model=str(model), task=task, data=data, methods=[method], **short)
-    cell = make_cell(tmp_path / "results", RecordingWatch(), asked)
-    assert run(cell).status == "done"
-    saved = json.loads((cell.folder.path / "model" / "config.json").read_text())
+    planned = plan_run(tmp_path / "results", RecordingWatch(), asked)
+    assert run(planned).status == "done"
+    saved = json.loads((planned.folder.path / "model" / "config.json").read_text())
     assert saved.get("use_cache") == has
-    generation = cell.folder.path / "model" / "generation_config.json"
+    generation = planned.folder.path / "model" / "generation_config.json"
     assert not generation.exists() or json.loads(generation.read_text()).get("use_cache") is not False

@@ -8,8 +8,8 @@ from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.training.run import run
 from sparsegrad_cli.training.track import read_trackers
 
-from ..cells import RecordingWatch, make_cell, write_cola
 from ..checkpoints import tiny_checkpoint
+from ..planned import RecordingWatch, plan_run, write_cola
 
 
 def test_tensorboard_files_hold_the_run(tmp_path):
@@ -26,9 +26,9 @@ def test_tensorboard_files_hold_the_run(tmp_path):
         "batch_size": 8,
         "length": 24,
     }
-    cell = make_cell(tmp_path, RecordingWatch(), asked, keep_model=False, report_to=("tensorboard",))
-    run(cell)
-    (file,) = (tmp_path / "tensorboard" / cell.config.run_id()).glob("events*")
+    planned = plan_run(tmp_path, RecordingWatch(), asked, keep_model=False, report_to=("tensorboard",))
+    run(planned)
+    (file,) = (tmp_path / "tensorboard" / planned.config.run_id()).glob("events*")
     data, texts, scalars = file.read_bytes(), {}, {}
     while data:  # length (8 bytes), its CRC (4), the event, its CRC (4)
         size = int.from_bytes(data[:8], "little")
@@ -39,8 +39,8 @@ def test_tensorboard_files_hold_the_run(tmp_path):
                 scalars.setdefault(value.tag, []).append((event.step, value.simple_value))
             else:
                 texts[value.tag] = value.tensor.string_val[0].decode()
-    assert cell.config.data_revision in texts["args/text_summary"]
-    assert cell.config.run_id() in texts["args/text_summary"]
+    assert planned.config.data_revision in texts["args/text_summary"]
+    assert planned.config.run_id() in texts["args/text_summary"]
     assert [step for step, _ in scalars["eval/matthews_correlation"]] == [8, 16]
     assert scalars["train/loss"]
 

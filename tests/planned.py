@@ -10,7 +10,7 @@ from typing import Any
 
 from sparsegrad_cli.config import ExecutionOptions, RunConfig
 from sparsegrad_cli.training.resolve import Sources, resolve
-from sparsegrad_cli.training.trainer import Cell
+from sparsegrad_cli.training.trainer import PlannedRun
 
 WORDS = ("the", "dog", "book", "letter", "company", "city", "man", "story", "reads", "likes", "writes")
 
@@ -72,7 +72,7 @@ def configs_of(asked: Asked, shapes_only: bool = False) -> list[RunConfig]:
     return resolved(asked, shapes_only)[0]
 
 
-def make_cell(results: Path, watch: RecordingWatch, asked: Asked, **how: float | bool) -> Cell:
+def plan_run(results: Path, watch: RecordingWatch, asked: Asked, **how: float | bool) -> PlannedRun:
     """The single run that is asked for."""
     (config,), sources = resolved(asked)
-    return sources.cell(config, results, watch, ExecutionOptions(**how))
+    return sources.plan(config, results, watch, ExecutionOptions(**how))
