@@ -39,6 +39,7 @@ from ..core.optim import PAGE
 from ..methods import get_method
 from ..methods.base import MethodConfig, chosen_blocks, target_linears
 from ..models.load import enable_gradient_checkpointing
+from ..models.unpadded import last_attention
 from ..settings import Record
 from ..training.memory import group_tensors, optimizer_tensors, storage_bytes
 from ..training.objectives import Objective
@@ -135,9 +136,17 @@ def _as_loaded(skeleton: PreTrainedModel, config: RunConfig, has_padding: bool) 
         enable_gradient_checkpointing(model)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = 0  # a head on a decoder looks for it
+    attention = last_attention(model) if config.padding == "none" else None
+    if attention is not None:
+        attention.register_forward_hook(_keep_first)
     if not has_padding and model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(UNMASKED)
     return model
+
+
+def _keep_first(attention: nn.Module, args: object, output: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """As an unpadded model does after its last attention, on rows x tokens x H."""
+    return output[0][:, :1], *output[1:]
 
 
 def _basis_of_shapes(model: nn.Module, config: RunConfig, mode: FakeTensorMode) -> Basis:

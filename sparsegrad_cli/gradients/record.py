@@ -158,7 +158,7 @@ class Recorder:
                 raise WorkError(f"the gradients are not finite at step {step}: take a smaller learning rate")
             basis = self._bases[place.kind]
             found = numbers(dY.flatten(0, -2), x.flatten(0, -2), basis)
-            padding = dY.shape[:-1].numel() - int(tokens.sum())
+            padding = max(0, dY.shape[:-1].numel() - int(tokens.sum()))
             self.places.append(Place(block=place.block, kind=place.kind, step=step, padding=padding, **found))
             if step in (self._steps[0], self._steps[-1]):
                 drawn = pictures(dY, x, basis, batch)
@@ -215,7 +215,10 @@ def row_norms(dY: Tensor, batch: Batch) -> Tensor:
     """Returns the norm of each token's row, examples x tokens; 0 for padding that nothing was computed of."""
     shape, norms = batch["input_ids"].shape, dY.norm(dim=-1).flatten()
     if "tokens" in batch:
-        norms = norms.new_zeros(shape.numel()).index_copy(0, batch["tokens"], norms)
+        computed = batch["tokens"]
+        if len(norms) < len(computed):  # of the first token of each row alone
+            computed = computed[batch["cu_seq_lens_q"][:-1]]
+        norms = norms.new_zeros(shape.numel()).index_copy(0, computed, norms)
     return norms.view(shape)
 
 

@@ -7,6 +7,9 @@ A batch comes as the tokenizer pads it, rows x tokens, and the head on top reads
 - an attention function of transformers' `AttentionInterface` lets each sequence attend to itself alone;
 - a hook after the last block puts the tokens back into their rows, zeros between them.
 
+A head that reads a row's first token needs the last block's MLP at that token alone: where the family allows it,
+a hook after the last attention drops the others, whose gradients there are zero.
+
 Where the tokens are comes with the batch (`add_layout`, in the collator): the host never waits for a device.
 """
 
@@ -30,6 +33,8 @@ from .random import blocks_of
 # model types whose attention goes through the interface, and whose blocks pass on what they do not know
 FAMILIES = frozenset({"bert", "camembert", "distilbert", "electra", "llama", "mistral"})
 FAMILIES |= {"qwen2", "qwen3", "roberta", "xlm-roberta"}
+# those whose head reads the first token, and whose attention module adds its residual itself
+FIRST_TOKEN = frozenset({"bert", "camembert", "electra", "roberta", "xlm-roberta"})
 NAME = "sparsegrad-unpadded"  # of the attention function; without a mask function of this name none is made
 
 
@@ -74,12 +79,25 @@ def unpad(model: PreTrainedModel) -> None:
     """Have the blocks of `model` compute on real tokens alone; it then takes batches of `add_layout` only.
 
     Args:
-        model: of a family that `can_unpad`; it is changed in place, and saved as it would be without.
+        model: a classifier or causal model of a family that `can_unpad`; it is changed in place, and saved as
+            it would be without.
     """
     model.set_attn_implementation(NAME)
     take = partial(_take_tokens, first_position(model))
     model.base_model.register_forward_pre_hook(take, with_kwargs=True)
-    blocks_of(model)[-1].register_forward_hook(_put_back, with_kwargs=True)
+    last, attention = blocks_of(model)[-1], last_attention(model)
+    if attention is None:
+        last.register_forward_hook(_put_back, with_kwargs=True)
+    else:
+        attention.register_forward_hook(_keep_first, with_kwargs=True)
+        last.register_forward_hook(_put_back_first, with_kwargs=True)
+
+
+def last_attention(model: PreTrainedModel) -> nn.Module | None:
+    """Returns the attention after which the first token of each row is all that counts; None: others do too."""
+    if model.config.model_type not in FIRST_TOKEN:
+        return None
+    return cast(nn.Module, blocks_of(model)[-1].attention)
 
 
 @dataclass(frozen=True)
@@ -126,6 +144,22 @@ def _put_back(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], h
     layout: Layout = kwargs["layout"]
     padded = hidden.new_zeros(layout.shape.numel(), hidden.shape[-1])
     return padded.index_copy(0, layout.tokens, hidden[0]).view(*layout.shape, -1)
+
+
+def _keep_first(
+    attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """After the last attention: 1 x T x H become 1 x sequences x H, the first token of each."""
+    layout: Layout = kwargs["layout"]
+    states, *others = output
+    return states.index_select(1, layout.bounds[:-1]), *others
+
+
+def _put_back_first(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], hidden: Tensor) -> Tensor:
+    """After the last block: 1 x sequences x H become rows x 1 x H, in the order of the rows."""
+    layout: Layout = kwargs["layout"]
+    rows = layout.tokens[layout.bounds[:-1]] // layout.shape[1]
+    return torch.zeros_like(hidden[0]).index_copy(0, rows, hidden[0])[:, None]
 
 
 def attend(

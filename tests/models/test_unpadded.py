@@ -121,8 +121,18 @@ def test_padding_on_the_left_is_taken_out_too():
     model = classifier(config)
     unpad(model)
     left, right = (model.bert(**_inputs(batch_of(LENGTHS, config, side)))[0] for side in ("left", "right"))
-    for row, length in enumerate(LENGTHS):
-        assert torch.allclose(left[row, -length:], right[row, :length], rtol=0, atol=1e-10)
+    assert torch.allclose(left, right, rtol=0, atol=1e-10)
+
+
+def test_the_last_block_computes_what_a_head_reads_alone():
+    config = FAMILIES["roberta"]
+    model = classifier(config)
+    unpad(model)
+    seen = []
+    for layer in model.roberta.encoder.layer:
+        layer.intermediate.dense.register_forward_hook(lambda _, args, output: seen.append(output.shape[1]))
+    model(**add_layout(batch_of(LENGTHS, config)))
+    assert seen == [sum(LENGTHS), sum(LENGTHS), len(LENGTHS)]
 
 
 def _inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:
