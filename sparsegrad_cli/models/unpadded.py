@@ -7,8 +7,8 @@ A batch comes as the tokenizer pads it, rows x tokens, and the head on top reads
 - an attention function of transformers' `AttentionInterface` lets each sequence attend to itself alone;
 - a hook after the last block puts the tokens back into their rows, zeros between them.
 
-A head that reads a row's first token needs the last block's MLP at that token alone: where the family allows it,
-a hook after the last attention drops the others, whose gradients there are zero.
+A head that reads a row's first token needs the last block's MLP at that token alone: where the family allows
+it, a hook after the last attention drops the others, whose gradients there are zero.
 
 Where the tokens are comes with the batch (`add_layout`, in the collator): the host never waits for a device.
 """
@@ -94,7 +94,7 @@ def unpad(model: PreTrainedModel) -> None:
 
 
 def last_attention(model: PreTrainedModel) -> nn.Module | None:
-    """Returns the attention after which the first token of each row is all that counts; None: others do too."""
+    """Returns the attention after which the first token of each row is all that counts; None: all count."""
     if model.config.model_type not in FIRST_TOKEN:
         return None
     return cast(nn.Module, blocks_of(model)[-1].attention)
@@ -155,7 +155,9 @@ def _keep_first(
     return states.index_select(1, layout.bounds[:-1]), *others
 
 
-def _put_back_first(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], hidden: Tensor) -> Tensor:
+def _put_back_first(
+    block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], hidden: Tensor
+) -> Tensor:
     """After the last block: 1 x sequences x H become rows x 1 x H, in the order of the rows."""
     layout: Layout = kwargs["layout"]
     rows = layout.tokens[layout.bounds[:-1]] // layout.shape[1]
