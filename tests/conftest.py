@@ -10,6 +10,7 @@ import pytest
 
 from sparsegrad_cli.cli.main import main
 
+from .planned import write_conversations
 from .processes import Commands, start_worker
 
 LONGEST = (  # files in the order in which they begin, before all others: at the end no core waits for one
@@ -46,6 +47,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARSEGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         yield
+
+
+@pytest.fixture(scope="session")
+def conversations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the demo's conversations, of which few are to evaluate on."""
+    return write_conversations(tmp_path_factory.mktemp("conversations") / "oasst1")
 
 
 @pytest.fixture(scope="module", autouse=True)

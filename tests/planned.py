@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 from sparsegrad_cli.config import ExecutionOptions, RunConfig
+from sparsegrad_cli.tasks.load import demo_folder
 from sparsegrad_cli.training.resolve import Sources, resolve
 from sparsegrad_cli.training.trainer import PlannedRun
 
@@ -27,6 +29,19 @@ def write_cola(folder: Path, train: int = 64, dev: int = 24) -> Path:
                 words = chosen.choices(WORDS[1:], k=chosen.randint(2, 9))
                 sentence = " ".join(["the", *words] if label else [*words, "the"])
                 file.write(json.dumps({"sentence": sentence, "label": label, "idx": idx}) + "\n")
+    return folder
+
+
+def write_conversations(folder: Path, trees: int = 8) -> Path:
+    """A folder with the demo's conversations, but with few to evaluate on."""
+    folder.mkdir(parents=True)
+    demo = demo_folder("oasst1")
+    shutil.copy(demo / "train.jsonl.gz", folder)
+    few = {f"validation-{tree:03}" for tree in range(trees)}
+    with gzip.open(demo / "validation.jsonl.gz", "rt") as whole:
+        kept = [line for line in whole if json.loads(line)["message_tree_id"] in few]
+    with gzip.open(folder / "validation.jsonl.gz", "wt") as file:
+        file.writelines(kept)
     return folder
 
 

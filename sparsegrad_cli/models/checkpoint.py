@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import struct
@@ -226,7 +227,7 @@ def _from_gguf(name: str, file: Path) -> Checkpoint:
 def _unpack(name: str, file: Path, folder: Path) -> None:
     """Write what a GGUF file holds to `folder`, its weights in float32."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
@@ -234,10 +235,12 @@ def _unpack(name: str, file: Path, folder: Path) -> None:
     except (ValueError, LookupError, TypeError, RuntimeError, ImportError, struct.error) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"--model {name}: not a GGUF file of a language model ({reason})") from None
-    config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
+    config = copy.deepcopy(model.config)
     config.name_or_path = ""  # else the weights' name stands in every model that is trained from them
-    plain = type(model)(config)  # the loaded one is marked as quantised, and could not be saved
-    plain.load_state_dict(model.state_dict())
+    del config.quantization_config
+    with torch.device("meta"):
+        plain = type(model)(config)  # the loaded one is marked as quantised, and could not be saved
+    plain.load_state_dict(model.state_dict(), assign=True)
     plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

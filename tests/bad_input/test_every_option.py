@@ -91,7 +91,7 @@ TRIED: dict[str, dict[str, Row]] = {
     "finetune": {
         **of_run("finetune"),
         **each(FINETUNE, "--task rte", "--method lora", "--seed 1", "--params params.yaml", "--predict-test"),
-        **each(FINETUNE, "--save none", "--report-to trackio"),
+        **each(FINETUNE, "--save none"),
     },
     "sweep": {
         **of_run("sweep"),
@@ -106,7 +106,7 @@ TRIED: dict[str, dict[str, Row]] = {
         **each(
             RUN, "--data demo", "--device cuda", "--model bert2", "--task rte", "--method lora", "--seed 1"
         ),
-        **each(RUN, "--workers 2", "--address auto", "--retry all", "--save model", "--report-to wandb"),
+        **each(RUN, "--workers 2", "--address auto", "--retry all", "--save model"),
     },
     "calibrate": {
         **each(CALIBRATE, "--task rte", "--seed 1", "--model other", "--data demo", "--device cuda"),
@@ -164,6 +164,7 @@ EVERYWHERE = {
     "--dry-run": "asks for the document",
     "--quiet": "no progress on stderr: tests/cli/test_progress.py",
     "--output": "where results are looked for and kept: tests/cli",
+    "--report-to": "who is told of a run: tests/training/test_track.py",
     "--checkpoint-minutes": "how often a run is saved: tests/training/test_run.py",
     "--accumulate-on-oom": "what happens when memory runs out: tests/training/test_accumulation.py",
 }

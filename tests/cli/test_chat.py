@@ -23,7 +23,7 @@ TREE = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return str(tiny_checkpoint(tmp_path_factory.mktemp("llama"), "llama", layers=4))
+    return str(tiny_checkpoint(tmp_path_factory.mktemp("llama"), "llama"))
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def trees(tmp_path):
 SHORT = ("--length", "32", "--batch-size", "2", "--max-steps", "2", "--max-train-examples", "4")
 
 
-def test_what_calibrate_finds_finetune_finds_again(call, model, tmp_path):
-    common = ("--model", model, "--task", "oasst1", "--data", "demo", "--output", str(tmp_path))
+def test_what_calibrate_finds_finetune_finds_again(call, model, conversations, tmp_path):
+    common = ("--model", model, "--task", "oasst1", "--data", str(conversations), "--output", str(tmp_path))
     size = ("--length", "32", "--batch-size", "2", "--max-train-examples", "4", "--calibration-steps", "2")
     code, out, err = call("calibrate", *common, *size, "--basis-rank", "16", "--json")
     assert code == 0, err

@@ -60,8 +60,8 @@ def test_whoever_is_killed_or_stopped_the_same_command_goes_on(begin, write, fin
 
 @pytest.fixture(scope="module")
 def finetune(document: Document) -> Sequence[str]:
-    """A run of 120 steps, but for where its results go."""
-    settings = {**document["settings"], "max_steps": 120, "eval_steps": 120}
+    """A run of 60 steps, but for where its results go."""
+    settings = {**document["settings"], "max_steps": 60, "eval_steps": 60}
     options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     where = (f"--model={document['models'][0]}", f"--data={document['data']}", "--task=cola")
     return ("finetune", *where, "--method=sparsegrad", *options, "--save", "none", "--quiet", "--output")
@@ -86,7 +86,7 @@ def test_a_signal_saves_a_checkpoint_and_the_same_command_goes_on_to_the_same_bi
     code, _, err = stopped.end()
     assert (code, "Traceback" in err) == (130, False), err
     step, folder = latest(results)
-    assert 0 < step < 120
+    assert 0 < step < 60
     assert folder is not None
     assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
     assert call(*finetune, str(results))[0] == 0

@@ -20,13 +20,13 @@ from ..checkpoints import tiny_checkpoint
 from ..planned import Asked, PowerCutError, RecordingWatch, plan_run, write_cola
 from ..report.runs import CONFIG
 
-SHAPE = BertConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128)
+SHAPE = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
 
 
 @pytest.fixture
 def asked(tmp_path: Path) -> Asked:
     return {
-        "model": str(tiny_checkpoint(tmp_path / "model", "bert")),
+        "model": str(tiny_checkpoint(tmp_path / "model", "bert", layers=1)),
         "data": str(write_cola(tmp_path / "glue")),
         "task": "cola",
         "epochs": 2,

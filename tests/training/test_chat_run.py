@@ -30,15 +30,20 @@ METHODS = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
+    return tiny_checkpoint(tmp_path_factory.mktemp("llama"), "llama")
+
+
+@pytest.fixture(scope="module")
+def four_blocks(tmp_path_factory):
     return tiny_checkpoint(tmp_path_factory.mktemp("llama"), "llama", layers=4)
 
 
 @pytest.fixture
-def choices(model):
+def choices(model, conversations):
     return {
         "model": str(model),
         "task": "oasst1",
-        "data": "demo",
+        "data": str(conversations),
         "methods": ["ft"],
         "length": 64,
         "batch_size": 4,
@@ -71,8 +76,9 @@ def outcome(planned, result: Result):
 
 
 @pytest.mark.parametrize("variant", METHODS)
-def test_training_lowers_the_loss_and_moves_only_the_chosen_blocks(variant, choices, model, tmp_path):
-    planned = plan_run(tmp_path, RecordingWatch(), of_method(choices, variant))
+def test_training_lowers_the_loss_and_moves_only_the_chosen_blocks(variant, choices, four_blocks, tmp_path):
+    asked = of_method(choices, variant, model=str(four_blocks), max_train_examples=16)
+    planned = plan_run(tmp_path, RecordingWatch(), asked)
     result = run(planned)
     assert result.status == "done", result.error
     assert result.score == result.metrics["loss"] < result.metrics["loss_before"]
@@ -81,7 +87,7 @@ def test_training_lowers_the_loss_and_moves_only_the_chosen_blocks(variant, choi
     assert result.parameters.trainable == result.parameters.adapted
     assert result.parameters.touched > 0
 
-    before = AutoModelForCausalLM.from_pretrained(model).state_dict()
+    before = AutoModelForCausalLM.from_pretrained(four_blocks).state_dict()
     after = AutoModelForCausalLM.from_pretrained(planned.folder.path / "model").state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     chosen = {f"model.layers.{block}.mlp.{kind}_proj.weight" for block in (0, 3) for kind in ("up", "down")}
@@ -172,7 +178,8 @@ def test_a_run_with_dropout_killed_before_its_first_checkpoint_ends_as_one_that_
 
 @pytest.mark.parametrize("variant", METHODS)
 def test_bf16_weights_hold_in_float32_what_is_trained_and_nothing_else(variant, choices, tmp_path):
-    asked = of_method(choices, variant, precision="bf16-weights", gradient_checkpointing=True)
+    light = {"precision": "bf16-weights", "gradient_checkpointing": True, "max_train_examples": 16}
+    asked = of_method(choices, variant, **light, eval_steps=4)
     planned = plan_run(tmp_path, RecordingWatch(), asked)
     result = run(planned)
     assert result.status == "done", result.error
@@ -185,9 +192,7 @@ def test_bf16_weights_hold_in_float32_what_is_trained_and_nothing_else(variant, 
         for name, weight in exact.named_parameters()
         if not torch.equal(weight, weight.bfloat16().float())
     }
-    assert fine == {
-        f"model.layers.{block}.mlp.{kind}_proj.weight" for block in (0, 3) for kind in ("up", "down")
-    }
+    assert fine == {f"model.layers.0.mlp.{kind}_proj.weight" for kind in ("up", "down")}
 
 
 def test_activations_made_again_change_no_number(choices, tmp_path):
@@ -271,7 +276,7 @@ def test_the_recipe_is_the_papers_and_every_part_of_it_can_be_changed(model):
     [
         ({"length": 131}, "--length 131: .* has positions for 130 tokens"),
         ({"blocks": "every:0"}, "--blocks every:0: "),
-        ({"blocks": "4"}, "--blocks 4: there is no block 4"),
+        ({"blocks": "2"}, "--blocks 2: there is no block 2"),
         ({"chat_format": "own"}, "--chat-format own: "),
         ({"padding": "max"}, "--padding: "),
         ({"methods": ["sparsegrad"], "place": "backward"}, "--place backward steps before"),
@@ -307,7 +312,8 @@ def test_the_place_is_the_lightest_that_goes_with_parts_and_weights(how, place, 
 def test_few_directions_train_the_same_beside_the_weights_as_in_them(precision, choices, tmp_path):
     scores = []
     for place in ("adapter", "optimizer"):
-        asked = of_method(choices, "sparsegrad of few directions", place=place, precision=precision)
+        shorter = {"max_train_examples": 16, "eval_steps": 4, "precision": precision}
+        asked = of_method(choices, "sparsegrad of few directions", place=place, **shorter)
         result = run(plan_run(tmp_path / place, RecordingWatch(), asked, keep_model=False))
         assert result.status == "done", result.error
         scores.append(result)

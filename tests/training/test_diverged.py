@@ -16,7 +16,14 @@ from sparsegrad_cli.training.trainer import PlannedRun, RunTrainer
 from ..checkpoints import tiny_checkpoint
 from ..planned import Asked, RecordingWatch, changed, plan_run, write_cola
 
-CHAT = {"task": "oasst1", "data": "demo", "length": 32, "batch_size": 4, "max_train_examples": 16}
+CHAT = {
+    "task": "oasst1",
+    "methods": ["ft"],
+    "max_steps": 4,
+    "length": 32,
+    "batch_size": 4,
+    "max_train_examples": 16,
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +52,20 @@ def test_a_classifier_that_diverges_before_the_first_logged_loss(cola, tmp_path)
     check_diverged(planned, run(planned))
 
 
-def test_a_language_model_that_diverges_before_the_first_logged_loss(tmp_path):
+def test_a_language_model_that_diverges_before_the_first_logged_loss(conversations, tmp_path):
     model = str(tiny_checkpoint(tmp_path / "model", "llama"))
-    asked = CHAT | {"model": model, "methods": ["ft"], "max_steps": 4, "learning_rate": 1e30}
+    asked = CHAT | {"model": model, "data": str(conversations), "learning_rate": 1e30}
     planned = plan_run(tmp_path, RecordingWatch(), asked, keep_model=False)
     check_diverged(planned, run(planned))
 
 
-def test_a_language_model_whose_start_is_not_finite(tmp_path):
+def test_a_language_model_whose_start_is_not_finite(conversations, tmp_path):
     model = tiny_checkpoint(tmp_path / "model", "llama")
     weights = load_file(model / "model.safetensors")
     weights["model.norm.weight"][:] = torch.nan
     save_file(weights, model / "model.safetensors", {"format": "pt"})
     watch = RecordingWatch()
-    planned = plan_run(tmp_path, watch, CHAT | {"model": str(model), "methods": ["ft"], "max_steps": 4})
+    planned = plan_run(tmp_path, watch, CHAT | {"model": str(model), "data": str(conversations)})
     check_diverged(planned, run(planned))
     assert watch.phases == ["score"]
 

@@ -41,11 +41,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def choices(model: Path) -> Asked:
+def choices(model: Path, conversations: Path) -> Asked:
     return {
         "model": str(model),
         "task": "oasst1",
-        "data": "demo",
+        "data": str(conversations),
         "methods": ["ft"],
         "length": 32,
         "batch_size": 4,
@@ -70,6 +70,7 @@ def trained(planned: PlannedRun) -> PreTrainedModel:
     model, optimizer = fresh(planned)
     trainer = make_trainer(model, optimizer, planned)
     trainer.args.load_best_model_at_end = False
+    trainer.args.eval_strategy = trainer.args.save_strategy = "no"
     trainer.train()
     return model
 

@@ -28,7 +28,7 @@ from ..tasks.glue_files import rows_of, write_jsonl_folder, write_test_splits
 def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     folder = tmp_path_factory.mktemp("inputs")
     return {
-        "model": str(tiny_checkpoint(folder / "model", "bert")),
+        "model": str(tiny_checkpoint(folder / "model", "bert", layers=1)),
         "task": "cola",
         "data": str(
             write_test_splits(write_cola(folder / "glue"), "cola", 70)

@@ -32,9 +32,9 @@ def checkpoint(folder: Path, kind: Kind, use_cache: bool | None) -> Path:
         ("distilbert", "cola", None, None),  # the family has none
     ],
 )
-def test_the_cache_is_as_the_checkpoint_had_it(kind, task, had, has, method, tmp_path):
+def test_the_cache_is_as_the_checkpoint_had_it(kind, task, had, has, method, conversations, tmp_path):
     model = checkpoint(tmp_path / "model", kind, had)
-    data = str(write_cola(tmp_path / "glue")) if task == "cola" else "demo"
+    data = str(write_cola(tmp_path / "glue") if task == "cola" else conversations)
     short = {"max_steps": 2, "eval_steps": 2, "length": 24, "batch_size": 2}
     asked = dict(model=str(model), task=task, data=data, methods=[method], **short)
     planned = plan_run(tmp_path / "results", RecordingWatch(), asked)
