@@ -14,6 +14,8 @@ cases: [{}, {rank: 3}, {mask: block}]  one cell for each; override settings and 
 overrides:                             for some of the cells; a later one overrides an earlier one
   - when: {task: [mnli, qqp]}
     set: {batch_size: 32}
+  - when: {method: ft}
+    vary: {density: [0.1]}             in place of the values above
 
 Every mistake in a file is reported with its line, all of them at once.
 """
@@ -41,6 +43,9 @@ from .kinds import KINDS, GridPoint, Kind, Scalar, SettingValue
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
+Values = Annotated[tuple[Scalar, ...], Field(min_length=1)]
+
+
 class When(Record):
     """The cells that an override is for: those that match every key that is given."""
 
@@ -55,10 +60,11 @@ class When(Record):
 
 
 class Override(Record):
-    """Settings for some of the cells."""
+    """Settings for some of the cells, and settings along which those vary."""
 
     when: When
-    set: dict[str, Scalar | None]
+    set: dict[str, Scalar | None] = Field(default_factory=dict)
+    vary: dict[str, Values] = Field(default_factory=dict)
 
 
 class Experiment(Record):
@@ -73,7 +79,7 @@ class Experiment(Record):
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     data: str = "hub"
     settings: dict[str, SettingValue] = Field(default_factory=dict)
-    vary: dict[str, Annotated[tuple[Scalar, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    vary: dict[str, Values] = Field(default_factory=dict)
     cases: tuple[dict[str, Scalar | None], ...] = Field(({},), min_length=1)
     overrides: tuple[Override, ...] = ()
 
@@ -89,6 +95,8 @@ class Experiment(Record):
             methods = override.when.named().get("method", self.methods)
             for name, value in override.set.items():
                 yield ("overrides", number, "set", name), name, [value], methods
+            for name, values in override.vary.items():
+                yield ("overrides", number, "vary", name), name, values, methods
         for name, values in self.vary.items():
             yield ("vary", name), name, values, self.methods
         for name, setting in self.settings.items():
@@ -183,6 +191,8 @@ def _mistakes(experiment: Experiment) -> Iterator[tuple[Keys, str]]:
     yield from _wrong_axes(experiment, kind)
     yield from _wrong_settings(experiment, kind)
     for number, override in enumerate(experiment.overrides):
+        if not override.set and not override.vary:
+            yield ("overrides", number), "an override has a set or a vary"
         for axis, names in override.when.named().items():
             keys, known = ("overrides", number, "when", axis), getattr(experiment, f"{axis}s")
             if axis != "model" and axis not in kind.axes:
@@ -224,14 +234,14 @@ def _wrong_settings(experiment: Experiment, kind: Kind) -> Iterator[tuple[Keys, 
                 yield keys, f"{name} is not used by {', '.join(methods)}: leave it out"
         if keys[0] == "vary" and name in experiment.settings:
             yield keys, f"{name} is in settings too: leave one out"
-        if keys[0] == "overrides" and name in experiment.vary:
+        if "set" in keys and any(name in each.vary for each in (experiment, *experiment.overrides)):
             yield keys, f"{name} is in vary too: leave one out"
         for position, value in enumerate(values):
             try:
                 if value is not None:
                     kind.settings[name].check(value)
             except ValueError as error:
-                yield (*keys, position) if keys[0] == "vary" else keys, f"{name}: {error}"
+                yield (*keys, position) if "vary" in keys else keys, f"{name}: {error}"
 
 
 def expand_grid(experiment: Experiment, axes: frozenset[str]) -> Iterator[GridPoint]:
@@ -243,16 +253,16 @@ def expand_grid(experiment: Experiment, axes: frozenset[str]) -> Iterator[GridPo
     tasks = experiment.tasks or (None,) if "task" in axes else (None,)
     split = "method" in axes and bool(experiment.methods)
     methods = [(method,) for method in experiment.methods] if split else [experiment.methods]
-    varied = [
-        {**dict(zip(experiment.vary, values, strict=True)), **case}
-        for values in itertools.product(*experiment.vary.values())
-        for case in experiment.cases
-    ]
-    for model, task, of_methods, values in itertools.product(experiment.models, tasks, methods, varied):
+    for model, task, of_methods in itertools.product(experiment.models, tasks, methods):
         here = {"model": model, "task": task, "method": of_methods[0] if split else None}
         settings: dict[str, Any] = dict(experiment.settings)
+        vary = dict(experiment.vary)
         for override in experiment.overrides:
             if all(here[axis] in names for axis, names in override.when.named().items()):
                 settings |= override.set
-        settings |= values
-        yield GridPoint(model, task, of_methods, experiment.seeds, experiment.data, settings, values)
+                vary |= override.vary
+        for values, case in itertools.product(itertools.product(*vary.values()), experiment.cases):
+            varied = {**dict(zip(vary, values, strict=True)), **case}
+            yield GridPoint(
+                model, task, of_methods, experiment.seeds, experiment.data, settings | varied, varied
+            )

@@ -92,6 +92,17 @@ def test_a_later_override_goes_before_an_earlier_one_and_both_before_the_setting
     }
 
 
+def test_an_override_replaces_what_its_cells_vary_along():
+    vary = {"learning_rate": [1e-3, 1e-2]}
+    overrides = [{"when": {"method": "ft"}, "vary": {"learning_rate": [1e-5]}}]
+    found = expand_grid(experiment(vary=vary, overrides=overrides, tasks=["rte"]), BOTH)
+    assert [(str(point), point.settings["learning_rate"]) for point in found] == [
+        ("m rte ft", 1e-5),
+        ("m rte lora", 1e-3),
+        ("m rte lora", 1e-2),
+    ]
+
+
 def test_a_case_goes_before_settings_and_overrides_and_tells_its_cells_apart(write):
     path = write(
         seeds=[0],
