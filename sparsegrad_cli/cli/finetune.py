@@ -56,8 +56,8 @@ def finetune(
     configs, sources = resolve({**given, "task": task}, method, seed, params=read, shapes_only=dry_run)
     print_left_out(sources.data, quiet)
     if configs[0].padding == "longest" and "padding" not in given and not (sources.is_chat or quiet):
-        family = sources.model.config.model_type
-        print(f"padding longest: a {family} model does not compute on real tokens alone", file=sys.stderr)
+        model = configs[0].model
+        print(f"padding longest: {model} does not compute on real tokens alone", file=sys.stderr)
     test = _test_splits(configs, sources, output) if predict_test else None
     if dry_run:
         _show_plan(configs, sources, output, save == "model", as_json, test)

@@ -123,6 +123,8 @@ def run(
             raise InputError(f"--{name}: {read.path} trains nothing that it could be for: leave it out")
     part = CellFilter(tuple(model or ()), tuple(task or ()), tuple(method or ()), tuple(seed or ()))
     cells = plan_cells(read, part, data, device, shapes_only=dry_run)
+    if not quiet:
+        _tell_padded(read, cells)
     count, on = choose_workers(read, kind.alone, engine, workers, per_gpu, address, cells)
     statuses = {cell.id: read_status(cell, output) for cell in cells}
     due = []
@@ -146,6 +148,15 @@ def run(
         print(f"written: {output}", file=sys.stderr)
     _check_all_done(cells, statuses, outcomes)
     return 0
+
+
+def _tell_padded(read: ReadExperiment, cells: Sequence[GridCell]) -> None:
+    """Name the models that pad their batches though nobody asked for it; conversations are packed full."""
+    if any(name == "padding" for _, name, _, _ in read.experiment.given()):
+        return
+    runs = [cell for cell in cells if cell.kind == "finetune" and not cell.config["loss_on"]]
+    for model in sorted({str(cell.model) for cell in runs if cell.config["padding"] == "longest"}):
+        print(f"padding longest: {model} does not compute on real tokens alone", file=sys.stderr)
 
 
 def choose_workers(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import MPNetConfig, MPNetModel
 
 from sparsegrad_cli import hardware
 from sparsegrad_cli.cli.run import choose_workers
@@ -51,6 +52,16 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted
     monkeypatch.setattr("sparsegrad_cli.cli.run.open_pool", lambda *_: alone)
     yield alone
     assert not alone.is_open
+
+
+def test_a_model_that_pads_its_batches_is_named_once(call, write, tmp_path):
+    folder = tiny_checkpoint(tmp_path / "mpnet", "bert")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    MPNetModel(MPNetConfig(**sizes, vocab_size=300)).save_pretrained(folder)
+    path = str(write(models=[str(folder)], seeds=[0, 1]))
+    code, _, err = call("run", path, "--dry-run", "--json")
+    assert (code, err.count("padding longest"), err.count(str(folder))) == (0, 1, 1)
+    assert call("run", path, "--dry-run", "--json", "--quiet")[2] == ""
 
 
 def test_a_dry_run_shows_the_cells_and_what_they_take_and_makes_nothing(call, write, document, tmp_path):
