@@ -165,7 +165,7 @@ class SparseAdamW(torch.optim.Optimizer):
         group = self.param_groups[number]
         chain = (dY.T, x) if group["U"] is None else (group["V"].T, dY.T, x, group["U"])
         S = product(*chain, precision=group["precision"])
-        self._masked_step(group, position, slice(0, 1), S.view(1, -1))
+        self._masked_step(group, position, slice(0, 1), S.reshape(1, -1))
 
     def _batch_step(self, group: Group, first: int) -> None:
         grads = [p.grad for p in group["params"][first : first + group["batch"]]]

@@ -34,6 +34,14 @@ def test_recomputing_changes_nothing(first_token):
     assert_same_weights(*ours, atol=1e-12)
 
 
+def test_a_fixed_mask_in_few_columns_trains_as_after_backward():
+    models = []
+    for place in ("backward", "optimizer"):
+        model = tiny_model(hidden=8, inner=400)
+        models.append(trained(apply_sparsegrad(model, some_basis(model), "fixed", place, kept=150), 3))
+    assert_same_weights(*models, atol=1e-8)
+
+
 @pytest.mark.parametrize("recompute", [False, True])
 def test_no_gradient_is_left_on_the_weights(recompute):
     found = fused(recompute)
