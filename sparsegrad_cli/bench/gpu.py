@@ -23,14 +23,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from itertools import product as every
 from pathlib import Path
 from statistics import median
 
 import torch
+from torch import nn
 
 from ..config import Given
-from ..core import find_mlp_linears
+from ..core import SparseAdamW, find_mlp_linears
 from ..core.basis import add_update, product
 from ..core.topk import top_k_rows
 from ..errors import WorkError
@@ -108,9 +110,10 @@ class KernelsJob(Record):
 
 
 class Kernels(Record):
-    """The answer to `KernelsJob`: the median seconds of each operation."""
+    """The answer to `KernelsJob`."""
 
-    seconds: dict[str, float]
+    seconds: dict[str, float]  # the median of each operation
+    triton_differs: float | None = None  # the weights that our kernels end with from torch's, over these
 
 
 def run_gpu(device: str, minutes: float, results: Path, tell: Tell) -> list[str]:
@@ -157,7 +160,8 @@ def _parts(
         of_part |= {"batch_size": 4, "length": 32, "density": 0.05, "padding": ["none", "longest"]}
         yield f"check {family} {precision}", partial(_check, of_part, results, scratch, pool, tell)
     job = KernelsJob(device=device, layers=scale.layers, shape=scale.shape, calls=scale.calls)
-    yield "kernels", partial(_kernels, job, results, pool, tell)
+    yield "kernels", partial(_kernels, time_kernels, job, results, pool, tell)
+    yield "masked Adam", partial(_kernels, time_masked_adam, job, results, pool, tell)
 
     bench = partial(_bench, results=results, pool=pool, tell=tell)
     models = scale.models or tuple(small.values())
@@ -261,12 +265,20 @@ def host_waits(device: str) -> Iterator[Counter[str]]:
     found.update(lines)
 
 
-def _kernels(job: KernelsJob, results: Path, pool: Pool, tell: Tell) -> None:
-    answer = ask(time_kernels, job, job.device, pool)
+def _kernels(
+    measure: Callable[[KernelsJob, Progress], Kernels],
+    job: KernelsJob,
+    results: Path,
+    pool: Pool,
+    tell: Tell,
+) -> None:
+    answer = ask(measure, job, job.device, pool)
     _note(results, "kernels", **answer.model_dump())
     if isinstance(answer, Kernels):
         for name, seconds in answer.seconds.items():
             tell(f"{name}: {1e3 * seconds:.4g} ms")
+        if answer.triton_differs is not None:
+            tell(f"triton's masked Adam differs from torch's by {answer.triton_differs:.1e}")
     else:
         tell(f"kernels: {answer.status}: {answer.error}")
 
@@ -296,6 +308,23 @@ def time_kernels(job: KernelsJob, progress: Progress) -> Kernels:
             f"update of weights, {precision}": update,
         }
     return Kernels(seconds={name: _seconds(job, call) for name, call in operations.items()})
+
+
+def time_masked_adam(job: KernelsJob, progress: Progress) -> Kernels:
+    """Time a step of `layers` matrices in the original space, by torch and, on CUDA, by our kernels."""
+    (O, I), layers, device = job.shape, job.layers, job.device
+    gradients = torch.randn(layers, O, I, device=device)
+    seconds, ends = {}, []
+    for triton in (False, True) if device == "cuda" and find_spec("triton") else (False,):
+        weights = [nn.Parameter(torch.zeros(O, I, device=device)) for _ in range(layers)]
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
+        group = {"params": weights, "k": O * I // 100, "batch": layers, "triton": triton}
+        name = f"masked Adam by {'triton' if triton else 'torch'}"
+        seconds[name] = _seconds(job, SparseAdamW([group], lr=1e-3).step)
+        ends.append(torch.stack([weight.detach() for weight in weights]))
+    differs = ((ends[1] - ends[0]).norm() / ends[0].norm()).item() if ends[1:] else None
+    return Kernels(seconds=seconds, triton_differs=differs)
 
 
 def _seconds(job: KernelsJob, call: Callable[[], object]) -> float:

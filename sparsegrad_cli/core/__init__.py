@@ -11,13 +11,13 @@ parameter groups such as `{"params": weights, "k": 1000, "U": U, "V": V}`.
 """
 
 from .apply import MASKS, PLACES, Applied, Mask, Place, apply_sparsegrad, merge
-from .basis import Basis, BasisMismatchError, EnergyKept, LayerBasis, Precision, cheapest_order
-from .calibrate import Calibration, Concentration, calibrate, energy_in_top, mean_squares
+from .basis import Basis, BasisMismatchError, LayerBasis, Precision
+from .calibrate import Calibration, calibrate, energy_in_top, mean_squares
 from .fused import FusedMLP
 from .optim import SparseAdamW, touched_entries
 from .subspace import Subspace, SubspaceLinear, merge_after_steps
 from .targets import FAMILIES, MLPLinear, UnsupportedModelError, choose_blocks, find_mlp_linears
-from .topk import kept_entries, leading_block, top_k
+from .topk import kept_entries, top_k
 
 __all__ = [
     "FAMILIES",
@@ -27,8 +27,6 @@ __all__ = [
     "Basis",
     "BasisMismatchError",
     "Calibration",
-    "Concentration",
-    "EnergyKept",
     "FusedMLP",
     "LayerBasis",
     "MLPLinear",
@@ -41,12 +39,10 @@ __all__ = [
     "UnsupportedModelError",
     "apply_sparsegrad",
     "calibrate",
-    "cheapest_order",
     "choose_blocks",
     "energy_in_top",
     "find_mlp_linears",
     "kept_entries",
-    "leading_block",
     "mean_squares",
     "merge",
     "merge_after_steps",

@@ -44,18 +44,21 @@ class Applied:
     Args:
         model: changed in place.
         groups: masked parameter groups for `SparseAdamW`.
-        adapted: the trained parameters that stand for the MLP weights.
-        entries_per_step: entries of them all that one step moves.
+        entries_per_step: entries of all matrices that one step moves.
         layers: the layers that were put in; none in the place "optimizer".
         steps_in_backward: see `accumulates` of `apply_sparsegrad`.
     """
 
     model: nn.Module
     groups: list[dict[str, Any]]
-    adapted: list[nn.Parameter]
     entries_per_step: int
     layers: list[nn.Module] = field(default_factory=list)
     steps_in_backward: bool = False
+
+    @property
+    def adapted(self) -> list[nn.Parameter]:
+        """The trained parameters that stand for the MLP weights."""
+        return [p for group in self.groups for p in group["params"]]
 
     def optimizer(
         self, lr: float | Tensor, sparse_lr: float | Tensor | None = None, weight_decay: float = 0.0
@@ -131,68 +134,57 @@ def apply_sparsegrad(
     for name, value, known in (("mask", mask, MASKS), ("place", place, PLACES)):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    if basis is not None:
-        basis.check_fits(model, blocks)
+    basis = basis or Basis({})
+    basis.check_fits(model, blocks)
     kinds: dict[str, list[MLPLinear]] = {}
     for found in find_mlp_linears(model, blocks):
         kinds.setdefault(found.kind, []).append(found)
     groups: list[dict[str, Any]] = []
-    adapted: list[nn.Parameter] = []
     layers: list[nn.Module] = []
     entries_per_step = 0
     for number, (kind, places) in enumerate(kinds.items()):
         weights = [found.linear.weight for found in places]
         (O, I), device = weights[0].shape, weights[0].device
-        own = None if basis is None else basis.kinds.get(kind)
+        own = basis.kinds.get(kind)
         k = kept_entries((O, I), kept, density, None if own is None else own.rank)
-        squares = [basis.squares[p.name] for p in places] if basis and basis.squares else None
-        (r, c), entries = _chosen_once(mask, (O, I), own, squares, k, len(places), seed + 7919 * number)
+        seeds = range(seed + 7919 * number, seed + 7919 * number + len(places))
+        squares = [basis.squares[found.name] for found in places if basis.squares]
+        (r, c), entries = _chosen_once(mask, (O, I), own, squares, k, seeds)
         entries = None if entries is None else entries.to(device)
         per_matrix = k if mask == "dynamic" else r * c if entries is None else entries.shape[1]
         entries_per_step += per_matrix * len(places)
-        U, V = (
-            (None, None) if own is None else (_columns(own.U[:, :c], device), _columns(own.V[:, :r], device))
-        )
-        group: dict[str, Any] = {"k": k} if mask == "dynamic" else {}
-        together = len(places) if accumulates or place != "optimizer" else GROUP
-        group |= {"batch": together if device.type == "cuda" and place != "backward" else 1}
-        group |= {"precision": precision}
+        directions = (None, None) if own is None else (own.U[:, :c], own.V[:, :r])
+        U, V = (None if A is None else A.to(device).T.contiguous().T for A in directions)  # by columns
+        batch = 1
+        if device.type == "cuda" and place != "backward":
+            batch = GROUP if place == "optimizer" and not accumulates else len(places)
+        group: dict[str, Any] = {
+            "k": k if mask == "dynamic" else None,
+            "batch": batch,
+            "precision": precision,
+        }
         if place == "adapter":
             subspace = Subspace((r, c), U, V, precision).to(device)
             merges = mask != "dynamic" and weights[0].dtype.itemsize >= torch.float32.itemsize
             group["params"] = []
             for row, found in enumerate(places):
-                layer = SubspaceLinear(
-                    found.linear, subspace, None if entries is None else entries[row], merges
-                )
+                own_entries = None if entries is None else entries[row]
+                layer = SubspaceLinear(found.linear, subspace, own_entries, merges)
                 replace_module(model, found.name, layer)
                 layers.append(layer)
                 group["params"].append(layer.values)
         else:
             group |= {"params": weights, "U": U, "V": V, "entries": entries}
         groups.append(group)
-        adapted += group["params"]
     if place == "backward":
         layers = _fuse(model, [found for places in kinds.values() for found in places], recompute)
-    in_backward = place == "optimizer" and not accumulates
-    return Applied(model, groups, adapted, entries_per_step, layers, in_backward)
-
-
-def _columns(A: Tensor, device: torch.device) -> Tensor:
-    """Returns `A` on `device` with each column contiguous in memory."""
-    return A.to(device).T.contiguous().T
+    return Applied(model, groups, entries_per_step, layers, place == "optimizer" and not accumulates)
 
 
 def _chosen_once(
-    mask: Mask,
-    shape: tuple[int, int],
-    basis: LayerBasis | None,
-    squares: list[Tensor] | None,
-    k: int,
-    count: int,
-    seed: int,
+    mask: Mask, shape: tuple[int, int], basis: LayerBasis | None, squares: list[Tensor], k: int, seeds: range
 ) -> tuple[tuple[int, int], Tensor | None]:
-    """Returns the shape of the corner that is used, and the entries in it for each of `count` matrices.
+    """Returns the shape of the corner that is used, and the entries in it for each matrix of a kind.
 
     The entries are None where they are not chosen once, or all of the corner.
     """
@@ -200,11 +192,11 @@ def _chosen_once(
     if mask == "dynamic":
         return (r, c), None
     if mask == "random":
-        return (r, c), torch.stack([random_entries(r * c, k, seed + i) for i in range(count)])
+        return (r, c), torch.stack([random_entries(r * c, k, seed) for seed in seeds])
     if basis is None:
         if mask == "block":
             raise ValueError("the mask block needs a basis: in the original space no block leads")
-        if squares is None:
+        if not squares:
             raise ValueError("the mask fixed needs squared gradients of the calibration: see mean_squares")
         return (r, c), torch.stack([top_k(square, k).sort().values for square in squares])
     if basis.energy is None:
@@ -212,14 +204,7 @@ def _chosen_once(
     c = min(c, math.ceil(SPREAD * k / r))
     if mask == "block":
         return leading_block(basis.energy[:, :c], k), None
-    return (r, c), top_k(basis.energy[:, :c], k).sort().values.expand(count, -1)
-
-
-def _identity_with(linear: nn.Linear) -> nn.Module:
-    """Returns a module that does nothing and has the parameters of `linear`."""
-    module = nn.Identity()
-    module.weight, module.bias = linear.weight, linear.bias
-    return module
+    return (r, c), top_k(basis.energy[:, :c], k).sort().values.expand(len(seeds), -1)
 
 
 def _fuse(model: nn.Module, places: list[MLPLinear], recompute: bool) -> list[nn.Module]:
@@ -234,8 +219,10 @@ def _fuse(model: nn.Module, places: list[MLPLinear], recompute: bool) -> list[nn
         if names is not None and names[1] in by_name:
             activation, second = model.get_submodule(names[0]), by_name.pop(names[1])
             layer = FusedMLP(by_name[name], activation, second, recompute)
+            keeper = nn.Identity()  # the parameters of the second linear keep their names
+            keeper.weight, keeper.bias = second.weight, second.bias
             replace_module(model, names[0], nn.Identity())
-            replace_module(model, names[1], _identity_with(second))
+            replace_module(model, names[1], keeper)
         replace_module(model, name, layer)
         layers.append(layer)
     return layers

@@ -13,7 +13,7 @@ Products of several matrices are taken by `product`, in the order that needs the
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
@@ -36,7 +36,7 @@ class BasisMismatchError(ValueError):
 
 
 class EnergyKept(NamedTuple):
-    """Shares of the gradients' energy that a truncated basis keeps."""
+    """Shares of the gradients' energy that a basis keeps; all 1, to rounding, in one that is whole."""
 
     V: float  # of the calibration's gradients, by V alone
     U: float  # by U alone
@@ -45,14 +45,11 @@ class EnergyKept(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerBasis:
-    """The basis of one kind of MLP linear; columns of `U` and `V` are sorted by energy, descending.
-
-    The shares are of the whole energy: they sum to 1, or in a truncated basis to what it keeps.
-    """
+    """The basis of one kind of MLP linear; columns of `U` and `V` are sorted by energy, descending."""
 
     U: Tensor  # I x c; c is I, or less in a truncated basis
     V: Tensor  # O x r
-    U_energy: Tensor  # c: share of the gradients' energy along each column of U
+    U_energy: Tensor  # c: share of the gradients' whole energy along each column of U
     V_energy: Tensor  # r
     energy: Tensor | None = None  # r x c: share in each entry of unseen `G~`, where it was measured
 
@@ -73,26 +70,13 @@ class LayerBasis:
 
     @property
     def energy_kept(self) -> EnergyKept:
-        """How much of the gradients the basis keeps; all 1, to rounding, where it is not truncated."""
-
-        def total(shares: Tensor) -> float:
-            return shares.double().sum().item()
-
-        both = None if self.energy is None else total(self.energy)
-        return EnergyKept(total(self.V_energy), total(self.U_energy), both)
+        """How much of the gradients' energy the basis keeps."""
+        V, U = (shares.double().sum().item() for shares in (self.V_energy, self.U_energy))
+        return EnergyKept(V, U, None if self.energy is None else self.energy.double().sum().item())
 
     def to_basis(self, G: Tensor) -> Tensor:
         """Returns `V^T G U`, `r x c`, for `G` of shape `O x I`, in the basis's dtype."""
         return product(self.V.T, G.to(self.V.dtype), self.U)
-
-    def from_basis(self, S: Tensor) -> Tensor:
-        """Returns `V S U^T`, `O x I`, for `S` of shape `r x c`, in the basis's dtype."""
-        return product(self.V, S.to(self.V.dtype), self.U.T)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Returns the fields that are present, by name."""
-        named = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
 @dataclass(frozen=True)
@@ -110,16 +94,6 @@ class Basis:
     squares: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def identity(cls, model: nn.Module, blocks: Collection[int] | None = None) -> Basis:
-        """Returns the basis that changes nothing: SparseGrad in it is MeProp."""
-        kinds = {}
-        for kind, weight in _weight_of_each_kind(model, blocks).items():
-            O, I = weight.shape
-            U, V = (torch.eye(n, dtype=weight.dtype, device=weight.device) for n in (I, O))
-            kinds[kind] = LayerBasis(U, V, U.new_full((I,), 1 / I), V.new_full((O,), 1 / O))
-        return cls(kinds, {"source": "identity"})
-
-    @classmethod
     def random(
         cls, model: nn.Module, seed: int, blocks: Collection[int] | None = None, rank: int | None = None
     ) -> Basis:
@@ -131,19 +105,15 @@ class Basis:
         """
         generator = torch.Generator().manual_seed(seed)
 
-        def directions(n: int, weight: Tensor) -> Tensor:
-            columns = min(n, rank or n)
-            dtype = torch.promote_types(weight.dtype, torch.float32)
-            drawn = torch.randn(n, columns, generator=generator, dtype=dtype)
-            Q, R = torch.linalg.qr(drawn)
-            return (Q * R.diagonal().sign()).to(weight.device)  # the signs make it uniform
+        def directions(n: int, like: Tensor) -> Tensor:
+            dtype = torch.promote_types(like.dtype, torch.float32)
+            Q, R = torch.linalg.qr(torch.randn(n, min(n, rank or n), generator=generator, dtype=dtype))
+            return (Q * R.diagonal().sign()).to(like.device)  # the signs make it uniform
 
         kinds = {}
-        for kind, weight in _weight_of_each_kind(model, blocks).items():
-            O, I = weight.shape
-            U, V = directions(I, weight), directions(O, weight)
-            shares = [Q.new_full((Q.shape[1],), 1 / Q.shape[0]) for Q in (U, V)]
-            kinds[kind] = LayerBasis(U, V, *shares)
+        for kind, W in {each.kind: each.linear.weight for each in find_mlp_linears(model, blocks)}.items():
+            U, V = directions(W.shape[1], W), directions(W.shape[0], W)
+            kinds[kind] = LayerBasis(U, V, *(Q.new_full((Q.shape[1],), 1 / len(Q)) for Q in (U, V)))
         return cls(kinds, {"source": "random", "seed": str(seed)})
 
     @property
@@ -152,40 +122,35 @@ class Basis:
         return any(kind.is_truncated for kind in self.kinds.values())
 
     def check_fits(self, model: nn.Module, blocks: Collection[int] | None = None) -> None:
-        """Check that every MLP linear of `model` has a kind and shape that this basis was made for.
-
-        Args:
-            blocks: numbers of the blocks to look at; None: all.
+        """Check that every MLP linear of `model`, in these `blocks`, is of a kind and shape that this is for.
 
         Raises:
-            BasisMismatchError: one has not; the message names the layer, both shapes and the basis's origin.
+            BasisMismatchError: one is not; the message names the layer, both shapes and the basis's origin.
             UnsupportedModelError: the model has no known MLP linears.
         """
-        origin = self.made_from.get("model", "another model")
+        origin = f"the basis was made from {self.made_from.get('model', 'another model')}"
+        kinds = {kind: basis.shape for kind, basis in self.kinds.items()}
+        layers = {name: tuple(squares.shape) for name, squares in self.squares.items()}
         for place in find_mlp_linears(model, blocks):
-            if self.squares and place.name not in self.squares:
-                raise BasisMismatchError(
-                    f"the squared gradients were measured on {origin}, which has no {place.name}"
-                )
-            if self.kinds and place.kind not in self.kinds:
-                raise BasisMismatchError(
-                    f"the basis was made from {origin} for {', '.join(sorted(self.kinds))}, "
-                    f"but this model has {place.kind} (at {place.name})"
-                )
-            known = self.kinds[place.kind].shape if self.kinds else tuple(self.squares[place.name].shape)
-            if known != tuple(place.linear.weight.shape):
-                O, I = place.linear.weight.shape
-                raise BasisMismatchError(
-                    f"the basis was made from {origin}, where {place.kind} is {known[0]} x {known[1]}; "
-                    f"in this model it is {O} x {I} (at {place.name})"
-                )
+            O, I = place.linear.weight.shape
+            for what, known in ((place.kind, kinds), (place.name, layers)):
+                if known and what not in known:
+                    there = f" for {', '.join(sorted(kinds))}" if known is kinds else ""
+                    raise BasisMismatchError(f"{origin}{there}, which has no {what} (at {place.name})")
+                if known and known[what] != (O, I):
+                    raise BasisMismatchError(
+                        f"{origin}, where {what} is {known[what][0]} x {known[what][1]}; "
+                        f"in this model it is {O} x {I} (at {place.name})"
+                    )
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns flat names to tensors, `<kind>/U` or `<layer>/squares` and so on, for saving."""
-        named = {
-            f"{kind}/{name}": t for kind, basis in self.kinds.items() for name, t in basis.tensors().items()
-        }
-        return named | {f"{layer}/squares": t for layer, t in self.squares.items()}
+        return {
+            f"{kind}/{part.name}": tensor
+            for kind, basis in self.kinds.items()
+            for part in fields(basis)
+            if (tensor := getattr(basis, part.name)) is not None
+        } | {f"{layer}/squares": tensor for layer, tensor in self.squares.items()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], made_from: Mapping[str, str]) -> Basis:
@@ -195,46 +160,31 @@ class Basis:
             ValueError: a kind lacks one of its tensors, or their shapes disagree.
         """
         squares = {n.removesuffix("/squares"): t for n, t in tensors.items() if n.endswith("/squares")}
-        parts = [name for name in tensors if not name.endswith("/squares")]
         kinds = {}
-        for kind in dict.fromkeys(name.rpartition("/")[0] for name in parts):
+        for kind in dict.fromkeys(n.rpartition("/")[0] for n in tensors if not n.endswith("/squares")):
             found = {f.name: tensors.get(f"{kind}/{f.name}") for f in fields(LayerBasis)}
             missing = [name for name, tensor in found.items() if tensor is None and name != "energy"]
             if missing:
                 raise ValueError(f"not a basis: {kind or 'it'} lacks {', '.join(missing)}")
-            kinds[kind] = _checked(kind, LayerBasis(**found))  # type: ignore[arg-type]
+            kinds[kind] = b = LayerBasis(**found)  # type: ignore[arg-type]
+            for side, Q, energy in (("U", b.U, b.U_energy), ("V", b.V, b.V_energy)):
+                if Q.shape[1] > len(Q) or len(energy) != Q.shape[1]:
+                    raise ValueError(
+                        f"not a basis: {side} of {kind} has {Q.shape[1]} columns of {len(Q)} numbers "
+                        f"and {len(energy)} energies"
+                    )
+            if b.energy is not None and b.energy.shape != b.rank:
+                raise ValueError(f"not a basis: the energy of {kind} is not {b.rank[0]} x {b.rank[1]}")
         if not kinds and not squares:
             raise ValueError("not a basis: it holds no tensors")
         return cls(kinds, dict(made_from), squares)
 
 
-def _checked(kind: str, basis: LayerBasis) -> LayerBasis:
-    for side, columns, energy in (("U", basis.U, basis.U_energy), ("V", basis.V, basis.V_energy)):
-        dimensions, directions = columns.shape
-        if directions > dimensions or len(energy) != directions:
-            raise ValueError(
-                f"not a basis: {side} of {kind} has {directions} columns of {dimensions} numbers "
-                f"and {len(energy)} energies"
-            )
-    r, c = basis.rank
-    if basis.energy is not None and basis.energy.shape != (r, c):
-        raise ValueError(f"not a basis: the energy of {kind} is not {r} x {c}")
-    return basis
-
-
-def _weight_of_each_kind(model: nn.Module, blocks: Collection[int] | None) -> dict[str, Tensor]:
-    return {place.kind: place.linear.weight for place in find_mlp_linears(model, blocks)}
-
-
 @functools.lru_cache(maxsize=1024)
 def cheapest_order(sizes: tuple[float, ...]) -> tuple[float, tuple[int, ...]]:
-    """Returns the fewest multiplications that a chain of products takes, and the order that takes them.
+    """Returns the fewest multiplications of a chain of matrices, `n0 x n1` to `n(m-1) x nm`, and their order.
 
-    Args:
-        sizes: `(n0, .., nm)` for a chain of m matrices, `n0 x n1` to `n(m-1) x nm`.
-
-    Returns:
-        The count, and at each turn the position of the first of the two neighbours to multiply.
+    The order is, at each turn, the position of the first of the two neighbours to multiply.
     """
     if len(sizes) < 3:
         return 0, ()
@@ -248,12 +198,8 @@ def cheapest_order(sizes: tuple[float, ...]) -> tuple[float, tuple[int, ...]]:
 def product(*factors: Tensor, precision: Precision = "ieee") -> Tensor:
     """Returns the product of a chain of matrices, in the order that takes the fewest operations.
 
-    Of two factors of different types the narrower decides, as beside bfloat16 activations; the last product
-    of a chain is in float32 at least, so that its entries can be told apart.
-
-    Args:
-        factors: matrices; at most one of them may be a batch, `L x m x n`.
-        precision: of float32 products on CUDA.
+    At most one may be a batch, `L x m x n`. Of two factors of different types the narrower decides, as beside
+    bfloat16 activations; the last product is in float32 at least, so that its entries can be told apart.
     """
     parts = list(factors)
     sizes = (parts[0].shape[-2], *(part.shape[-1] for part in parts))
@@ -268,35 +214,32 @@ def _times(A: Tensor, B: Tensor, precision: Precision, last: bool) -> Tensor:
     if precision == "bf16" and A.is_cuda and dtype == torch.float32:
         dtype = torch.bfloat16
     wide = torch.promote_types(dtype, torch.float32) if last else dtype
-    if wide != dtype and not A.is_cuda:
-        dtype = wide  # only CUDA sums bfloat16 into float32
+    out: dict[str, Any] = {}
+    if wide != dtype and A.is_cuda:  # which alone sums bfloat16 into float32
+        out["out_dtype"] = wide
+    else:
+        dtype = wide
     A, B = A.to(dtype), B.to(dtype)
-    out: dict[str, Any] = {} if wide == dtype else {"out_dtype": wide}
     if A.dim() == 3:
         return torch.mm(A.reshape(-1, A.shape[-1]), B, **out).view(*A.shape[:2], B.shape[-1])
     if len(A) > TALL * B.shape[-1]:
         result = torch.mm(B.mT.reshape(-1, B.shape[-2]), A.T, **out)
         return result.view(*B.shape[:-2], B.shape[-1], len(A)).mT
-    if B.dim() == 3:
-        if len(B) == 1:
-            return torch.mm(A, B[0], **out)[None]
+    if B.dim() == 3 and len(B) > 1:
         return torch.bmm(A.expand(len(B), *A.shape), B, **out)
-    return torch.mm(A, B, **out)
+    return torch.mm(A, B, **out) if B.dim() == 2 else torch.mm(A, B[0], **out)[None]
 
 
 @contextmanager
 def matmul_precision(device: torch.device, precision: Precision) -> Iterator[None]:
     """Float32 products on CUDA are taken in TF32 inside, or in IEEE; autocast is off."""
-    with torch.autocast(device.type if device.type != "meta" else "cpu", enabled=False):
-        if device.type != "cuda":
+    flags = torch.backends.cuda.matmul
+    before, flags.fp32_precision = flags.fp32_precision, "ieee" if precision == "ieee" else "tf32"
+    try:
+        with torch.autocast(device.type, enabled=False):
             yield
-            return
-        flags = torch.backends.cuda.matmul
-        before, flags.fp32_precision = flags.fp32_precision, "ieee" if precision == "ieee" else "tf32"
-        try:
-            yield
-        finally:
-            flags.fp32_precision = before
+    finally:
+        flags.fp32_precision = before
 
 
 @torch.no_grad()
@@ -308,47 +251,35 @@ def add_update(
     V: Tensor | None,
     precision: Precision = "ieee",
 ) -> None:
-    """Add `V S_l U^T` to each of L weights, in place, where `S_l` is zero but for its `values`.
+    """Add `V S_l U^T` to each of L weights, in place, where `S_l` is zero but for its `values` (L x k).
 
     Args:
-        weights: L matrices, `O x I`.
-        values: L x k.
         entries: int64, L x k, flat positions in `S_l`, none twice in a row; None: all of them in order.
         U, V: `I x c` and `O x r`; None: the original space, where `S_l` is added itself.
-        precision: of products on CUDA.
     """
     if U is None or V is None:
-        for weight, own, row in zip(weights, values, _rows(entries, len(weights)), strict=True):
-            if row is None:
+        for row, (weight, own) in enumerate(zip(weights, values, strict=True)):
+            if entries is None:
                 weight.add_(own.view_as(weight))
             else:
-                weight.view(-1).scatter_add_(0, row, own.to(weight.dtype))
+                weight.view(-1).scatter_add_(0, entries[row], own.to(weight.dtype))
         return
     r, c, values = V.shape[1], U.shape[1], values.to(V.dtype)
+    factors: Iterable[tuple[Tensor, Tensor]]
     if entries is not None and not values.is_cuda and SPARSE_PAYS * values.shape[1] < r * c:
-        for weight, own, row in zip(weights, values, entries, strict=True):
-            _add_product(weight, *_sparse_factors(row, own, U, V), precision)
-        return
-    S = dense(values, entries, r * c).view(-1, r, c)
-    first = cheapest_order((V.shape[0], r, c, U.shape[0]))[1][0]
-    if first == 0:
-        factors = [(left, U.T) for left in product(V, S, precision=precision)]
+        factors = (_sparse_factors(*row, U, V) for row in zip(entries, values, strict=True))
     else:
-        factors = [(V, right) for right in product(S, U.T, precision=precision)]
+        S = dense(values, entries, r * c).view(-1, r, c)
+        if cheapest_order((V.shape[0], r, c, U.shape[0]))[1][0] == 0:
+            factors = ((left, U.T) for left in product(V, S, precision=precision))
+        else:
+            factors = ((V, right) for right in product(S, U.T, precision=precision))
     for weight, (left, right) in zip(weights, factors, strict=True):
-        _add_product(weight, left, right, precision)
-
-
-def _rows(entries: Tensor | None, count: int) -> Sequence[Tensor | None]:
-    return [None] * count if entries is None else list(entries)
-
-
-def _add_product(weight: Tensor, left: Tensor, right: Tensor, precision: Precision) -> None:
-    if weight.dtype == left.dtype == right.dtype and not (precision == "bf16" and left.is_cuda):
-        with matmul_precision(weight.device, precision):
-            weight.addmm_(left, right)
-    else:
-        weight.add_(product(left, right, precision=precision))
+        if weight.dtype == left.dtype == right.dtype and not (precision == "bf16" and left.is_cuda):
+            with matmul_precision(weight.device, precision):
+                weight.addmm_(left, right)
+        else:
+            weight.add_(product(left, right, precision=precision))
 
 
 def dense(values: Tensor, entries: Tensor | None, size: int) -> Tensor:

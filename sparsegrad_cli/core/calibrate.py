@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ from .targets import MLPLinear, find_mlp_linears
 from .topk import top_k
 
 Batch = Mapping[str, Tensor]
+LossOf = Callable[[nn.Module, Batch], Tensor]
+OnStep = Callable[[int], None]
 
 STRIP = 512  # rows of a running sum that are held as one tensor
 SPARE = 4  # the leading `rank` directions are sought among 1/4 more
@@ -41,10 +44,7 @@ class Concentration:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A basis, and how concentrated it makes the gradients of each kind (None without probe steps).
-
-    How much of their energy a truncated basis keeps is in `LayerBasis.energy_kept`.
-    """
+    """A basis, and how concentrated it makes the gradients of each kind (None without probe steps)."""
 
     basis: Basis
     concentration: Mapping[str, Concentration] | None
@@ -60,9 +60,9 @@ def calibrate(
     batches: Iterable[Batch],
     steps: int = 30,
     probe_steps: int = 4,
-    loss_of: Callable[[nn.Module, Batch], Tensor] = model_loss,
+    loss_of: LossOf = model_loss,
     made_from: Mapping[str, str] | None = None,
-    on_step: Callable[[int], None] | None = None,
+    on_step: OnStep | None = None,
     blocks: Collection[int] | None = None,
     basis_rank: int | None = None,
 ) -> Calibration:
@@ -101,69 +101,59 @@ def calibrate(
         left.add(G)  # G G^T
         right.add(G.T)  # G^T G
 
-    losses = _losses(model, batches, steps + probe_steps, loss_of)
-    with _only_trained(model, places):
-        with _each_gradient(places, add):
-            _backward(losses, 0, steps, on_step)
-        basis = Basis({kind: _basis_of(*pair, basis_rank) for kind, pair in sums.items()}, made_from or {})
-        probe = _Probe(basis)
-        with _each_gradient(places, probe.add):
-            _backward(losses, steps, steps + probe_steps, on_step)
-    if not probe_steps:
-        return Calibration(basis, None)
-    return Calibration(probe.basis_with_energy(), probe.concentration())
+    losses = _losses(model, batches, steps + probe_steps, loss_of, on_step)
+    with _each_gradient(model, places, add):
+        for loss in islice(losses, steps):
+            loss.backward()
+    kinds = {}
+    for kind, (left, right) in sums.items():
+        (V, V_energy), (U, U_energy) = left.principal(basis_rank), right.principal(basis_rank)
+        kinds[kind] = LayerBasis(U, V, U_energy, V_energy)
+    probe = _Probe(Basis(kinds, made_from or {}))
+    with _each_gradient(model, places, probe.add):
+        for loss in losses:
+            loss.backward()
+    return probe.result() if probe_steps else Calibration(probe.basis, None)
 
 
 def mean_squares(
     model: nn.Module,
     batches: Iterable[Batch],
     steps: int = 30,
-    loss_of: Callable[[nn.Module, Batch], Tensor] = model_loss,
+    loss_of: LossOf = model_loss,
     made_from: Mapping[str, str] | None = None,
-    on_step: Callable[[int], None] | None = None,
+    on_step: OnStep | None = None,
     blocks: Collection[int] | None = None,
 ) -> Basis:
-    """Measure the mean squared gradient of every entry of every MLP matrix, in the original space.
+    """Returns a basis without directions, for the mask "fixed" in the original space.
 
-    The matrices of two blocks have no neurons in common, so each has its own. Arguments as in `calibrate`.
-
-    Returns:
-        A basis without directions, for the mask "fixed" in the original space.
-
-    Raises:
-        UnsupportedModelError, ValueError: see `calibrate`.
+    It holds the mean squared gradient of each entry of every MLP matrix; those of two blocks have no neurons
+    in common, so each has its own. Arguments and errors as in `calibrate`.
     """
     places = find_mlp_linears(model, blocks)
-    weights = {place.name: place.linear.weight for place in places}
-    squares = {
-        name: torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
-        for name, weight in weights.items()
-    }
+    squares = {}
+    for place in places:
+        dtype = torch.promote_types(place.linear.weight.dtype, torch.float32)
+        squares[place.name] = torch.zeros_like(place.linear.weight, dtype=dtype)
 
     def add(place: MLPLinear, G: Tensor) -> None:
         total = squares[place.name]
         total.addcmul_(G.to(total.dtype), G.to(total.dtype), value=1 / steps)
 
-    losses = _losses(model, batches, steps, loss_of)
-    with _only_trained(model, places), _each_gradient(places, add):
-        _backward(losses, 0, steps, on_step)
+    with _each_gradient(model, places, add):
+        for loss in _losses(model, batches, steps, loss_of, on_step):
+            loss.backward()
     return Basis({}, dict(made_from or {}), squares)
 
 
 def energy_in_top(G: Tensor, share: float, whole: Tensor | None = None) -> float:
     """Returns the share of the energy of `G` in the `share` of its entries that are largest in magnitude.
 
-    Args:
-        whole: the gradient of which `G` is a part; both shares are then of it.
+    Both shares are of `whole`, the gradient of which `G` is a part, where it is given.
     """
     whole = G if whole is None else whole
     kept = G.flatten()[top_k(G, max(1, round(share * whole.numel())))]
     return (kept.square().sum() / whole.square().sum()).item()
-
-
-def _basis_of(left: Gram, right: Gram, rank: int | None) -> LayerBasis:
-    (V, V_energy), (U, U_energy) = left.principal(rank), right.principal(rank)
-    return LayerBasis(U=U, V=V, U_energy=U_energy, V_energy=V_energy)
 
 
 class _Probe:
@@ -185,69 +175,38 @@ class _Probe:
         if basis.is_truncated:
             self.left_out[place.kind] += max(0.0, (G.norm().square() - rotated.norm().square()).item())
 
-    def concentration(self) -> dict[str, Concentration]:
-        return {
-            kind: Concentration(*(sum(column) / len(pairs) for column in zip(*pairs, strict=True)))
-            for kind, pairs in self.seen.items()
-        }
-
-    def basis_with_energy(self) -> Basis:
-        return Basis(
-            {kind: replace(b, energy=self._shares(kind)) for kind, b in self.basis.kinds.items()},
-            self.basis.made_from,
-        )
-
-    def _shares(self, kind: str) -> Tensor:
-        """Returns the energy in each entry over that of the whole gradients."""
-        energy = self.energy[kind]
-        total = energy.sum() + self.left_out[kind]
-        return energy / total.clamp(min=torch.finfo(energy.dtype).tiny)
+    def result(self) -> Calibration:
+        """Returns the basis with the energy in each entry, as a share of that of the whole gradients."""
+        kinds, concentration = {}, {}
+        for kind, basis in self.basis.kinds.items():
+            energy = self.energy[kind]
+            kinds[kind] = replace(basis, energy=_shares(energy, energy.sum() + self.left_out[kind]))
+            before, after = (sum(shares) / len(shares) for shares in zip(*self.seen[kind], strict=True))
+            concentration[kind] = Concentration(before, after)
+        return Calibration(Basis(kinds, self.basis.made_from), concentration)
 
 
 def _losses(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    needed: int,
-    loss_of: Callable[[nn.Module, Batch], Tensor],
+    model: nn.Module, batches: Iterable[Batch], needed: int, loss_of: LossOf, on_step: OnStep | None
 ) -> Iterator[Tensor]:
+    """Yields the loss of each of the `needed` batches; a step is done when the next one is asked for."""
     done = 0
-    for batch in batches:
+    for batch in islice(batches, needed):
         yield loss_of(model, batch)
         done += 1
-        if done == needed:
-            return
-    raise ValueError(f"calibration needs {needed} batches; there were {done}")
-
-
-def _backward(losses: Iterator[Tensor], first: int, last: int, on_step: Callable[[int], None] | None) -> None:
-    for done in range(first, last):
-        next(losses).backward()
         if on_step:
-            on_step(done + 1)
+            on_step(done)
+    if done < needed:
+        raise ValueError(f"calibration needs {needed} batches; there were {done}")
 
 
 @contextmanager
-def _only_trained(model: nn.Module, places: list[MLPLinear]) -> Iterator[None]:
-    """Let only the MLP weights take gradients inside; afterwards what took them before."""
-    before = [(p, p.requires_grad) for p in model.parameters()]
-    weights = {place.linear.weight for place in places}
-    try:
-        for p, _ in before:
-            p.grad = None
-            p.requires_grad_(p in weights)
-        yield
-    finally:
-        for p, requires_grad in before:
-            p.grad = None
-            p.requires_grad_(requires_grad)
+def _each_gradient(
+    model: nn.Module, places: list[MLPLinear], use: Callable[[MLPLinear, Tensor], None]
+) -> Iterator[None]:
+    """Hand each MLP gradient, and none other is made, to `use`, then free it: one lives at a time.
 
-
-@contextmanager
-def _each_gradient(places: list[MLPLinear], use: Callable[[MLPLinear, Tensor], None]) -> Iterator[None]:
-    """Hand each weight gradient to `use` as soon as it is made, then free it: one lives at a time.
-
-    Raises:
-        ValueError: in backward, for a gradient that is not finite.
+    A gradient that is not finite raises ValueError in backward.
     """
 
     def hook_for(place: MLPLinear) -> Callable[[Tensor], None]:
@@ -261,54 +220,57 @@ def _each_gradient(places: list[MLPLinear], use: Callable[[MLPLinear, Tensor], N
 
         return hook
 
-    with torch.no_grad():
-        hooks = [place.linear.weight.register_post_accumulate_grad_hook(hook_for(place)) for place in places]
+    trained = {place.linear.weight: place for place in places}
+    before = [(p, p.requires_grad) for p in model.parameters()]
+    hooks = []
     try:
+        for p, _ in before:
+            p.grad = None
+            p.requires_grad_(p in trained)
+        hooks = [weight.register_post_accumulate_grad_hook(hook_for(trained[weight])) for weight in trained]
         yield
     finally:
         for hook in hooks:
             hook.remove()
+        for p, requires_grad in before:
+            p.grad = None
+            p.requires_grad_(requires_grad)
 
 
 class Gram:
     """The sum of `A A^T`, `n x n`, over matrices with `n` rows, and its eigenvectors.
 
-    Only the lower triangle is summed and held, as strips of rows that end at the diagonal.
-
-    Args:
-        n: rows.
-        like: gives the device, and the dtype where that is wider than float32.
+    Only the lower triangle is summed and held, in strips of rows (first row -> strip) that end at the
+    diagonal. It is where `like` is, in its dtype or float32, whichever is wider.
     """
 
     def __init__(self, n: int, like: Tensor) -> None:
         self.n = n
         self.dtype = torch.promote_types(like.dtype, torch.float32)
-        self.strips = [
-            like.new_zeros(min(STRIP, n - top), min(top + STRIP, n), dtype=self.dtype)
+        self.strips = {
+            top: like.new_zeros(min(STRIP, n - top), min(top + STRIP, n), dtype=self.dtype)
             for top in range(0, n, STRIP)
-        ]
+        }
 
     def add(self, A: Tensor) -> None:
         """`A` has shape `n x m` and the dtype of the sum."""
-        for top, strip in zip(range(0, self.n, STRIP), self.strips, strict=True):
+        for top, strip in self.strips.items():
             strip.addmm_(A[top : top + STRIP], A[: top + STRIP].T)
 
     def principal(self, rank: int | None = None) -> tuple[Tensor, Tensor]:
         """Returns eigenvectors and their shares of the whole energy (the trace), largest first.
 
-        Frees the sum. All of them come from LAPACK in float64; a `rank` well below `n` from subspace
-        iteration, whose directions hold all but about 1e-4 of the energy that any so many could.
-
-        Args:
-            rank: how many; None, or `n` and more: all.
-
-        Returns:
-            `n x rank`, column-major, and `rank`, in the dtype of the sum.
+        `n x rank`, column-major, and `rank`; None, or `n` and more: all. Frees the sum. All come from LAPACK
+        in float64; a `rank` well below `n` from subspace iteration, whose directions hold all but about 1e-4
+        of the energy that any so many could.
         """
         rank = min(rank or self.n, self.n)
         if 3 * rank < self.n:
             return self._leading(rank)
-        values, vectors = torch.linalg.eigh(self._whole(torch.float64), UPLO="L")
+        whole = self.strips[0].new_zeros(self.n, self.n, dtype=torch.float64)
+        for top in range(0, self.n, STRIP):
+            whole[top : top + STRIP, : top + STRIP] = self.strips.pop(top)
+        values, vectors = torch.linalg.eigh(whole, UPLO="L")
         values = values.flip(0).clamp(min=0)
         # column-major, as an optimizer holds them, so that they are shared
         columns = vectors.T.flip(0)[:rank].to(self.dtype).contiguous().T
@@ -317,32 +279,18 @@ class Gram:
     def times(self, Q: Tensor) -> Tensor:
         """Returns the sum times `Q`, of shape `n x m`."""
         product = torch.zeros_like(Q)
-        for top, strip in zip(range(0, self.n, STRIP), self.strips, strict=True):
+        for top, strip in self.strips.items():
             rows = slice(top, top + STRIP)
             product[rows] += strip @ Q[: top + STRIP]
             product[:top] += strip[:, :top].T @ Q[rows]  # above the diagonal
         return product
 
-    def _whole(self, dtype: torch.dtype) -> Tensor:
-        """The lower triangle as a square; the strips are freed."""
-        whole = self.strips[0].new_zeros(self.n, self.n, dtype=dtype)
-        for top in range(0, self.n, STRIP):
-            strip = self.strips.pop(0)
-            whole[top : top + STRIP, : top + STRIP] = strip
-        return whole
-
     def _leading(self, rank: int) -> tuple[Tensor, Tensor]:
-        """By subspace iteration from a fixed start.
-
-        Each round is one product and one orthogonalization. It errs least where the spectrum falls quickly,
-        as that of gradients does.
-        """
+        """By subspace iteration from a fixed start, which errs least where the spectrum falls quickly."""
         width = min(self.n, rank + rank // SPARE + 16)
         start = torch.randn(self.n, width, generator=torch.Generator().manual_seed(0))
         product = start.to(self.strips[0])
-        tops = range(0, self.n, STRIP)
-        diagonals = [strip.diagonal(top) for top, strip in zip(tops, self.strips, strict=True)]
-        trace = torch.cat(diagonals).sum()
+        trace = torch.cat([strip.diagonal(top) for top, strip in self.strips.items()]).sum()
         found = 0.0
         for _ in range(ROUNDS):
             Q = torch.linalg.qr(product).Q

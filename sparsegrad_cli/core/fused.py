@@ -28,17 +28,16 @@ from .targets import partners, replace_module
 
 PROBED = 16  # columns: a row that is zero there is looked at whole
 
+Maybe = Tensor | None
 GradientHook = Callable[[Tensor, Tensor], object]  # takes dY, tokens x O, and x, tokens x I
 
 
 class FusedMLP(nn.Module):
-    """A linear, or a linear with the activation and the linear after it, that train in backward.
+    """A linear, `F x I`, or with the activation and the linear after it, `O x F`, that train in backward.
 
-    Args:
-        first: weight `F x I`.
-        activation, second: what follows, weight `O x F`; None: nothing. Whoever puts this layer in takes them
-            out of the model; the parameters of `second` are to stay there, so that they keep their names.
-        recompute: make `first`'s output again in backward, from its input, rather than keep it.
+    Whoever puts this layer in takes `activation` and `second` out of the model; the parameters of `second`
+    are to stay there, so that they keep their names. With `recompute` the output of `first` is made again
+    in backward, from its input, rather than kept.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class FusedMLP(nn.Module):
         self.activation = activation
         self.linears = (first,) if second is None else (first, second)  # a tuple: no part of this module
         self.recompute = recompute
-        self.hooks = _Hooks()
+        self.hooks: list[GradientHook] = []
 
     @property
     def second(self) -> nn.Linear | None:
@@ -62,7 +61,10 @@ class FusedMLP(nn.Module):
 
     def register_gradient_hooks(self, hook_of: Callable[[Tensor], GradientHook]) -> None:
         """Set what is called in backward with `dY` and `x` of each weight, in place of a `weight.grad`."""
-        self.hooks[:] = [hook_of(linear.weight) for linear in self.linears]
+        self.hooks = [hook_of(linear.weight) for linear in self.linears]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "hooks": []}  # they belong to an optimizer, and a copy has none
 
     def forward(self, x: Tensor) -> Tensor:
         """From (..., I) to (..., O)."""
@@ -86,31 +88,13 @@ class FusedMLP(nn.Module):
         return f"recompute={self.recompute}"
 
 
-class _Hooks(list[GradientHook]):
-    """Callables that a copy of a layer does not take along: they belong to an optimizer."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Hooks, ()
-
-
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        W1: Tensor,
-        b1: Tensor | None,
-        W2: Tensor | None,
-        b2: Tensor | None,
-        layer: FusedMLP,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, W1: Tensor, b1: Maybe, W2: Maybe, b2: Maybe, layer: FusedMLP) -> Tensor:
         ctx.layer = layer
         y = F.linear(x, W1, b1)
-        keeps_y = W2 is not None and not layer.recompute
-        ctx.save_for_backward(x, W1, b1, W2, y if keeps_y else None)
-        if W2 is None or layer.activation is None:
-            return y
-        return F.linear(layer.activation(y), W2, b2)
+        ctx.save_for_backward(x, W1, b1, W2, None if W2 is None or layer.recompute else y)
+        return y if W2 is None or layer.activation is None else F.linear(layer.activation(y), W2, b2)
 
     @staticmethod
     @once_differentiable
@@ -155,7 +139,7 @@ class _Fused(torch.autograd.Function):
 def live_rows(A: Tensor) -> Tensor | None:
     """Returns the positions of the rows of `A` that are not all zero; None: all.
 
-    None as well where dropping the others would not pay, and on a device, which one would have to wait for.
+    All as well where dropping would not pay, and on a device, which one would have to wait for.
     """
     if A.device.type != "cpu" or A[:, :PROBED].any(1).all():
         return None

@@ -23,11 +23,10 @@ its entries is first chosen; until then its moments are zero and take none:
 from __future__ import annotations
 
 import functools
-import importlib.util
+import importlib
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from types import ModuleType
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -43,14 +42,16 @@ PAGE = 8  # entries; the chosen ones are neighbours often enough that smaller pa
 SPARE = 8  # stores that grow get 1/8 more than they need
 LAG = 2  # steps after which the host reads how many pages a device has in use
 
+MOMENTS = ("exp_avg", "exp_avg_sq")
 SPACE = ("U", "V", "entries")  # tensors of a masked group
 Group = dict[str, Any]
+State = dict[str, Tensor]
 
 
 class SparseAdamW(torch.optim.Optimizer):
     """AdamW in which a parameter group may be masked.
 
-    A group is masked that has any of these keys; others are trained by torch's own fused AdamW:
+    A group is masked that has any of the first three keys; others are trained by torch's own fused AdamW:
 
         k          int: of each matrix the k entries of largest gradient magnitude are updated, or
         entries    int64, matrices x k: these are, flat positions
@@ -58,6 +59,8 @@ class SparseAdamW(torch.optim.Optimizer):
                    applied as `V dS U^T`; without `k` and `entries` all of them are trained
         batch      matrices of one shape that are updated together (default 1)
         precision  of products with U and V on CUDA: "ieee", "tf32" or "bf16" (default "ieee")
+        triton     with `k`, in float32 on CUDA: by the kernels of `triton_kernels`; False (the default) by
+                   torch's, until a GPU has shown that ours are right and faster (`sparsegrad bench gpu`)
 
     All of it is in `state_dict`. `lr` may be a tensor. Moments of masked matrices are at least float32.
 
@@ -84,8 +87,8 @@ class SparseAdamW(torch.optim.Optimizer):
             raise ValueError(f"lr, eps and weight_decay must be >= 0, got {lr}, {eps}, {weight_decay}")
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must be in [0, 1), got {betas}")
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "k": None}
-        defaults |= dict.fromkeys(SPACE) | {"batch": 1, "precision": "ieee"}
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        defaults |= {"k": None, **dict.fromkeys(SPACE), "batch": 1, "precision": "ieee", "triton": False}
         # matrix -> pages that a device had in use some steps ago, and the counts that are not read yet
         self._known_pages: dict[Tensor, tuple[int, deque[tuple[torch.Event, Tensor]]]] = {}
         super().__init__(params, defaults)
@@ -94,14 +97,12 @@ class SparseAdamW(torch.optim.Optimizer):
         """As in torch; refuses `k` below 1 and weight decay in a masked group."""
         masked = _is_masked(param_group)
         param_group["fused"] = not masked
-        if masked:
-            k = param_group.get("k")
-            if k is not None and k < 1:
-                raise ValueError(f"k must be at least 1, got {k}")
-            if param_group.setdefault("weight_decay", 0.0) != 0:
-                raise ValueError(
-                    f"a masked group has no weight decay: set it to 0, not {param_group['weight_decay']}"
-                )
+        if (k := param_group.get("k")) is not None and k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        if masked and param_group.setdefault("weight_decay", 0.0) != 0:
+            raise ValueError(
+                f"a masked group has no weight decay: set it to 0, not {param_group['weight_decay']}"
+            )
         super().add_param_group(param_group)
 
     @torch.no_grad()
@@ -116,7 +117,7 @@ class SparseAdamW(torch.optim.Optimizer):
                 for first in range(0, len(group["params"]), group["batch"]):
                     self._batch_step(group, first)
             else:
-                self._plain_step([p for p in group["params"] if p.grad is not None], group)
+                self._plain_step(group)
         return loss
 
     def gradient_hook(self, p: Tensor) -> Callable[[Tensor, Tensor], None]:
@@ -132,6 +133,13 @@ class SparseAdamW(torch.optim.Optimizer):
                 if p is q and _is_masked(group) and group["batch"] == 1:
                     return functools.partial(self._step_in_backward, number, position)
         raise ValueError("the parameter is in no masked group with batches of one matrix")
+
+    @torch.no_grad()
+    def _step_in_backward(self, number: int, position: int, dY: Tensor, x: Tensor) -> None:
+        group = self.param_groups[number]
+        chain = (dY.T, x) if group["U"] is None else (group["V"].T, dY.T, x, group["U"])
+        S = product(*chain, precision=group["precision"])
+        self._masked_step(group, position, slice(0, 1), S.reshape(1, -1))
 
     def step_in_backward(self) -> None:
         """Let every batch of masked matrices take its step as soon as backward has made all its gradients.
@@ -160,18 +168,10 @@ class SparseAdamW(torch.optim.Optimizer):
             for p in batch:
                 p.grad = None
 
-    @torch.no_grad()
-    def _step_in_backward(self, number: int, position: int, dY: Tensor, x: Tensor) -> None:
-        group = self.param_groups[number]
-        chain = (dY.T, x) if group["U"] is None else (group["V"].T, dY.T, x, group["U"])
-        S = product(*chain, precision=group["precision"])
-        self._masked_step(group, position, slice(0, 1), S.reshape(1, -1))
-
     def _batch_step(self, group: Group, first: int) -> None:
         grads = [p.grad for p in group["params"][first : first + group["batch"]]]
-        present = [row for row, grad in enumerate(grads) if grad is not None]
-        together = [slice(0, len(grads))] if len(present) == len(grads) else []
-        for rows in together or [slice(row, row + 1) for row in present]:
+        present = [slice(row, row + 1) for row, grad in enumerate(grads) if grad is not None]
+        for rows in [slice(0, len(grads))] if len(present) == len(grads) else present:
             G = torch.stack(grads[rows]) if rows.stop - rows.start > 1 else grads[rows.start][None]
             if group["U"] is not None:
                 U, V = group["U"], group["V"]
@@ -187,38 +187,47 @@ class SparseAdamW(torch.optim.Optimizer):
             S: their gradients where the entries are chosen, `L x (r c)` or in the original space `L x (O I)`.
         """
         batch = group["params"][first : first + group["batch"]]
-        state = self.state[batch[0]]
+        state, k, entries = self.state[batch[0]], group["k"], group["entries"]
         if not state:
             state.update(_no_moments(batch, group, S.shape[1]))
-            self._known_pages[batch[0]] = 0, deque()
-        entries, at, k = None, None, group["k"]
-        kernels = triton_kernels(S) if k is not None else None
-        if kernels is not None:
+        if k is None:
+            entries = None if entries is None else entries[first : first + len(batch)][rows]
+            update = _adam(state, rows, group, S if entries is None else S.gather(1, entries))
+        elif group["triton"]:
+            kernels = importlib.import_module(".triton_kernels", __package__)
             kth = kernels.kth_largest(S, min(k, S.shape[1]))
-            chosen = (S.abs() >= kth[:, None]) & (S != 0)
-            _deal_pages(state, rows, F.pad(chosen, (0, -S.shape[1] % PAGE)).unflatten(1, (-1, PAGE)).any(2))
-            _make_room(state, self._pages_in_use(batch[0], state["used"], k))
-            update = kernels.masked_adam(S, kth, state, rows, PAGE, group["lr"], group["betas"], group["eps"])
-            add_update(batch[rows], update, None, group["U"], group["V"], group["precision"])
-            return
-        if k is not None:
+            chosen = F.pad(~(S.abs() < kth[:, None]) & (S != 0), (0, -S.shape[1] % PAGE))
+            self._give_pages(batch[0], rows, chosen.unflatten(1, (-1, PAGE)).any(2), k)
+            update = kernels.masked_adam(S, kth, state, rows, PAGE, group)
+        else:
             entries = top_k_rows(S, k)
             needed = torch.zeros_like(state["page_of"][rows], dtype=torch.bool)
-            _deal_pages(state, rows, needed.scatter_(1, entries // PAGE, True))
-            _make_room(state, self._pages_in_use(batch[0], state["used"], entries.shape[1]))
-            at = _places(state, rows, entries)
-        elif group["entries"] is not None:
-            entries = group["entries"][first : first + len(batch)][rows]
-        g = S if entries is None else S.gather(1, entries)
-        update = _adam(state, rows, at, g, group["lr"], group["betas"], group["eps"])
+            self._give_pages(batch[0], rows, needed.scatter_(1, entries // PAGE, True), k)
+            places = state["page_of"][rows].gather(1, entries // PAGE).long() * PAGE + entries % PAGE
+            update = _adam(state, rows, group, S.gather(1, entries), places)
         add_update(batch[rows], update, entries, group["U"], group["V"], group["precision"])
 
-    def _pages_in_use(self, p: nn.Parameter, used: Tensor, k: int) -> int:
+    def _give_pages(self, p: nn.Parameter, rows: slice, needed: Tensor, k: int) -> None:
+        """Give those of the `needed` pages (rows x pages, at most k of a row) that have no place the next."""
+        state = self.state[p]
+        page_of, used = state["page_of"][rows], state["used"][rows]
+        new = needed & (page_of < 0)
+        dealt = new.cumsum(1, dtype=page_of.dtype)
+        page_of.copy_(torch.where(new, used + dealt - 1, page_of))
+        used.add_(dealt[:, -1:])
+        most, room = state["page_of"].shape[1], state["exp_avg"].shape[1]
+        pages = min(self._pages_in_use(p, k), most)
+        if pages * PAGE > room:
+            for name in MOMENTS:
+                store = state[name]
+                state[name] = store.new_zeros(len(store), PAGE * min(pages + pages // SPARE, most))
+                state[name][:, :room] = store
+
+    def _pages_in_use(self, p: nn.Parameter, k: int) -> int:
         """Returns the pages in use, or, so that nothing waits for the device, a number that is not below."""
+        used = self.state[p]["used"]
         if used.device.type == "cpu":
             return int(used.max())
-        if used.is_meta:
-            return k
         known, unread = self._known_pages.get(p) or (int(used.max()), deque())
         if len(unread) == LAG:
             event, count = unread.popleft()
@@ -233,34 +242,20 @@ class SparseAdamW(torch.optim.Optimizer):
         self._known_pages[p] = known, unread
         return at_most
 
-    def _plain_step(self, params: Sequence[Tensor], group: Group) -> None:
+    def _plain_step(self, group: Group) -> None:
+        params = [p for p in group["params"] if p.grad is not None]
         if not params:
             return
         for p in params:
             if not self.state[p]:
-                self.state[p] = {
-                    "step": torch.zeros((), device=p.device),
-                    "exp_avg": torch.zeros_like(p),
-                    "exp_avg_sq": torch.zeros_like(p),
-                }
+                self.state[p] = {name: torch.zeros_like(p) for name in MOMENTS}
+                self.state[p]["step"] = torch.zeros((), device=p.device)
+        grads, states = [p.grad for p in params], [self.state[p] for p in params]
+        mean, square, step = ([state[name] for state in states] for name in (*MOMENTS, "step"))
+        options = {name: group[name] for name in ("lr", "weight_decay", "eps")}
+        options |= {"fused": True, "amsgrad": False, "maximize": False}
         beta1, beta2 = group["betas"]
-        states = [self.state[p] for p in params]
-        adamw(
-            list(params),
-            [p.grad for p in params if p.grad is not None],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [],
-            [state["step"] for state in states],
-            fused=True,
-            amsgrad=False,
-            beta1=beta1,
-            beta2=beta2,
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
-        )
+        adamw(params, grads, mean, square, [], step, beta1=beta1, beta2=beta2, **options)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As in torch, but what belongs to masked matrices keeps its types, and U and V are not copied."""
@@ -268,104 +263,56 @@ class SparseAdamW(torch.optim.Optimizer):
         light = [{name: value for name, value in g.items() if name not in SPACE} for g in saved_groups]
         super().load_state_dict({**state_dict, "param_groups": light})
         for group, saved in zip(self.param_groups, saved_groups, strict=True):
-            device = group["params"][0].device
             for name in SPACE:
                 tensor = saved.get(name)
-                group[name] = None if tensor is None else tensor.to(device)
+                group[name] = None if tensor is None else tensor.to(group["params"][0].device)
             if _is_masked(group):
                 for saved_id, p in zip(saved["params"], group["params"], strict=True):
-                    for name, value in state_dict["state"].get(saved_id, {}).items():
-                        self.state[p][name] = value.to(p.device, copy=True)
+                    own = state_dict["state"].get(saved_id, {})
+                    self.state[p].update({name: t.to(p.device, copy=True) for name, t in own.items()})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._known_pages = {}
-
-
-def triton_kernels(S: Tensor) -> ModuleType | None:
-    """Returns `core.triton_kernels` where its kernels can work on `S`: float32 on CUDA, with triton there."""
-    if torch.version.cuda is None or not S.is_cuda or S.dtype != torch.float32 or not _has_triton():
-        return None
-    return importlib.import_module(".triton_kernels", __package__)
-
-
-@functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+        for group in self.param_groups:
+            group.setdefault("triton", False)
 
 
 def _is_masked(group: Group) -> bool:
     return any(group.get(name) is not None for name in ("k", *SPACE))
 
 
-def _no_moments(batch: Sequence[Tensor], group: Group, size: int) -> dict[str, Tensor]:
+def _no_moments(batch: list[Tensor], group: Group, size: int) -> State:
     """Returns the state of L matrices before their first step, with `size` entries each to choose from."""
     L, p = len(batch), batch[0]
-    dtype = torch.promote_types(p.dtype, torch.float32)
     state = {"step": torch.zeros(L, 1, dtype=torch.float64, device=p.device)}
     width = size if group["entries"] is None else group["entries"].shape[1]
     if group["k"] is not None:
         width = 0
         state["page_of"] = torch.full((L, -(-size // PAGE)), -1, dtype=torch.int32, device=p.device)
         state["used"] = torch.zeros(L, 1, dtype=torch.int32, device=p.device)
-    for name in ("exp_avg", "exp_avg_sq"):
-        state[name] = torch.zeros(L, width, dtype=dtype, device=p.device)
-    return state
+    dtype = torch.promote_types(p.dtype, torch.float32)
+    return state | {name: torch.zeros(L, width, dtype=dtype, device=p.device) for name in MOMENTS}
 
 
-def _deal_pages(state: dict[str, Tensor], rows: slice, needed: Tensor) -> None:
-    """Give those of the `needed` pages (L x pages) that have no place the next ones, in their order."""
-    page_of, used = state["page_of"][rows], state["used"][rows]
-    new = needed & (page_of < 0)
-    dealt = new.cumsum(1, dtype=page_of.dtype)
-    page_of.copy_(torch.where(new, used + dealt - 1, page_of))
-    used.add_(dealt[:, -1:])
-
-
-def _make_room(state: dict[str, Tensor], pages: int) -> None:
-    """Let the stores of the moments grow to hold so many pages."""
-    room, most = state["exp_avg"].shape[1] // PAGE, state["page_of"].shape[1]
-    if min(pages, most) <= room:
-        return
-    width = PAGE * min(pages + pages // SPARE, most)
-    for name in ("exp_avg", "exp_avg_sq"):
-        grown = state[name].new_zeros(len(state[name]), width)
-        grown[:, : room * PAGE] = state[name]
-        state[name] = grown
-
-
-def _places(state: dict[str, Tensor], rows: slice, entries: Tensor) -> Tensor:
-    """Returns where the moments of `entries` (L x k) are in the rows of the stores."""
-    place = state["page_of"][rows].gather(1, entries // PAGE)
-    return place.long() * PAGE + entries % PAGE
-
-
-def _adam(
-    state: dict[str, Tensor],
-    rows: slice,
-    at: Tensor | None,
-    g: Tensor,
-    lr: float | Tensor,
-    betas: tuple[float, float],
-    eps: float,
-) -> Tensor:
+def _adam(state: State, rows: slice, group: Group, g: Tensor, at: Tensor | None = None) -> Tensor:
     """Advance the moments by one step and return the update of the entries, `L x k`.
 
     Args:
+        g: gradients of the entries, `L x k`.
         at: places of the entries in the stores; None: all of a row in order.
-        g: their gradients, `L x k`.
     """
-    beta1, beta2 = betas
+    (beta1, beta2), lr = group["betas"], group["lr"]
     step = state["step"][rows].add_(1)
-    exp_avg, exp_avg_sq = state["exp_avg"][rows], state["exp_avg_sq"][rows]
-    g = g.to(exp_avg.dtype)
-    mean, square = (exp_avg, exp_avg_sq) if at is None else (exp_avg.gather(1, at), exp_avg_sq.gather(1, at))
+    stores = [state[name][rows] for name in MOMENTS]
+    mean, square = stores if at is None else [store.gather(1, at) for store in stores]
+    g = g.to(mean.dtype)
     mean.lerp_(g, 1 - beta1)
     square.mul_(beta2).addcmul_(g, g, value=1 - beta2)
     if at is not None:
-        exp_avg.scatter_(1, at, mean)
-        exp_avg_sq.scatter_(1, at, square)
-    root = square.sqrt().div_((1 - beta2**step).sqrt().to(g.dtype)).add_(eps)
+        for store, moment in zip(stores, (mean, square), strict=True):
+            store.scatter_(1, at, moment)
+    root = square.sqrt().div_((1 - beta2**step).sqrt().to(g.dtype)).add_(group["eps"])
     return (mean / root).mul_((-lr / (1 - beta1**step)).to(g.dtype))
 
 
@@ -376,12 +323,3 @@ def touched_entries(optimizer: torch.optim.Optimizer, params: Iterable[nn.Parame
     """
     states = (optimizer.state[p] for p in params if p in optimizer.state)
     return sum(int(torch.count_nonzero(state["exp_avg_sq"])) for state in states if state)
-
-
-def dense_moment(state: dict[str, Tensor], name: str, size: int) -> Tensor:
-    """Returns the moment `name` ("exp_avg", "exp_avg_sq") of a batch as `L x size`, zero where not held."""
-    if "page_of" not in state:
-        return state[name]
-    page_of, store = state["page_of"].long(), state[name]
-    store = torch.cat([store.new_zeros(len(store), 1, PAGE), store.unflatten(1, (-1, PAGE))], 1)
-    return store.gather(1, (page_of + 1)[..., None].expand(-1, -1, PAGE)).flatten(1)[:, :size]

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from .apply import Applied
 from .basis import Basis, LayerBasis
-from .targets import find_mlp_linears, replace_module
+from .targets import find_mlp_linears, linear_of, replace_module
 from .topk import kept_entries
 
 ReferenceForm = Literal["regular", "sparse-by-dense"]
@@ -35,12 +35,7 @@ def apply_reference(
     kept: int | None = None,
     blocks: Collection[int] | None = None,
 ) -> Applied:
-    """Replace every MLP linear of `model` by the paper's layer; the model computes what it did.
-
-    Args:
-        basis: whole, not truncated, which would lose the rest of W.
-        form: "regular" or "sparse-by-dense".
-        density, kept, blocks: see `apply_sparsegrad`.
+    """Replace every MLP linear of `model` by the paper's layer, as `apply_sparsegrad` does by ours.
 
     Raises:
         BasisMismatchError, UnsupportedModelError: see `Basis.check_fits`.
@@ -51,30 +46,24 @@ def apply_reference(
     if basis.is_truncated:
         raise ValueError(f"the {form} form holds V^T W U, and a truncated basis would lose the rest of W")
     basis.check_fits(model, blocks)
-    device = find_mlp_linears(model, blocks)[0].linear.weight.device
-    kinds = {k: replace(b, U=b.U.to(device), V=b.V.to(device)) for k, b in basis.kinds.items()}
+    held: dict[str, LayerBasis] = {}
     groups: dict[str, dict[str, Any]] = {}
     layers: list[nn.Module] = []
-    moved = 0
     for place in find_mlp_linears(model, blocks):
-        layer = ReferenceLinear(place.linear, kinds[place.kind], form)
-        k = kept_entries(kinds[place.kind].shape, kept, density)
-        groups.setdefault(place.kind, {"params": [], "k": k})["params"].append(layer.weight)
+        if place.kind not in held:
+            b, device = basis.kinds[place.kind], place.linear.weight.device
+            held[place.kind] = replace(b, U=b.U.to(device), V=b.V.to(device))
+            groups[place.kind] = {"params": [], "k": kept_entries(b.shape, kept, density)}
+        layer = ReferenceLinear(place.linear, held[place.kind], form)
+        groups[place.kind]["params"].append(layer.weight)
         replace_module(model, place.name, layer)
         layers.append(layer)
-        moved += k
-    adapted = [p for group in groups.values() for p in group["params"]]
-    return Applied(model, list(groups.values()), adapted, moved, layers)
+    moved = sum(group["k"] * len(group["params"]) for group in groups.values())
+    return Applied(model, list(groups.values()), moved, layers)
 
 
 class ReferenceLinear(nn.Module):
-    """Drop-in for `nn.Linear` that holds its weight in the basis.
-
-    Args:
-        linear: the layer to take over, weight `O x I`.
-        basis: of its kind.
-        form: see the module's head.
-    """
+    """Drop-in for `nn.Linear`, `O x I`, that holds its weight in the basis."""
 
     U: Tensor
     V: Tensor
@@ -101,11 +90,9 @@ class ReferenceLinear(nn.Module):
 
     def restore(self, model: nn.Module, name: str) -> None:
         """Put the plain linear that computes the same into `model`, where this one stands at `name`."""
-        linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
-        W = self.V @ self.weight.detach().to(self.V.dtype) @ self.U.T
-        linear.weight = nn.Parameter(W.to(self.weight.dtype), requires_grad=self.weight.requires_grad)
-        linear.bias = self.bias
-        replace_module(model, name, linear)
+        W = (self.V @ self.weight.detach().to(self.V.dtype) @ self.U.T).to(self.weight.dtype)
+        weight = nn.Parameter(W, requires_grad=self.weight.requires_grad)
+        replace_module(model, name, linear_of(weight, self.bias))
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, form={self.form}"
@@ -141,10 +128,6 @@ def sparse_by_dense(A: Tensor, B: Tensor) -> Tensor:
     """Returns `A B` where `A` has many rows and columns that are all zero: they are dropped.
 
     C = A[rows][:, columns] B[columns], scattered back by rows.
-
-    Args:
-        A: shape (m, n).
-        B: shape (n, p).
     """
     nonzero = A != 0
     rows, columns = nonzero.any(1).nonzero()[:, 0], nonzero.any(0).nonzero()[:, 0]

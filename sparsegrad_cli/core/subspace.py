@@ -25,7 +25,7 @@ from torch.autograd.function import once_differentiable
 
 from .basis import Precision, add_update, cheapest_order, dense, product
 from .fused import live_rows, pick, put
-from .targets import replace_module
+from .targets import linear_of, replace_module
 
 
 class Subspace(nn.Module):
@@ -36,7 +36,6 @@ class Subspace(nn.Module):
     Args:
         shape: `(r, c)`, of the corner that is trained.
         U, V: `I x c` and `O x r`, copied; None: the original space.
-        precision: of products on CUDA.
     """
 
     U: Tensor | None
@@ -48,9 +47,9 @@ class Subspace(nn.Module):
         super().__init__()
         self.shape = shape
         self.precision: Precision = precision
-        fresh = torch.contiguous_format  # so that a basis from a file gives the last bit of one just made
         for name, columns in (("U", U), ("V", V)):
-            own = None if columns is None else columns.clone(memory_format=fresh)
+            # contiguous, so that a basis from a file gives the last bit of one just made
+            own = None if columns is None else columns.clone(memory_format=torch.contiguous_format)
             self.register_buffer(name, own, persistent=False)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -68,9 +67,7 @@ class Subspace(nn.Module):
     def gradients(self, dY: Tensor, xU: Tensor, S: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Returns the gradient of S, `r x c`, from `dY` (tokens x O) and `x U_c` (tokens x c).
 
-        Args:
-            S: given if it has its effect beside W; the second gradient is then that of x along this path,
-                tokens x I.
+        And that of x along this path, tokens x I, where `S` is given, which then has its effect beside W.
         """
         if self.U is None or self.V is None:
             return self._product(dY.T, xU), None if S is None else dY @ S.to(dY.dtype)
@@ -95,10 +92,9 @@ class Subspace(nn.Module):
 
 
 class SubspaceLinear(nn.Module):
-    """Drop-in for `nn.Linear` of which `values`, a vector, is trained.
+    """Drop-in for `nn.Linear` with its very parameters, of which `values`, a vector, is trained.
 
     Args:
-        linear: the layer to take over with its very parameters; its weight is frozen.
         subspace: shared with the layers of the same kind.
         entries: int64, flat positions in `r x c` that `values` holds; None: all of them.
         merge_each_step: W follows `values` in training; see `merge_after_steps`.
@@ -149,16 +145,13 @@ class SubspaceLinear(nn.Module):
         return self.training or not torch.equal(self.values, self.merged)
 
     def restore(self, model: nn.Module, name: str) -> None:
-        """Put the plain linear that computes the same into `model`, where this one stands at `name`.
+        """Put the plain linear that computes the same, of the same parameters, into `model` at `name`.
 
-        It shares this layer's parameters. A weight below float32 becomes float32: what was trained is less
-        than its last digit.
+        A weight below float32 becomes float32: what was trained is less than its last digit.
         """
         self.weight.data = self.weight.data.to(self.values.dtype)
         merge_values([self])
-        linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
-        linear.weight, linear.bias = self.weight.requires_grad_(), self.bias
-        replace_module(model, name, linear)
+        replace_module(model, name, linear_of(self.weight.requires_grad_(), self.bias))
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, values={len(self.values)}"
@@ -183,25 +176,19 @@ def merge_values(layers: Iterable[SubspaceLinear]) -> None:
     for layer in layers:
         kinds.setdefault((layer.subspace, len(layer.values)), []).append(layer)
     for (subspace, _), own in kinds.items():
-        values = torch.stack([layer.values.detach() for layer in own])
-        held = [layer.merged for layer in own]
-        before = torch.stack(
-            [torch.zeros_like(row) if m is None else m for row, m in zip(values, held, strict=True)]
-        )
+        due = torch.stack([layer.values for layer in own])
+        merged = [layer.merged for layer in own if layer.merged is not None]
         chosen = [layer.entries for layer in own if layer.entries is not None]
         add_update(
             [layer.weight for layer in own],
-            values - before,
+            due - torch.stack(merged) if merged else due,
             torch.stack(chosen) if chosen else None,
             subspace.U,
             subspace.V,
             subspace.precision,
         )
-        for layer, row in zip(own, values, strict=True):
-            if layer.merged is None:
-                layer.merged = row.clone()
-            else:
-                layer.merged.copy_(row)
+        for before, now in zip(merged, due, strict=bool(merged)):
+            before.copy_(now)
 
 
 class _Subspace(torch.autograd.Function):

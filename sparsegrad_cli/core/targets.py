@@ -45,10 +45,7 @@ class MLPLinear:
 
 
 def find_mlp_linears(model: nn.Module, blocks: Collection[int] | None = None) -> list[MLPLinear]:
-    """Returns the MLP linears of `model`, in the order of its modules.
-
-    Args:
-        blocks: numbers of the blocks to look at; None: all.
+    """Returns the MLP linears of `model`, in these `blocks` (None: all), in the order of its modules.
 
     Raises:
         UnsupportedModelError: none was found; the message says what was looked for.
@@ -78,14 +75,10 @@ def find_mlp_linears(model: nn.Module, blocks: Collection[int] | None = None) ->
 
 
 def choose_blocks(words: str, count: int) -> tuple[int, ...]:
-    """Returns the numbers of the chosen blocks, ascending.
-
-    Args:
-        words: "all"; "every:n", the blocks whose number divides by n; or numbers and ranges between commas.
-        count: blocks of the model; they are numbered from 0.
+    """Returns the numbers, ascending, that `words` choose of `count` blocks; see `BLOCKS_SYNTAX`.
 
     Raises:
-        ValueError: none of these, or a block that does not exist or is given twice.
+        ValueError: other words, or a block that does not exist or is given twice.
     """
     if words == "all":
         return tuple(range(count))
@@ -109,11 +102,7 @@ def choose_blocks(words: str, count: int) -> tuple[int, ...]:
 
 
 def check_blocks(blocks: Collection[int], count: int) -> None:
-    """Refuse block numbers that a model of `count` blocks does not have.
-
-    Raises:
-        ValueError: there are some, or no number at all.
-    """
+    """Raise ValueError for a block that a model of `count` blocks does not have, or for none at all."""
     if not blocks:
         raise ValueError("no block is chosen")
     wrong = [block for block in blocks if not 0 <= block < count]
@@ -122,9 +111,9 @@ def check_blocks(blocks: Collection[int], count: int) -> None:
 
 
 def partners(name: str) -> tuple[str, str] | None:
-    """Returns the names of the activation and of the second linear that follow the first linear `name`.
+    """Returns the names of the activation and the second linear that follow the first linear `name`.
 
-    None where `name` is no first linear, or where more than an activation stands between the two.
+    None where it is no first linear, or more than an activation stands between the two.
     """
     place = _KIND_IN_BLOCK.search(name)
     if place is None or place["kind"] not in _PAIRS:
@@ -138,3 +127,11 @@ def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
     """Put `module` at the dotted `name` in `model`."""
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, module)
+
+
+def linear_of(weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Linear:
+    """Returns the linear whose parameters these are."""
+    O, I = weight.shape
+    linear = nn.Linear(I, O, bias=False, device="meta")
+    linear.weight, linear.bias = weight, bias
+    return linear

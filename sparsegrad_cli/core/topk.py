@@ -17,8 +17,7 @@ def kept_entries(
 ) -> int:
     """Returns the number of entries to train of an `O x I` matrix, given as a number or as a share.
 
-    Args:
-        rank: the shape of a truncated `G~`, from which they are taken.
+    They are taken from a truncated `G~` of the shape `rank`, where that is given.
 
     Raises:
         ValueError: both or neither is given, or one is out of range.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
@@ -36,47 +37,39 @@ def initialize_sparsegrad_basis(
     Raises:
         ValueError: the model has no such adapter, it has been trained, or the dataloader is empty.
     """
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, SparseGradLayer) and adapter_name in module.sparsegrad_S
-    }
-    if not layers:
+    kinds: dict[tuple[str, torch.Size], list[SparseGradLayer]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, SparseGradLayer) and adapter_name in module.sparsegrad_S:
+            kind = (re.sub(r"\.\d+\.", ".*.", name), module.get_base_layer().weight.shape)
+            kinds.setdefault(kind, []).append(module)
+    if not kinds:
         raise ValueError(f"the model has no SparseGrad layer with an adapter {adapter_name!r}")
-    sums: dict[tuple[str, int, int], tuple[Tensor, Tensor]] = {}
-    hooks = []
-    for name, layer in layers.items():
-        base = layer.get_base_layer()
-        O, I = base.weight.shape
-        kind = (re.sub(r"\.\d+\.", ".*.", name), O, I)
-        if kind not in sums:
-            left, right = (torch.zeros(n, n, device=base.weight.device) for n in (O, I))
-            sums[kind] = (left, right)
-        hooks.append(base.register_forward_hook(_adds_to(*sums[kind])))
+    sums, hooks = [], []
+    for (_, shape), layers in kinds.items():
+        device = layers[0].get_base_layer().weight.device
+        left, right = (torch.zeros(n, n, device=device) for n in shape)
+        sums.append((left, right))
+        hooks += [layer.get_base_layer().register_forward_hook(_adds_to(left, right)) for layer in layers]
     used, device = 0, next(model.parameters()).device
     try:
-        for batch in dataloader:
+        for batch in islice(dataloader, steps):
             batch = {
-                name: value.to(device) if isinstance(value, Tensor) else value
-                for name, value in batch.items()
+                n: value.to(device) if isinstance(value, Tensor) else value for n, value in batch.items()
             }
             with torch.enable_grad():
                 loss = loss_of(model, batch) if loss_of else model(**batch).loss
                 loss.backward()
             model.zero_grad(set_to_none=True)
             used += 1
-            if used == steps:
-                break
     finally:
         for hook in hooks:
             hook.remove()
     if used == 0:
         raise ValueError("the dataloader gives no batch to calibrate on")
-    bases = {kind: (_directions(right), _directions(left)) for kind, (left, right) in sums.items()}
-    for name, layer in layers.items():
-        O, I = layer.get_base_layer().weight.shape
-        U, V = bases[re.sub(r"\.\d+\.", ".*.", name), O, I]
-        layer.set_basis(adapter_name, U, V)
+    for (left, right), layers in zip(sums, kinds.values(), strict=True):
+        U, V = _directions(right), _directions(left)
+        for layer in layers:
+            layer.set_basis(adapter_name, U, V)
 
 
 def _adds_to(left: Tensor, right: Tensor) -> Callable[..., Tensor | None]:

@@ -19,7 +19,7 @@ class SparseGradLayer(BaseTunerLayer):
     adapter_layer_names = ("sparsegrad_S",)
     other_param_names = ("r", "scaling", "sparsegrad_U", "sparsegrad_V")
 
-    def __init__(self, base_layer: nn.Module, **kwargs: Any) -> None:
+    def __init__(self, base_layer: nn.Module) -> None:
         self.base_layer = base_layer
         self.r: dict[str, int] = {}
         self.scaling: dict[str, float] = {}
@@ -30,35 +30,27 @@ class SparseGradLayer(BaseTunerLayer):
         self.merged_adapters: list[str] = []
         base = self.get_base_layer()
         self.in_features, self.out_features = base.in_features, base.out_features
-        self.kwargs = kwargs
 
     def get_base_layer(self) -> nn.Linear:
         """Returns the linear itself, also where other tuners' layers are around it."""
         base = super().get_base_layer()
         if not isinstance(base, nn.Linear):
-            raise TypeError(f"Target module {base} is not supported. Currently, only `torch.nn.Linear` is.")
+            raise ValueError(f"Target module {base} is not supported. Currently, only `torch.nn.Linear` is.")
         return base
 
-    def update_layer(
-        self,
-        adapter_name: str,
-        r: int,
-        config: SparseGradConfig,
-        inference_mode: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def update_layer(self, adapter_name: str, config: SparseGradConfig) -> None:
         """Add an adapter, in an orthogonal basis drawn from the configuration's seed."""
-        if r <= 0:
-            raise ValueError(f"`r` should be a positive integer value but the value passed is {r}")
-        self.r[adapter_name] = r
+        if config.r <= 0:
+            raise ValueError(f"`r` should be a positive integer value but the value passed is {config.r}")
+        self.r[adapter_name] = config.r
         self.scaling[adapter_name] = config.scaling
-        rows, columns = min(r, self.out_features), min(r, self.in_features)
+        rows, columns = min(config.r, self.out_features), min(config.r, self.in_features)
         self.sparsegrad_S[adapter_name] = nn.Parameter(torch.empty(rows, columns))
         self.sparsegrad_U[adapter_name] = _orthogonal(self.in_features, columns, config.random_seed)
         self.sparsegrad_V[adapter_name] = _orthogonal(self.out_features, rows, config.random_seed + 1)
         self.reset_sparsegrad_parameters(adapter_name, config.init_weights)
         self._move_adapter_to_device_of_base_layer(adapter_name)
-        self.set_adapter(self.active_adapters, inference_mode=inference_mode)
+        self.set_adapter(self.active_adapters)
 
     def reset_sparsegrad_parameters(self, adapter_name: str, init_weights: bool = True) -> None:
         if init_weights:
@@ -89,13 +81,11 @@ class SparseGradLayer(BaseTunerLayer):
 class Linear(nn.Module, SparseGradLayer):
     """SparseGrad for `nn.Linear`."""
 
-    def __init__(
-        self, base_layer: nn.Module, adapter_name: str, config: SparseGradConfig, r: int, **kwargs: Any
-    ) -> None:
+    def __init__(self, base_layer: nn.Module, adapter_name: str, config: SparseGradConfig) -> None:
         super().__init__()
-        SparseGradLayer.__init__(self, base_layer, **kwargs)
+        SparseGradLayer.__init__(self, base_layer)
         self._active_adapter = adapter_name
-        self.update_layer(adapter_name, r, config, **kwargs)
+        self.update_layer(adapter_name, config)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Merge the active adapters into the base weights.

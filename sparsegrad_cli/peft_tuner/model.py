@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from peft import PeftConfig
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
 
 from .config import SparseGradConfig
@@ -55,14 +55,9 @@ class SparseGradModel(BaseTuner):
             raise ValueError("Current Key shouldn't be `None`")
         assert isinstance(peft_config, SparseGradConfig)
         if isinstance(target, Linear):
-            target.update_layer(adapter_name, peft_config.r, peft_config)
+            target.update_layer(adapter_name, peft_config)
             return
-        base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
-        if not isinstance(base, nn.Linear):
-            raise ValueError(
-                f"Target module {target} is not supported. Currently, only `torch.nn.Linear` is."
-            )
-        new_module = Linear(target, adapter_name, peft_config, peft_config.r)
+        new_module = Linear(target, adapter_name, peft_config)
         if adapter_name not in self.active_adapters:
             new_module.requires_grad_(False)  # an additional adapter is not trained by itself
         self._replace_module(parent, target_name, new_module, target)

@@ -177,11 +177,10 @@ def test_dry_run_says_what_would_be_done_and_makes_nothing(call, model, glue, tm
     ],
 )
 def test_bad_input_is_one_line_on_stderr_and_leaves_nothing(change, message, call, model, glue, tmp_path):
-    from sparsegrad_cli.core import Basis
     from sparsegrad_cli.store.basis_file import save_basis
-    from tests.core.models import tiny_model
+    from tests.core.models import identity_basis, tiny_model
 
-    save_basis(Basis.identity(tiny_model()), tmp_path / "foreign.safetensors")
+    save_basis(identity_basis(tiny_model()), tmp_path / "foreign.safetensors")
     (tmp_path / "own.yaml").write_text("name: own\ntext: sentence\n")
     arguments = {
         "--model": model,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsegrad_cli.core import Applied, Basis, LayerBasis, find_mlp_linears
+from sparsegrad_cli.core.optim import PAGE
 
 
 class Block(nn.Module):
@@ -100,6 +101,15 @@ def some_basis(model: nn.Module, rank: tuple[int, int] | None = None, seed: int 
     return Basis(kinds, {}, squares)
 
 
+def identity_basis(model: nn.Module, blocks: list[int] | None = None) -> Basis:
+    """The basis that changes nothing: SparseGrad in it is MeProp."""
+    kinds = {}
+    for place in find_mlp_linears(model, blocks):
+        V, U = (torch.eye(n, dtype=place.linear.weight.dtype) for n in place.linear.weight.shape)
+        kinds[place.kind] = LayerBasis(U, V, U.mean(0), V.mean(0))
+    return Basis(kinds, {"source": "identity"})
+
+
 def without_energies(basis: Basis) -> Basis:
     return Basis({kind: replace(b, energy=None) for kind, b in basis.kinds.items()})
 
@@ -130,6 +140,13 @@ def trained(applied: Applied, steps: int = 20, parts: int = 1, lr: float = 1e-2)
 def assert_same_weights(model: nn.Module, other: nn.Module, atol: float) -> None:
     ours, theirs = dict(model.named_parameters()), dict(other.named_parameters())
     torch.testing.assert_close(ours, theirs, rtol=0, atol=atol)
+
+
+def dense_moment(state: dict[str, Tensor], name: str, size: int) -> Tensor:
+    """The moment `name` of a batch of matrices as `L x size`, zero where the optimizer holds none."""
+    page_of, store = state["page_of"].long(), state[name]
+    store = torch.cat([store.new_zeros(len(store), 1, PAGE), store.unflatten(1, (-1, PAGE))], 1)
+    return store.gather(1, (page_of + 1)[..., None].expand(-1, -1, PAGE)).flatten(1)[:, :size]
 
 
 def kept_bytes(model: nn.Module) -> int:

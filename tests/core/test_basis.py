@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsegrad_cli.core import Basis, BasisMismatchError, calibrate, cheapest_order
-from sparsegrad_cli.core.basis import add_update, product
+from sparsegrad_cli.core import Basis, BasisMismatchError, calibrate
+from sparsegrad_cli.core.basis import add_update, cheapest_order, product
 
-from .models import batches, loss_of, random_orthogonal, some_basis, tiny_model
+from .models import batches, identity_basis, loss_of, random_orthogonal, some_basis, tiny_model
 
 
 def truncated() -> Basis:
@@ -63,7 +63,7 @@ def test_a_matrix_goes_to_the_basis_and_back():
     for b in some_basis(tiny_model()).kinds.values():
         G = torch.randn(b.shape, dtype=torch.float64)
         torch.testing.assert_close(b.to_basis(G), b.V.T @ G @ b.U)
-        torch.testing.assert_close(b.from_basis(b.to_basis(G)), G, rtol=0, atol=1e-12)
+        torch.testing.assert_close(b.V @ b.to_basis(G) @ b.U.T, G, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("T", [2, 7, 15, 500])
@@ -97,7 +97,7 @@ def test_a_basis_goes_through_tensors_and_back():
 
 
 def test_a_basis_for_another_shape_or_family_is_refused():
-    basis = Basis.identity(tiny_model(inner=24))
+    basis = identity_basis(tiny_model(inner=24))
     with pytest.raises(
         BasisMismatchError, match=r"intermediate\.dense is 24 x 8; in this model it is 20 x 8"
     ):
@@ -119,7 +119,7 @@ def test_a_basis_for_another_shape_or_family_is_refused():
     ],
 )
 def test_a_broken_basis_is_refused(spoil, message):
-    tensors = Basis.identity(tiny_model()).tensors()
+    tensors = identity_basis(tiny_model()).tensors()
     spoil(tensors)
     with pytest.raises(ValueError, match=message):
         Basis.from_tensors(tensors, {})
@@ -150,4 +150,4 @@ def test_a_basis_fits_the_blocks_that_are_looked_at():
     basis.check_fits(model, blocks=[0])
     with pytest.raises(ValueError, match=r"layer\.1"):
         basis.check_fits(model)
-    assert Basis.identity(model, blocks=[0]).kinds["output.dense"].shape == (8, 20)
+    assert identity_basis(model, blocks=[0]).kinds["output.dense"].shape == (8, 20)

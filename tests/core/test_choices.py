@@ -21,7 +21,16 @@ from sparsegrad_cli.core import (
     touched_entries,
 )
 
-from .models import assert_same_weights, batches, some_basis, tiny_model, train, trained, without_energies
+from .models import (
+    assert_same_weights,
+    batches,
+    identity_basis,
+    some_basis,
+    tiny_model,
+    train,
+    trained,
+    without_energies,
+)
 
 R, C = 5, 6  # of the truncated basis; the matrices are 20 x 8 and 8 x 20
 KEPT = 12
@@ -87,7 +96,7 @@ def test_a_step_moves_the_chosen_entries_and_no_others(basis, mask, place):
 @pytest.mark.parametrize("basis", ["none", "identity"])
 def test_full_density_in_the_original_space_is_adam_step_for_step(basis, place):
     model, plain = tiny_model(), tiny_model()
-    own = Basis.identity(model) if basis == "identity" else None
+    own = identity_basis(model) if basis == "identity" else None
     found = apply_sparsegrad(model, own, place=place, density=1.0)
     ours = train(model, found.optimizer(1e-2))
     adam = train(plain, torch.optim.AdamW(plain.parameters(), lr=1e-2, weight_decay=0.0))

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sparsegrad_cli.core import SparseAdamW, apply_sparsegrad, calibrate, find_mlp_linears, touched_entries
-from sparsegrad_cli.core.optim import PAGE, dense_moment
+from sparsegrad_cli.core.optim import PAGE
 
 from .models import (
     assert_same_weights,
     batches,
+    dense_moment,
     loss_of,
     random_orthogonal,
     some_basis,

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from sparsegrad_cli.core import SparseAdamW, optim
+from sparsegrad_cli.core import SparseAdamW
 
-from .models import random_orthogonal
+from .models import dense_moment, random_orthogonal
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_the_threshold_is_the_kth_largest_magnitude(kernels, n, k):
 
 
 @pytest.mark.parametrize("space", ["none", "whole", "truncated"])
-def test_steps_are_those_of_torch(kernels, monkeypatch, space):
+def test_steps_are_those_of_torch(kernels, space):
     """Two matrices at once, one of whose gradients is missing now and then, through a state dict."""
     O, I, k = 20, 15, 13
     r, c = (7, 6) if space == "truncated" else (O, I)
@@ -47,8 +47,8 @@ def test_steps_are_those_of_torch(kernels, monkeypatch, space):
             "V": random_orthogonal(O, 2, torch.float32)[:, :r],
         }
     trained, states = [], []
-    for own in (None, kernels):
-        monkeypatch.setattr(optim, "triton_kernels", lambda S, own=own: own)
+    for triton in (False, True):
+        group["triton"] = triton
         weights = [nn.Parameter(torch.ones(O, I)) for _ in range(2)]
         optimizer = SparseAdamW([{"params": weights, **group}], lr=1e-2)
         generator = torch.Generator().manual_seed(0)
@@ -69,15 +69,12 @@ def test_steps_are_those_of_torch(kernels, monkeypatch, space):
     for name in ("step", "page_of", "used"):
         assert torch.equal(states[0][name], states[1][name])
     for name in ("exp_avg", "exp_avg_sq"):
-        torch.testing.assert_close(
-            optim.dense_moment(states[1], name, r * c), optim.dense_moment(states[0], name, r * c)
-        )
+        torch.testing.assert_close(dense_moment(states[1], name, r * c), dense_moment(states[0], name, r * c))
 
 
-def test_more_equal_magnitudes_than_there_is_room_for_do_no_harm(kernels, monkeypatch):
-    monkeypatch.setattr(optim, "triton_kernels", lambda S: kernels)
+def test_more_equal_magnitudes_than_there_is_room_for_do_no_harm(kernels):
     weight = nn.Parameter(torch.zeros(64, 64))
-    optimizer = SparseAdamW([{"params": [weight], "k": 4}], lr=0.1)
+    optimizer = SparseAdamW([{"params": [weight], "k": 4, "triton": True}], lr=0.1)
     for _ in range(3):
         weight.grad = torch.ones(64, 64)
         optimizer.step()
@@ -86,3 +83,14 @@ def test_more_equal_magnitudes_than_there_is_room_for_do_no_harm(kernels, monkey
     before = weight.detach().clone()
     optimizer.step()
     assert torch.equal(weight, before)
+
+
+@pytest.mark.parametrize("triton", [False, True])
+def test_a_gradient_that_is_no_number_shows_in_the_weights(kernels, triton):
+    weight = nn.Parameter(torch.zeros(64, 64))
+    optimizer = SparseAdamW([{"params": [weight], "k": 4, "triton": triton}], lr=0.1)
+    for nans in (1, 64):
+        weight.grad = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+        weight.grad[0, :nans] = float("nan")
+        optimizer.step()
+        assert weight[0].isnan().any()

@@ -8,12 +8,13 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from sparsegrad_cli.core import Basis, find_mlp_linears
+from sparsegrad_cli.core import find_mlp_linears
 from sparsegrad_cli.gradients.record import choose_places, each_output_gradient
 from sparsegrad_cli.methods import get_method
 from sparsegrad_cli.methods.base import MethodConfig
 
 from ..checkpoints import KINDS, tiny_checkpoint
+from ..core.models import identity_basis
 
 METHODS = {
     "ft": MethodConfig(),
@@ -46,7 +47,7 @@ def test_output_gradient_and_input_make_the_weight_gradient(tmp_path, kind, name
 
     model = load(folder, kind)
     places = find_mlp_linears(model)
-    method = get_method(named.split()[0])(model, (), METHODS[named], Basis.identity(model))
+    method = get_method(named.split()[0])(model, (), METHODS[named], identity_basis(model))
     method.optimizer(1e-3)  # some layers take their steps in backward
     found = {}
 

@@ -23,7 +23,7 @@ from sparsegrad_cli.models.checkpoint import find_checkpoint
 from sparsegrad_cli.models.load import LoadedModel, load_classifier
 
 from ..checkpoints import KINDS, tiny_checkpoint
-from ..core.models import random_orthogonal
+from ..core.models import identity_basis, random_orthogonal
 
 METHODS = ["ft", "lora", "meprop", "sift", "sparsegrad", "random-mask", "random-basis"]
 VARIANTS = {  # what --method and its options come to
@@ -205,7 +205,7 @@ def test_models_of_the_papers_sizes_build_convert_and_step(config):
     model = AutoModelForSequenceClassification.from_config(config)
     head = frozenset(n for n, _ in model.named_parameters() if n.startswith("classifier"))
     for name in ("ft", "lora", "meprop", "sparsegrad"):
-        basis = Basis.identity(model) if name == "sparsegrad" else None
+        basis = identity_basis(model) if name == "sparsegrad" else None
         for p in model.parameters():
             p.requires_grad_(True)
             p.grad = None

@@ -6,21 +6,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sparsegrad_cli.core import Basis
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.store.basis_file import load_basis, save_basis
 
-from ..core.models import tiny_model
+from ..core.models import identity_basis, tiny_model
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    save_basis(Basis.identity(tiny_model()), tmp_path / "basis.safetensors")
+    save_basis(identity_basis(tiny_model()), tmp_path / "basis.safetensors")
     return tmp_path / "basis.safetensors"
 
 
 def test_a_basis_is_read_as_it_was_written(path):
-    written, read = Basis.identity(tiny_model()), load_basis(path)
+    written, read = identity_basis(tiny_model()), load_basis(path)
     assert read.kinds.keys() == written.kinds.keys()
     torch.testing.assert_close(read.tensors(), written.tensors(), rtol=0, atol=0)
 

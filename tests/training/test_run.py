@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from sparsegrad_cli.config import RunConfig
-from sparsegrad_cli.core import Basis
 from sparsegrad_cli.errors import DeviceError, InputError, WorkError
 from sparsegrad_cli.methods.sparse import SparseMethod
 from sparsegrad_cli.models.checkpoint import find_checkpoint
@@ -30,6 +29,7 @@ from sparsegrad_cli.training.run import load_model, run
 from sparsegrad_cli.training.trainer import RunTrainer, make_trainer
 
 from ..checkpoints import tiny_checkpoint
+from ..core.models import identity_basis
 from ..planned import Asked, PowerCutError, RecordingWatch, changed, configs_of, plan_run, write_cola
 
 NO_SPACE = "No space left on device"
@@ -281,7 +281,7 @@ def test_a_basis_without_energies_serves_no_mask_chosen_by_them(choices, tmp_pat
     folder = Path(choices["model"])
     model = load_classifier(find_checkpoint(str(folder)), 2, regression=False).model
     path = tmp_path / "identity.safetensors"
-    save_basis(Basis.identity(model), path)
+    save_basis(identity_basis(model), path)
     chosen = changed(choices, basis=str(path), calibration_steps=None)
     configs_of(chosen)
     with pytest.raises(InputError, match="holds no energies"):
