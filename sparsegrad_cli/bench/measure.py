@@ -23,7 +23,6 @@ from torch.utils.module_tracker import ModuleTracker
 
 from ..config import SETTINGS, Mask, Place
 from ..core import Basis, Subspace, find_mlp_linears
-from ..core.reference import REFERENCE_FORMS, ReferenceLinear, apply_reference
 from ..methods import get_method
 from ..methods.base import ROTATION_PRECISION, Method, MethodConfig, choose_trained, count_parameters
 from ..methods.sparse import SparseMethod
@@ -35,6 +34,7 @@ from ..store.basis_file import load_basis
 from ..store.records import Parameters
 from ..training.memory import CPUPeak, group_tensors, live_bytes, optimizer_tensors, storage_bytes
 from .config import BenchConfig, Memory, Operation, Phase, RowSpec
+from .reference import REFERENCE_FORMS, ReferenceLinear, apply_reference
 from .target import BASIS, Batch, Job
 
 PROBE_STEPS = 2  # batches beyond the calibration's, that give a mask its energies

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 from ..config import SETTINGS, BasisKind, Given, Mask, check_given
 from ..core import PLACES
-from ..core.reference import REFERENCE_FORMS
 from ..errors import InputError, WorkError, unknown
 from ..methods import get_method
 from ..methods.base import MethodConfig
@@ -43,6 +42,7 @@ from .measure import (
     measure_machine,
     needs_basis,
 )
+from .reference import REFERENCE_FORMS
 from .target import BASIS, Failure, ResolvedTarget, Tell, ask, find_target
 
 OF_THE_PAPER = ("ft", "lora", "meprop", "sparsegrad")  # methods that are measured where none is named

@@ -39,21 +39,13 @@ SPREAD = 4  # columns of U for the mask "fixed" are at most so many times k / r:
 
 @dataclass(frozen=True)
 class Applied:
-    """A model that is ready to be trained in a few entries of its MLP matrices.
+    """A model that is ready to be trained in a few entries of its MLP matrices."""
 
-    Args:
-        model: changed in place.
-        groups: masked parameter groups for `SparseAdamW`.
-        entries_per_step: entries of all matrices that one step moves.
-        layers: the layers that were put in; none in the place "optimizer".
-        steps_in_backward: see `accumulates` of `apply_sparsegrad`.
-    """
-
-    model: nn.Module
-    groups: list[dict[str, Any]]
-    entries_per_step: int
-    layers: list[nn.Module] = field(default_factory=list)
-    steps_in_backward: bool = False
+    model: nn.Module  # changed in place
+    groups: list[dict[str, Any]]  # masked parameter groups for `SparseAdamW`
+    entries_per_step: int  # that move, of all matrices
+    layers: list[nn.Module] = field(default_factory=list)  # that were put in; none in the place "optimizer"
+    steps_in_backward: bool = False  # see `accumulates` of `apply_sparsegrad`
 
     @property
     def adapted(self) -> list[nn.Parameter]:
@@ -65,10 +57,7 @@ class Applied:
     ) -> SparseAdamW:
         """Returns the optimizer of every parameter that takes gradients.
 
-        Args:
-            lr: learning rate.
-            sparse_lr: learning rate of the adapted parameters; None: `lr`.
-            weight_decay: decoupled, of everything else.
+        The adapted ones have the learning rate `sparse_lr` (None: `lr`), all others the `weight_decay`.
         """
         own = {"lr": lr if sparse_lr is None else sparse_lr, "weight_decay": 0.0}
         adapted = set(self.adapted)
@@ -112,8 +101,9 @@ def apply_sparsegrad(
 ) -> Applied:
     """Make every MLP linear of `model` one that is trained in a few of its entries; see the module's head.
 
+    The model computes what it did.
+
     Args:
-        model: any model that `find_mlp_linears` knows; it computes what it did.
         basis: fits the model's kinds and shapes. None, or one without directions: the original space.
         mask: "fixed" and "block" need a basis with energies, or "fixed" in the original space with squares.
         place: in "adapter", weights of at least float32 follow a mask that was chosen once at each step;

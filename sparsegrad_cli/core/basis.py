@@ -81,16 +81,11 @@ class LayerBasis:
 
 @dataclass(frozen=True)
 class Basis:
-    """What a calibration found out about the MLP gradients of a model.
+    """What a calibration found out about the MLP gradients of a model."""
 
-    Args:
-        kinds: a basis for every kind of MLP linear; empty where only `squares` were measured.
-        made_from: a record of what it was made from.
-        squares: mean squared gradients in the original space, `O x I`, by the name of the layer.
-    """
-
-    kinds: Mapping[str, LayerBasis]
-    made_from: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, LayerBasis]  # by kind of MLP linear; empty where only `squares` were measured
+    made_from: Mapping[str, str] = field(default_factory=dict)  # a record
+    # mean squared gradients in the original space, `O x I`, by the name of the layer
     squares: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -99,9 +94,7 @@ class Basis:
     ) -> Basis:
         """Returns a basis whose directions are drawn uniformly: the control for a calibrated one.
 
-        Args:
-            seed: of the draw, which is the same on every device.
-            rank: truncates `V` and `U` to so many columns each, at most; None: all.
+        A `seed` gives the same on every device; `rank` truncates `V` and `U` to so many columns, at most.
         """
         generator = torch.Generator().manual_seed(seed)
 

@@ -72,7 +72,6 @@ def calibrate(
     parameters are cleared.
 
     Args:
-        model: any model that `find_mlp_linears` knows, on any device.
         batches: at least `steps + probe_steps` batches on the model's device.
         steps: batches whose gradients make the basis.
         probe_steps: further batches, unseen by the basis, on which the concentration and the energy of each

@@ -64,12 +64,7 @@ class SparseAdamW(torch.optim.Optimizer):
 
     All of it is in `state_dict`. `lr` may be a tensor. Moments of masked matrices are at least float32.
 
-    Args:
-        params: parameters, or groups as for any torch optimizer.
-        lr: learning rate.
-        betas: decay of the two moments.
-        eps: added to the root of the second moment.
-        weight_decay: decoupled, for the plain groups; a masked group has none.
+    The arguments are those of torch's AdamW; `weight_decay` is for the plain groups, a masked one has none.
 
     Raises:
         ValueError: a value out of range, or weight decay in a masked group.
@@ -179,12 +174,9 @@ class SparseAdamW(torch.optim.Optimizer):
             self._masked_step(group, first, rows, G.reshape(len(G), -1))
 
     def _masked_step(self, group: Group, first: int, rows: slice, S: Tensor) -> None:
-        """Update some rows of a batch of matrices.
+        """Update the `rows` of the batch that begins at the matrix `first` of the group.
 
-        Args:
-            first: position of the batch's first matrix in the group.
-            rows: those of the batch's matrices whose gradients are given.
-            S: their gradients where the entries are chosen, `L x (r c)` or in the original space `L x (O I)`.
+        `S` holds their gradients, `L x (r c)`, or in the original space `L x (O I)`.
         """
         batch = group["params"][first : first + group["batch"]]
         state, k, entries = self.state[batch[0]], group["k"], group["entries"]
@@ -296,11 +288,9 @@ def _no_moments(batch: list[Tensor], group: Group, size: int) -> State:
 
 
 def _adam(state: State, rows: slice, group: Group, g: Tensor, at: Tensor | None = None) -> Tensor:
-    """Advance the moments by one step and return the update of the entries, `L x k`.
+    """Advance the moments of the entries by one step and return their update, `L x k`.
 
-    Args:
-        g: gradients of the entries, `L x k`.
-        at: places of the entries in the stores; None: all of a row in order.
+    Their gradients are `g`, and `at` their places in the stores; None: all of a row in order.
     """
     (beta1, beta2), lr = group["betas"], group["lr"]
     step = state["step"][rows].add_(1)

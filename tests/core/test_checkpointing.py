@@ -14,8 +14,8 @@ from transformers import (
     PreTrainedModel,
 )
 
+from sparsegrad_cli.bench.reference import apply_reference
 from sparsegrad_cli.core import apply_sparsegrad, calibrate, find_mlp_linears
-from sparsegrad_cli.core.reference import apply_reference
 from sparsegrad_cli.models.load import enable_gradient_checkpointing
 
 SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}

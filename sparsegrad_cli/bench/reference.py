@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .apply import Applied
-from .basis import Basis, LayerBasis
-from .targets import find_mlp_linears, linear_of, replace_module
-from .topk import kept_entries
+from ..core.apply import Applied
+from ..core.basis import Basis, LayerBasis
+from ..core.targets import find_mlp_linears, linear_of, replace_module
+from ..core.topk import kept_entries
 
 ReferenceForm = Literal["regular", "sparse-by-dense"]
 REFERENCE_FORMS: tuple[ReferenceForm, ...] = get_args(ReferenceForm)

@@ -6,10 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from sparsegrad_cli.bench.reference import REFERENCE_FORMS, ReferenceLinear, apply_reference, sparse_by_dense
 from sparsegrad_cli.core import LayerBasis, apply_sparsegrad
-from sparsegrad_cli.core.reference import REFERENCE_FORMS, ReferenceLinear, apply_reference, sparse_by_dense
 
-from .models import assert_same_weights, batches, random_orthogonal, some_basis, tiny_model, train, trained
+from ..core.models import (
+    assert_same_weights,
+    batches,
+    random_orthogonal,
+    some_basis,
+    tiny_model,
+    train,
+    trained,
+)
 
 
 def pair(form: str, O: int, I: int, bias: bool = True) -> tuple[nn.Linear, ReferenceLinear, LayerBasis]:
