@@ -215,7 +215,7 @@ def _times(A: Tensor, B: Tensor, precision: Precision, last: bool) -> Tensor:
     A, B = A.to(dtype), B.to(dtype)
     if A.dim() == 3:
         return torch.mm(A.reshape(-1, A.shape[-1]), B, **out).view(*A.shape[:2], B.shape[-1])
-    if len(A) > TALL * B.shape[-1]:
+    if not A.is_cuda and len(A) > TALL * B.shape[-1]:
         result = torch.mm(B.mT.reshape(-1, B.shape[-2]), A.T, **out)
         return result.view(*B.shape[:-2], B.shape[-1], len(A)).mT
     if B.dim() == 3 and len(B) > 1:

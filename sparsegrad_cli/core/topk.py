@@ -61,7 +61,7 @@ def _top_k_by_sampling(size: Tensor, k: int) -> Tensor:
     expected = k / SAMPLE_STRIDE
     rank = min(sample.numel(), int(expected + 3 * expected**0.5) + 1)
     threshold = sample.topk(rank).values[-1]
-    likely = (size >= threshold).nonzero()[:, 0]
+    likely = (~(size < threshold)).nonzero()[:, 0]  # and what is no number
     if len(likely) < k:
         return size.topk(k, sorted=False).indices
     return likely[size[likely].topk(k, sorted=False).indices]

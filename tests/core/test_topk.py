@@ -33,6 +33,13 @@ def test_a_sampled_threshold_finds_the_same_entries_as_a_sort(kept, spread):
     torch.testing.assert_close(G.abs().flatten()[found].sort(descending=True).values, largest, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("shape", [(64, 64), SHAPE])
+def test_what_is_no_number_is_kept_first_so_that_it_shows(shape):
+    G = torch.randn(shape)
+    G[1, 2] = G[3, 0] = float("nan")
+    assert {shape[1] + 2, 3 * shape[1]} < set(top_k(G, 20).tolist())
+
+
 def test_each_row_of_a_batch_has_its_own():
     G = torch.randn(3, 320 * 256, generator=torch.Generator().manual_seed(0))
     for row, found in zip(G, top_k_rows(G, 500), strict=True):
