@@ -260,8 +260,8 @@ class SparseAdamW(torch.optim.Optimizer):
                 group[name] = None if tensor is None else tensor.to(group["params"][0].device)
             if _is_masked(group):
                 for saved_id, p in zip(saved["params"], group["params"], strict=True):
-                    own = state_dict["state"].get(saved_id, {})
-                    self.state[p].update({name: t.to(p.device, copy=True) for name, t in own.items()})
+                    for name, tensor in state_dict["state"].get(saved_id, {}).items():
+                        self.state[p][name] = tensor.to(p.device, copy=True)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -56,7 +56,9 @@ def _adam(
 
 
 def kth_largest(S: Tensor, k: int) -> Tensor:
-    """Returns the k-th largest magnitude of each row of `S` (L x n, float32), exactly: (L,)."""
+    """Returns the k-th largest magnitude of each row of `S` (L x n, float32, contiguous), exactly: (L,)."""
+    if S.dtype != torch.float32:
+        raise TypeError(f"the Triton kernels are for gradients in float32, not {S.dtype}")
     L, n = S.shape
     left = torch.full((L, 1), k, device=S.device)  # how many are still to be counted off from the top
     prefixes = torch.zeros(L, 1, dtype=torch.int32, device=S.device)
