@@ -1,11 +1,13 @@
-"""`sparsegrad export`: a finished run as an adapter of PEFT or a plain model."""
+"""`sparsegrad export` and `push`: a finished run as an adapter of PEFT or a plain model."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import sys
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,18 +19,11 @@ if TYPE_CHECKING:
 
 
 def export(
-    run: Annotated[
-        str, typer.Argument(help="A run: its id (see sparsegrad ls runs) or its folder.", metavar="RUN")
-    ],
-    to: Annotated[
-        Literal["lora", "plain", "shira"],
-        typer.Option(help="lora and shira: adapters of PEFT; plain: the whole model."),
-    ] = "lora",
-    rank: Annotated[
-        int | None, typer.Option(min=1, help="Rank of the adapter. Default: that of the update itself.")
-    ] = None,
+    run: opt.Run,
+    to: opt.To = "lora",
+    rank: opt.AdapterRank = None,
     into: Annotated[
-        Path | None, typer.Option(help="A new folder. Default: the run's folder, with the form's name.")
+        Path | None, opt.option(help="A new folder. Default: the run's folder, with the form's name.")
     ] = None,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
@@ -49,6 +44,35 @@ def export(
         print(json.dumps(document, indent=2))
     else:
         print("\n".join(exported.lines()))
+    return 0
+
+
+def push(
+    run: opt.Run,
+    name: Annotated[
+        str, typer.Argument(help="Name of the repository, user/name; made if there is none.", metavar="NAME")
+    ],
+    to: opt.To = "plain",
+    rank: opt.AdapterRank = None,
+    private: Annotated[bool, opt.option("--private", help="Make a new repository private.")] = False,
+    output: opt.Output = Path("results"),
+    as_json: opt.Json = False,
+) -> int:
+    """Upload a finished run to the hub, with a card that says what it is and what it scored."""
+    from ..models.checkpoint import published_name
+    from ..training.export import export_run
+    from ..training.inputs import quiet_libraries
+    from ..training.push import push_folder
+
+    quiet_libraries(downloads=False)
+    folder = find_run(run, output)
+    with tempfile.TemporaryDirectory() as scratch:
+        command = " ".join(folder.read().environment.command)
+        exported = export_run(folder, to, Path(scratch) / to, rank, command)
+        print("\n".join(exported.lines()[1:]), file=sys.stderr)
+        base = published_name(folder.config.model)
+        address = push_folder(exported.folder, name, base, private)
+    print(json.dumps({"name": name, "url": address}) if as_json else address)
     return 0
 
 

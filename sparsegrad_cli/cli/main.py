@@ -36,6 +36,7 @@ VERBS = {  # the first sentence of each one's help
     "report": "Print what was found, and write it with figures as files.",
     "ls": "List methods, tasks, models, experiments, or the runs in the results folder.",
 }
+MODULES = {"push": "export"}  # of verbs that are beside another
 COMPUTING = {"calibrate", "finetune", "judge", "bench", "sweep", "run"}
 HOW_TO_GO_ON = {
     "bench": "the same command measures again",
@@ -59,8 +60,8 @@ class Verbs(TyperGroup):
 
 
 def load_verb(name: str) -> Any:
-    """Returns the command of a verb: what its module names like itself, a function or a `Typer`."""
-    found = getattr(import_module(f".{name}", __package__), name)
+    """Returns the command of a verb: what its module names like the verb, a function or a `Typer`."""
+    found = getattr(import_module(f".{MODULES.get(name, name)}", __package__), name)
     if isinstance(found, typer.Typer):
         return get_group(found)
     alone = typer.Typer(add_completion=False)

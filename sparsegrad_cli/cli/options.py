@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -118,6 +118,17 @@ ReportTo = Annotated[
         metavar="|".join(get_args(Tracker)),
         help="Tell an experiment tracker about each run; repeatable. Default: none.",
     ),
+]
+Run = Annotated[
+    str, typer.Argument(help="A run: its id (see sparsegrad ls runs) or its folder.", metavar="RUN")
+]
+To = Annotated[
+    Literal["lora", "plain", "shira"],
+    option(help="lora and shira: adapters of PEFT; plain: the whole model.", show_default=True),
+]
+AdapterRank = Annotated[
+    int | None,
+    option("--rank", min=1, help="Rank of the adapter. Default: that of the update itself."),
 ]
 Output = Annotated[Path, option(help="The results folder.", show_default=True)]
 Json = Annotated[bool, option("--json", help="One JSON document on stdout, all else on stderr.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from importlib import import_module
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -14,6 +15,10 @@ from ..errors import InputError
 from .base import Method, MethodConfig, adamw, choose_trained, chosen_blocks, target_linears
 
 PACKAGES = {"galore": "galore_torch", "apollo": "apollo_torch"}
+PROJECTORS = {  # what holds a matrix's subspace, in the optimizer's state
+    "galore": ("galore_torch.galore_projector", "GaLoreProjector"),
+    "apollo": ("apollo_torch.random_projector", "GradientProjector"),
+}
 
 
 class FullFineTuning(Method):
@@ -69,11 +74,37 @@ class FullFineTuning(Method):
         kind, keywords = Trainer.get_optimizer_cls_and_kwargs(arguments, self.model)  # type: ignore[arg-type]
         for group in keywords["params"]:
             group["params"] = [p for p in group["params"] if p.requires_grad]
-        return kind(**keywords, weight_decay=config.weight_decay)
+        optimizer = kind(**keywords, weight_decay=config.weight_decay)
+        module, name = PROJECTORS[config.optimizer]
+        _store_projectors_as_dicts(optimizer, getattr(import_module(module), name))
+        return optimizer
 
     def merge(self) -> nn.Module:
         """Returns the model, which is plain all along."""
         return self.model
+
+
+def _store_projectors_as_dicts(optimizer: Optimizer, projector_type: Any) -> None:
+    """Let checkpoints hold the fields of projectors: torch reads no objects of other libraries."""
+
+    def store(_: Optimizer, saved: dict[str, Any]) -> None:
+        for key, state in saved["state"].items():
+            if "projector" in state:
+                fields = vars(state["projector"])
+                kept = {name: value for name, value in fields.items() if not isinstance(value, str)}
+                saved["state"][key] = {**state, "projector": kept}
+
+    def restore(_: Optimizer) -> None:
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                state = optimizer.state[p]
+                if "projector" in state:
+                    projector = projector_type(group["rank"], proj_type=group["proj_type"])
+                    vars(projector).update(state["projector"])
+                    state["projector"] = projector
+
+    optimizer.register_state_dict_post_hook(store)
+    optimizer.register_load_state_dict_post_hook(restore)
 
 
 METHOD = FullFineTuning

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection
 from typing import ClassVar
 
@@ -28,9 +29,9 @@ class PartMethod(Method):
         choose_trained(model, head, self.adapted, freeze_rest=True)
 
     @classmethod
+    @abstractmethod
     def chosen(cls, model: nn.Module) -> dict[str, nn.Parameter]:
         """Returns the parameters that are trained, by name."""
-        raise NotImplementedError
 
     @classmethod
     def check(cls, model: nn.Module, config: MethodConfig) -> None:

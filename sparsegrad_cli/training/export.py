@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, set_seed
 from ..config import RunConfig, Target
 from ..errors import InputError
 from ..methods.base import chosen_blocks, target_linears
-from ..models.checkpoint import find_checkpoint
+from ..models.checkpoint import find_checkpoint, published_name
 from ..models.load import LoadedModel
 from ..store.folder import RunFolder
 from ..store.records import Result
@@ -165,7 +165,7 @@ def write_adapter(
         "target_modules": list(found.updates),
         "modules_to_save": list(found.whole) or None,
         "task_type": "CAUSAL_LM" if isinstance(get_task(config.task_file or config.task), ChatTask) else None,
-        "base_model_name_or_path": config.model,
+        "base_model_name_or_path": published_name(config.model),
     }
     error = 0.0
     adapter: PeftModel
@@ -256,7 +256,7 @@ def shira_rank(found: Difference, rank: int | None) -> int:
 
 @dataclass(frozen=True)
 class Factors:
-    """`B A` for each update, all of one rank: B is `O x rank`, A `rank x I`."""
+    """`B A` for each update in float32, all of one rank: B is `O x rank`, A `rank x I`."""
 
     A: Mapping[str, Tensor]
     B: Mapping[str, Tensor]
@@ -282,9 +282,9 @@ def factorize(
     Raises:
         InputError: no rank is given, and the update's own is too large for an adapter.
     """
-    found = {name: torch.linalg.svd(update, full_matrices=False) for name, update in updates.items()}
+    directions = {name: _directions(update) for name, update in updates.items()}
     if rank is None:
-        rank = max(int((noise[name] < S).sum()) for name, (_, S, _) in found.items())
+        rank = max(int((noise[name] < S).sum()) for name, (S, _) in directions.items())
         rank = max(1, min(rank, basis_rank or rank))
         if all(rank * sum(update.shape) >= update.numel() for update in updates.values()):
             raise InputError(
@@ -292,13 +292,27 @@ def factorize(
                 "--rank for the nearest one, or take --to plain"
             )
     A, B, errors = {}, {}, []
-    for name, (U, S, Vh) in found.items():
-        size = min(rank, len(S))
-        rows, columns = updates[name].shape
-        A[name], B[name] = Vh.new_zeros(rank, columns), U.new_zeros(rows, rank)
-        A[name][:size], B[name][:, :size] = Vh[:size], U[:, :size] * S[:size]
-        errors.append((S[size:].norm() / S.norm().clamp_min(1e-300)).item())
+    for name, update in updates.items():
+        leading = directions[name][1][:, :rank]
+        (O, I), size = update.shape, leading.shape[1]
+        a, b = (leading.T, update @ leading) if O >= I else (leading.T @ update, leading)
+        A[name], B[name] = torch.zeros(rank, I), torch.zeros(O, rank)
+        A[name][:size], B[name][:, :size] = a, b
+        rest = update - B[name].double() @ A[name].double()
+        errors.append((rest.norm() / update.norm().clamp_min(1e-300)).item())
     return Factors(A, B, rank, max(errors))
+
+
+def _directions(update: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the singular values of a float64 update, falling, and its singular vectors on the smaller side.
+
+    They are those of the small Gram matrix: a singular value is exact to 1e-8 of the largest, which is less
+    than float32 weights hold.
+    """
+    O, I = update.shape
+    gram = update.T @ update if O >= I else update @ update.T
+    squares, vectors = torch.linalg.eigh(gram)
+    return squares.flip(0).clamp_min(0).sqrt(), vectors.flip(1)
 
 
 def _module_of(parameter: str, base: LoadedModel) -> str:
@@ -317,6 +331,7 @@ def _entries(update: Tensor, count: int) -> Tensor:
 
 def make_card(config: RunConfig, result: Result, exported: Exported, command: str = "") -> ModelCard:
     """Returns a model card: what it is, what it was trained on, and its score with seed and protocol."""
+    base = published_name(config.model)
     metrics = [
         EvalResult(
             task_type="text-generation" if config.loss_on else "text-classification",
@@ -330,7 +345,7 @@ def make_card(config: RunConfig, result: Result, exported: Exported, command: st
         if isinstance(value, int | float)
     ]
     data = ModelCardData(
-        base_model=config.model,
+        base_model=base,
         library_name="transformers" if exported.to == "plain" else "peft",
         tags=["sparsegrad", config.method],
         model_name=f"{config.method} on {config.task}",
@@ -338,7 +353,7 @@ def make_card(config: RunConfig, result: Result, exported: Exported, command: st
     )
     score = f"{result.score_name} {result.score:.4f}" if result.score is not None else "no score"
     lines = [
-        f"# {config.model} on {config.task} by {config.method}",
+        f"# {base} on {config.task} by {config.method}",
         "",
         f"Run `{result.id}`: {score}, protocol {config.protocol}, seed {config.seed}, "
         f"learning rate {config.learning_rate:g}, batch size {config.batch_size}, {result.steps} steps.",

@@ -50,8 +50,11 @@ def live_bytes(model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Itera
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """Returns the tensors of the optimizer's state: for Adam, the moments."""
-    return [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
+    """Returns the tensors of the optimizer's state: for Adam, the moments; for GaLore, the subspaces too."""
+    held = [value for state in optimizer.state.values() for value in state.values()]
+    projectors = [value for value in held if type(value).__name__.endswith("Projector")]
+    held += [value for projector in projectors for value in vars(projector).values()]
+    return [value for value in held if isinstance(value, Tensor)]
 
 
 def group_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -116,23 +117,38 @@ def _mlp_weights(model: nn.Module) -> list[Tensor]:
     return [torch.empty(linear.weight.shape) for linear in target_linears(model, "mlp").values()]
 
 
-@pytest.mark.parametrize("name", [*PEFT, *PARTS])
-def test_what_a_checkpoint_holds_is_enough_to_go_on_to_the_same_bits(name, loaded):
+PROJECTED = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            not (find_spec(f"{name}_torch") and find_spec("bitsandbytes")),
+            reason=f"needs pip install 'sparsegrad[{name}]'",
+        ),
+    )
+    for name in ("galore", "apollo")
+]
+
+
+@pytest.mark.parametrize("name", [*PEFT, *PARTS, *PROJECTED])
+def test_what_a_checkpoint_holds_is_enough_to_go_on_to_the_same_bits(name, loaded, tmp_path):
     """A checkpoint is what training changes and the optimizer's state; the rest begins as it began."""
     head, ends = loaded["bert"].head, []
+    more = {}
+    if name in ("galore", "apollo"):
+        name, more = "ft", {"optimizer": name}
     for stops in (False, True):
-        method = adapt(name, copy.deepcopy(loaded["bert"].model), head)
+        method = adapt(name, copy.deepcopy(loaded["bert"].model), head, **more)
         optimizer = method.optimizer(1e-2)
         train(method, optimizer, 8 if stops is False else 4)
         if stops:
             held = {n: p.clone() for n, p in changing(method.model).items()}
-            state = copy.deepcopy(optimizer.state_dict())
-            method = adapt(name, copy.deepcopy(loaded["bert"].model), head)
+            torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+            method = adapt(name, copy.deepcopy(loaded["bert"].model), head, **more)
             optimizer = method.optimizer(1e-2)
             with torch.no_grad():
                 for n, p in changing(method.model).items():
                     p.copy_(held[n])
-            optimizer.load_state_dict(state)
+            optimizer.load_state_dict(torch.load(tmp_path / "optimizer.pt", weights_only=True))
             for step in range(4, 8):
                 torch.manual_seed(step)
                 optimizer.zero_grad()
@@ -222,6 +238,16 @@ def test_what_a_file_cannot_do_is_told_before_training(fields, says, loaded, tmp
         get_method(name).check(copy.deepcopy(loaded["bert"].model).to("meta"), MethodConfig())
 
 
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError])
+def test_a_merge_that_fails_is_told_before_training(error, loaded, monkeypatch):
+    def fail(self: object) -> None:
+        raise error("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr("peft.LoraModel.merge_and_unload", fail)
+    with pytest.raises(InputError, match=r"PEFT cannot merge it .*mat1 and mat2"):
+        get_method("lora").check(copy.deepcopy(loaded["bert"].model).to("meta"), MethodConfig(rank=RANK))
+
+
 def test_no_file_no_size_and_no_optimizer_are_told(loaded, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="cannot read"):
         get_method(f"peft:{tmp_path / 'none.json'}")
@@ -236,9 +262,8 @@ def test_no_file_no_size_and_no_optimizer_are_told(loaded, tmp_path, monkeypatch
         get_method("ft").check(odd, MethodConfig(optimizer="galore"))
 
 
-@pytest.mark.parametrize("optimizer", ["galore", "apollo"])
-def test_projected_moments_are_smaller_and_train_all_the_same(optimizer, loaded):
-    pytest.importorskip(f"{optimizer}_torch", exc_type=ImportError)
+@pytest.mark.parametrize("optimizer", PROJECTED)
+def test_projected_moments_train_all_the_same(optimizer, loaded):
     method = adapt("ft", copy.deepcopy(loaded["bert"].model), loaded["bert"].head, optimizer=optimizer)
     before = [p.clone() for p in method.adapted]
     losses = train(method, method.optimizer(1e-2), 4)
