@@ -30,13 +30,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from sparsegrad_cli.cli.main import VERBS
+from sparsegrad_cli.cli.main import MODULES, VERBS
 
 DEADLINE = 120.0  # seconds for anything that is waited for
 LOOK_SECONDS = 0.01
 PRELOADED = (
     "sparsegrad_cli.cli.main",
-    *(f"sparsegrad_cli.cli.{verb}" for verb in VERBS),
+    *(f"sparsegrad_cli.cli.{MODULES.get(verb, verb)}" for verb in VERBS),
     "sparsegrad_cli.report",
     "sparsegrad_cli.grid.run",
     "sparsegrad_cli.sweep.trial",
