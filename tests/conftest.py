@@ -10,19 +10,30 @@ import pytest
 
 from sparsegrad_cli.cli.main import main
 
-from .planned import write_conversations
-from .processes import Commands, start_worker
+from .processes import Commands, open_nursery, start_worker
 
 LONGEST = (  # files in the order in which they begin, before all others: at the end no core waits for one
     "grid/test_ray.py",
-    "cuda/test_waits.py",
     "grid/test_chaos.py",
-    "cli/test_main.py",
-    "cli/test_sweep.py",
-    "sweep/test_storage.py",
-    "estimate/test_memory.py",
     "training/test_run.py",
+    "cuda/test_waits.py",
+    "sweep/test_storage.py",
+    "training/test_chat_run.py",
+    "cli/test_main.py",
+    "estimate/test_memory.py",
+    "bad_input/test_every_option.py",
+    "cli/test_run.py",
+    "test_hub.py",
+    "cli/test_sweep.py",
+    "methods/test_peft_runs.py",
+    "models/test_causal.py",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets the processes of `pytest -n` share one nursery."""
+    if getattr(config.option, "numprocesses", None):
+        open_nursery()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,6 +63,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def conversations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the demo's conversations, of which few are to evaluate on."""
+    from .planned import write_conversations  # not where xdist's own process imports it
+
     return write_conversations(tmp_path_factory.mktemp("conversations") / "oasst1")
 
 

@@ -1,7 +1,7 @@
 """Processes with everything imported: commands and workers of the tests begin in a moment.
 
 A fresh Python imports torch and transformers for many seconds. So one process, the *nursery*, imports them
-once for each pytest process, and forks whatever a test starts. It computes nothing, and has one thread.
+once, and forks whatever a test starts. It computes nothing, and has one thread.
 Such a process is as good as a fresh one: its own session, environment, folder and standard streams, killed
 and stopped as any other. `tests/test_workers.py` starts real ones.
 """
@@ -32,7 +32,7 @@ from typing import IO, Any, NoReturn
 
 from sparsegrad_cli.cli.main import MODULES, VERBS
 
-DEADLINE = 120.0  # seconds for anything that is waited for
+DEADLINE = 300.0  # seconds for anything that is waited for
 LOOK_SECONDS = 0.01
 PRELOADED = (
     "sparsegrad_cli.cli.main",
@@ -55,7 +55,7 @@ class Forked:
     """A process that the nursery forked; of `subprocess.Popen` it has what the worker pool uses."""
 
     def __init__(self, what: str, arguments: list[str], environment: dict[str, str], *streams: int) -> None:
-        _open_nursery()
+        open_nursery()
         self.returncode: int | None = None
         self.stdin: IO[bytes] | None = None
         self.stdout: IO[bytes] | None = None
@@ -173,8 +173,11 @@ def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
-def _open_nursery() -> None:
-    """Start the nursery of this process and of those that it forks; it ends when this process does."""
+def open_nursery() -> None:
+    """Start the nursery of this process and of those that it starts; it ends when this process does.
+
+    It imports on while this process does other things.
+    """
     if SOCKET in os.environ:
         return
     address = f"sparsegrad-tests-{os.getpid()}"
@@ -188,7 +191,7 @@ def _open_nursery() -> None:
         )
     )
     assert _nurseries[0].stdout is not None
-    assert _nurseries[0].stdout.readline() == b"ready\n"
+    assert _nurseries[0].stdout.readline() == b"listening\n"
     os.environ[SOCKET] = address
 
 
@@ -198,17 +201,17 @@ _environment = dict(os.environ)  # before a test changes it
 
 def _serve(address: str) -> None:
     """The nursery: forks a guard for each process that is asked for, until its input is closed."""
-    for module in PRELOADED:
-        importlib.import_module(module)
-    assert threading.active_count() == 1
-    gc.collect()
-    gc.freeze()  # a training in a fork collects garbage: spares it all that is imported
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for guards
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("\0" + address)
         listener.listen(100)
-        print("ready", flush=True)
+        print("listening", flush=True)
+        for module in PRELOADED:
+            importlib.import_module(module)
+        assert threading.active_count() == 1
+        gc.collect()
+        gc.freeze()  # a training in a fork collects garbage: spares it all that is imported
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for guards
         while True:
             ready, _, _ = select.select([0, listener], [], [])
             if 0 in ready:

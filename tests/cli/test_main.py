@@ -296,7 +296,7 @@ def test_ls(thing, expected, call):
 def test_a_run_killed_with_kill_9_goes_on_and_ends_as_one_that_was_not(call, begin, model, glue, tmp_path):
     command = ["finetune", "--model", model, "--data", glue, "--task", "cola", "--method", "sparsegrad"]
     command += ["--calibration-steps", "2", *SHORT, "--checkpoint-minutes", "0", "--save", "none", "--quiet"]
-    command[command.index("--max-steps") + 1] = "60"
+    command[command.index("--max-steps") + 1] = "40"
     code, out, err = call(*command, "--output", "whole", "--json")
     assert code == 0, err
     expected = json.loads(out)["runs"][0]

@@ -26,10 +26,9 @@ from sparsegrad_cli.sweep.study import (
     top_up,
 )
 
-from ..processes import in_a_fork
+from ..processes import DEADLINE, in_a_fork
 from .fabricate import make_config
 
-DEADLINE = 120.0  # seconds, for what takes one or two
 SPACE = {"learning_rate": Range(low=1e-4, high=1e-2, log=True), "batch_size": (4, 8)}
 CONFIG = make_config(space=SPACE)
 

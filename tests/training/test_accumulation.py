@@ -54,7 +54,7 @@ def write_stsb(folder: Path) -> None:
 def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     """Of a model without dropout, whose draws would tell parts from a whole."""
     folder = tmp_path_factory.mktemp("inputs")
-    model = tiny_checkpoint(folder / "model", "bert")
+    model = tiny_checkpoint(folder / "model", "bert", layers=1)
     config = json.loads((model / "config.json").read_text())
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     (model / "config.json").write_text(json.dumps(config))
