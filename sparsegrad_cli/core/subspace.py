@@ -187,8 +187,9 @@ def merge_values(layers: Iterable[SubspaceLinear]) -> None:
             subspace.V,
             subspace.precision,
         )
-        for before, now in zip(merged, due, strict=bool(merged)):
-            before.copy_(now)
+        for layer, now in zip(own, due, strict=True):
+            if layer.merged is not None:
+                layer.merged.copy_(now)
 
 
 class _Subspace(torch.autograd.Function):

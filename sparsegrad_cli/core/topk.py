@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 SAMPLE_STRIDE = 61  # a prime, so that a sample takes from every column
 WORTH_SAMPLING = 1 << 16  # entries
+TILE = 64  # entries, at most
 
 
 def kept_entries(
@@ -55,13 +58,17 @@ def _top_k_by_sampling(size: Tensor, k: int) -> Tensor:
     """Positions of the k largest, sought among all at or above a threshold that at least k of them reach.
 
     The threshold comes from a sample, a little low; the count then proves that no larger entry is missed.
-    Twelve times as fast on a CPU as `topk` of a whole 3072 x 768 matrix.
+    What reaches it is sought in the tiles whose largest entry does: large entries are neighbours, and
+    `nonzero` is slow. Over twelve times as fast on a CPU as `topk` of a whole 3072 x 768 matrix.
     """
     sample = size[::SAMPLE_STRIDE]
     expected = k / SAMPLE_STRIDE
     rank = min(sample.numel(), int(expected + 3 * expected**0.5) + 1)
     threshold = sample.topk(rank).values[-1]
-    likely = (~(size < threshold)).nonzero()[:, 0]  # and what is no number
+    tiles = size.view(-1, math.gcd(len(size), TILE))
+    hot = (~(tiles.amax(1) < threshold)).nonzero()[:, 0]  # and what is no number
+    tile, place = (~(tiles[hot] < threshold)).nonzero().unbind(1)
+    likely = hot[tile] * tiles.shape[1] + place
     if len(likely) < k:
         return size.topk(k, sorted=False).indices
     return likely[size[likely].topk(k, sorted=False).indices]
