@@ -314,7 +314,8 @@ def time_masked_adam(job: KernelsJob, progress: Progress) -> Kernels:
     """Time a step of `layers` matrices in the original space, by torch and, on CUDA, by our kernels."""
     (O, I), layers, device = job.shape, job.layers, job.device
     gradients = torch.randn(layers, O, I, device=device)
-    seconds, ends = {}, []
+    seconds: dict[str, float] = {}
+    ends: list[torch.Tensor] = []
     for triton in (False, True) if device == "cuda" and find_spec("triton") else (False,):
         weights = [nn.Parameter(torch.zeros(O, I, device=device)) for _ in range(layers)]
         for weight, gradient in zip(weights, gradients, strict=True):

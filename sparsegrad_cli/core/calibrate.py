@@ -18,6 +18,7 @@ from itertools import islice
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from .basis import Basis, LayerBasis
 from .targets import MLPLinear, find_mlp_linears
@@ -221,7 +222,7 @@ def _each_gradient(
 
     trained = {place.linear.weight: place for place in places}
     before = [(p, p.requires_grad) for p in model.parameters()]
-    hooks = []
+    hooks: list[RemovableHandle] = []
     try:
         for p, _ in before:
             p.grad = None

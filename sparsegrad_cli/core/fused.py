@@ -28,7 +28,7 @@ from .targets import partners, replace_module
 
 PROBED = 16  # columns: a row that is zero there is looked at whole
 
-Maybe = Tensor | None
+MaybeTensor = Tensor | None
 GradientHook = Callable[[Tensor, Tensor], object]  # takes dY, tokens x O, and x, tokens x I
 
 
@@ -90,7 +90,9 @@ class FusedMLP(nn.Module):
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, W1: Tensor, b1: Maybe, W2: Maybe, b2: Maybe, layer: FusedMLP) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, W1: Tensor, b1: MaybeTensor, W2: MaybeTensor, b2: MaybeTensor, layer: FusedMLP
+    ) -> Tensor:
         ctx.layer = layer
         y = F.linear(x, W1, b1)
         ctx.save_for_backward(x, W1, b1, W2, None if W2 is None or layer.recompute else y)

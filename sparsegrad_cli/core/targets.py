@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 # family -> the kinds of MLP linear in a block, as they are named after `layer.<n>.` or `layers.<n>.`
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -129,7 +129,7 @@ def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), child, module)
 
 
-def linear_of(weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Linear:
+def linear_of(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """Returns the linear whose parameters these are."""
     O, I = weight.shape
     linear = nn.Linear(I, O, bias=False, device="meta")

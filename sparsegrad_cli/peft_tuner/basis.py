@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from .layer import SparseGradLayer
 
@@ -44,7 +45,8 @@ def initialize_sparsegrad_basis(
             kinds.setdefault(kind, []).append(module)
     if not kinds:
         raise ValueError(f"the model has no SparseGrad layer with an adapter {adapter_name!r}")
-    sums, hooks = [], []
+    sums: list[tuple[Tensor, Tensor]] = []
+    hooks: list[RemovableHandle] = []
     for (_, shape), layers in kinds.items():
         device = layers[0].get_base_layer().weight.device
         left, right = (torch.zeros(n, n, device=device) for n in shape)
