@@ -29,7 +29,7 @@ VARIANTS = {
     "sparsegrad block": {"density": 0.05, "calibration_steps": 2, "mask": "block"},
     "sparsegrad of few directions": {"density": 0.05, "calibration_steps": 2, "basis_rank": 16},
 }
-STEPS = 12
+STEPS = 50
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +69,11 @@ def losses(asked: Asked, results: Path) -> list[float]:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_losses_of_every_method_are_those_of_padded_batches(variant, choices, tmp_path):
-    asked = changed(choices, methods=[variant.split()[0]], **VARIANTS[variant])
+    asked = changed(choices, methods=[variant.split()[0]], batch_size=4, **VARIANTS[variant])
     curves = [losses(changed(asked, padding=padding), tmp_path) for padding in ("longest", "none")]
-    assert curves[1] == pytest.approx(curves[0], rel=1e-4)
+    # rounding may let a top-k choose another of two entries that are nearly as large
+    closeness = 1e-3 if variant == "sparsegrad" else 1e-4
+    assert curves[1] == pytest.approx(curves[0], rel=closeness)
     assert curves[0][-1] != curves[0][0]
 
 
