@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 
 class Progress(Protocol):
@@ -39,6 +39,8 @@ class NoProgress:
 
 class ProgressState(BaseModel):
     """The state of a piece of work."""
+
+    model_config = ConfigDict(defer_build=True)
 
     what: Literal["progress"] = "progress"
     phase: str = "load"

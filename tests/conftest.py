@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from sparsegrad_cli.cli.main import main
 
 from .processes import Commands, open_nursery, start_worker
+
+# the same examples in every run, however busy the machine is
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("suite")
 
 LONGEST = (  # files in the order in which they begin, before all others: at the end no core waits for one
     "grid/test_ray.py",

@@ -15,7 +15,6 @@ from ..config import Device, Given, check_given
 from ..errors import InputError, WorkError
 from ..settings import WHAT, Record, config_id, setting, settings_of
 from . import options as opt
-from .progress import Display
 
 if TYPE_CHECKING:
     from ..judge.answer import Answers
@@ -115,6 +114,7 @@ def judge(
     from ..judge.client import Client, read_key
     from ..judge.judge import plan, run_judge
     from ..training.inputs import quiet_libraries
+    from .progress import Display
 
     client = None
     if server.endpoint is not None:

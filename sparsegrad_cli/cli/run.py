@@ -20,13 +20,13 @@ from ..progress import ProgressState
 from ..settings import WHAT
 from ..store.records import format_score
 from . import options as opt
-from .progress import Display, Line, format_seconds
 
 if TYPE_CHECKING:
     from ..estimate import Estimate
     from ..grid.experiment import ReadExperiment
     from ..grid.kinds import GridCell, Kind, Outcome
     from ..workers import Pool
+    from .progress import Display, Line
 
 PART, MACHINE = "Part of the table", "Workers"
 Engine = Literal["local", "ray"]
@@ -107,6 +107,7 @@ def run(
     from ..grid.kinds import DONE, KINDS
     from ..grid.run import CellFilter, is_due, plan_cells, read_status, run_grid
     from ..training.inputs import quiet_libraries
+    from .progress import Display
 
     options = opt.execution_options(save, checkpoint_minutes, report_to, accumulate_on_oom, predict_test)
     quiet_libraries(downloads=not (quiet or as_json))
@@ -240,6 +241,8 @@ class CellsDisplay:
 
 def format_outcome(outcome: Outcome) -> str:
     """Returns how a cell ended, in words."""
+    from .progress import format_seconds
+
     said: str = outcome.status
     if said == "done" and outcome.score_name is not None and outcome.score is not None:
         said = f"{outcome.score_name} {format_score(outcome.score_name, outcome.score)}"

@@ -19,12 +19,12 @@ from ..store.io import redact
 from ..store.records import Result, format_score
 from ..sweep.records import FAILED, FINISHED, SEARCH, SEARCH_SETTINGS, SearchSettings, read_sweeps
 from . import options as opt
-from .progress import Display, Line
 
 if TYPE_CHECKING:
     from optuna import Study
 
     from ..sweep.records import Sweep, SweepConfig, TrialRecord
+    from .progress import Display, Line
 
 MACHINE = "Machines"
 HELPS = {  # of settings that are searched if they are not given
@@ -104,6 +104,7 @@ def search(
     from ..sweep.study import config_of, open_study
     from ..tasks import get_task, task_names
     from ..training.inputs import quiet_libraries
+    from .progress import Display
 
     quiet_libraries(downloads=not (quiet or as_json))
     for everything, option, named in ((all_tasks, "task", task), (all_methods, "method", method)):

@@ -16,7 +16,7 @@ from ..planned import write_cola
 @pytest.fixture
 def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     return {
-        "model": str(tiny_checkpoint(tmp_path / "model", "bert")),
+        "model": str(tiny_checkpoint(tmp_path / "model", "bert", layers=1)),
         "tasks": ["cola"],
         "data": str(write_cola(tmp_path / "glue", train=64)),
         "learning_rate": 1e-3,

@@ -20,7 +20,7 @@ SHORT = ["--max-steps", "2", "--batch-size", "4", "--length", "16", "--learning-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_checkpoint(tmp_path_factory.mktemp("model") / "bert", "bert"))
+    return str(tiny_checkpoint(tmp_path_factory.mktemp("model") / "bert", "bert", layers=1))
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from ..report.runs import write_run
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_checkpoint(tmp_path_factory.mktemp("model") / "bert", "bert"))
+    return str(tiny_checkpoint(tmp_path_factory.mktemp("model") / "bert", "bert", layers=1))
 
 
 @pytest.fixture(scope="module")

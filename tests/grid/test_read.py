@@ -145,7 +145,6 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*Experiment.model_fields]) | words, values))
 def test_whatever_a_file_says_is_read_or_refused_in_words(tmp_path_factory, document):
     path = tmp_path_factory.mktemp("any") / "x.yaml"
@@ -158,7 +157,7 @@ def test_whatever_a_file_says_is_read_or_refused_in_words(tmp_path_factory, docu
     assert refused is None or str(refused).startswith(f"{path}:")
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 30), st.sampled_from(["metods", "setings", "seed"]))
 def test_the_line_is_that_of_the_mistake_wherever_it_stands(tmp_path_factory, blanks, name):
     text = HEAD + "\n" * blanks + f"{name}: 1\n"

@@ -26,7 +26,7 @@ SPACE = Space(parameters={"learning_rate": Range(low=1e-4, high=1e-2, log=True),
 def tiny_choices(folder: Path) -> Asked:
     """What a trial trains, but for the task of a second, as large as a task can be small."""
     return {
-        "model": str(tiny_checkpoint(folder / "model", "bert")),
+        "model": str(tiny_checkpoint(folder / "model", "bert", layers=1)),
         "task": "cola",
         "data": str(write_cola(folder / "glue", train=40, dev=12)),
         "methods": ["ft"],

@@ -28,7 +28,7 @@ def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     folder = tmp_path_factory.mktemp("inputs")
     trees = [in_tree(chain(f"question {place}", f"answer {place}")) for place in range(40)]
     return {
-        "model": str(tiny_checkpoint(folder / "model", "llama")),
+        "model": str(tiny_checkpoint(folder / "model", "llama", layers=1)),
         "task": "oasst1",
         "data": str(write(folder / "trees.jsonl", trees)),
         "methods": ["lora"],

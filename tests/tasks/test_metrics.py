@@ -24,7 +24,7 @@ def pairs(values: st.SearchStrategy) -> st.SearchStrategy[np.ndarray]:
     return st.lists(st.tuples(values, values), min_size=2, max_size=40).map(lambda rows: np.array(rows).T)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(pairs(st.integers(0, 1)))
 def test_two_classes_are_scored_as_scikit_learn_scores_them(drawn):
     predictions, labels = drawn
@@ -36,7 +36,7 @@ def test_two_classes_are_scored_as_scikit_learn_scores_them(drawn):
     assert scores["matthews_correlation"] == pytest.approx(expected)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(pairs(st.integers(0, 2)))
 def test_f1_of_more_classes_is_the_mean_over_classes(drawn):
     predictions, labels = drawn
@@ -44,7 +44,7 @@ def test_f1_of_more_classes_is_the_mean_over_classes(drawn):
     assert compute_metrics(THREE, predictions, labels)["f1"] == pytest.approx(expected)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(pairs(st.floats(0, 5, width=32)))
 def test_correlations_are_those_of_scipy_and_never_nan(drawn):
     predictions, labels = drawn.astype(np.float32)

@@ -30,7 +30,7 @@ CHAT = {
 def cola(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     folder = tmp_path_factory.mktemp("inputs")
     return {
-        "model": str(tiny_checkpoint(folder / "model", "bert")),
+        "model": str(tiny_checkpoint(folder / "model", "bert", layers=1)),
         "task": "cola",
         "data": str(write_cola(folder / "glue")),
         "methods": ["ft"],

@@ -17,7 +17,7 @@ def test_tensorboard_files_hold_the_run(tmp_path):
     from tensorboardX.proto.event_pb2 import Event
 
     asked = {
-        "model": str(tiny_checkpoint(tmp_path / "model", "bert")),
+        "model": str(tiny_checkpoint(tmp_path / "model", "bert", layers=1)),
         "data": str(write_cola(tmp_path / "glue")),
         "task": "cola",
         "methods": ["lora"],
