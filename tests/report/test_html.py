@@ -14,6 +14,7 @@ from sparsegrad_cli.report.table import sort_value
 
 from .documents import SPECIAL, hard_chapters
 
+STAYS = "(each) => getComputedStyle(each).position === 'static'"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -145,3 +146,17 @@ def test_the_contents_stand_beside_the_text_and_are_folded_on_a_phone(page, widt
     assert top["y"] < 200
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
+
+
+def test_it_prints_without_contents_or_controls_and_nothing_is_cut(page):
+    page.set_viewport_size({"width": 702, "height": 1000})  # A4 less its margins, in CSS pixels
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert not page.get_by_role("navigation").is_visible()
+    assert page.evaluate("[...document.querySelectorAll('main details')].every((each) => each.open)")
+    assert page.evaluate("[...document.querySelectorAll('main *')].every(stays)".replace("stays", STAYS))
+    for name in ("wide", "tall", "pairs"):
+        box = page.get_by_role("group", name=name, exact=True)
+        assert box.evaluate("(box) => box.querySelector('table').getBoundingClientRect().right") <= 702
+    assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+    page.emulate_media(media="screen")

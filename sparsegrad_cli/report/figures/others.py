@@ -13,9 +13,9 @@ from matplotlib.figure import Figure as Canvas
 from ...bench.config import Bench, BenchConfig, BenchResult
 from ...sweep.records import FINISHED, Sweep
 from ...sweep.space import Range
-from ..bench_tables import bench_title
+from ..bench_tables import PADDINGS, bench_title
 from ..caption import bench_machine
-from .style import DPI, GREY, WIDTH, heading, label_points, looks, pixels, plain, save, write_png
+from .style import DPI, GREY, WIDTH, heading, looks, mark_points, pixels, plain, save, write_png
 
 BASES = {"ft": (0, (6, 3)), "lora": (0, (1, 2))}  # rows to compare with, drawn as lines through the plot
 
@@ -25,29 +25,31 @@ def save_bench_plot(bench: Bench, path: Path) -> None:
     config, result = bench.config, bench.result
     assert isinstance(config, BenchConfig)
     assert isinstance(result, BenchResult)
+    done = [row for row in result.rows if row.status == "done"]
+    paddings = {row.padding for row in done}
+    labels = [row.name if len(paddings) == 1 else f"{row.name}, {PADDINGS[row.padding]}" for row in done]
     points = [
-        (row, row.peak_memory_bytes / 1e6, row.steps_per_second)
-        for row in result.rows
-        if row.status == "done" and row.peak_memory_bytes and row.steps_per_second
+        (row, label, row.peak_memory_bytes / 1e6, row.steps_per_second)
+        for row, label in zip(done, labels, strict=True)
+        if row.peak_memory_bytes and row.steps_per_second
     ]
-    look = looks((row.method, row.name) for row, _, _ in points)
+    look = looks((row.method, label) for row, label, _, _ in points)
 
     def fill(canvas: Canvas) -> None:
         axes = canvas.subplots()
         plain(axes, bench_machine(bench))
-        for row, x, y in points:
-            each = look[row.name]
+        for row, label, x, y in points:
             if row.method in BASES:
                 for line, at in ((axes.axhline, y), (axes.axvline, x)):
-                    line(at, color=each.colour, linestyle=BASES[row.method], linewidth=0.8, zorder=1)
-            axes.scatter(x, y, s=42, color=[each.colour], marker=each.marker, zorder=3)
+                    line(at, color=look[label].colour, linestyle=BASES[row.method], linewidth=0.8, zorder=1)
+        axes.update_datalim([(x, y) for _, _, x, y in points])
         axes.margins(x=0.28, y=0.16)
         axes.set_ylim(max(0, axes.get_ylim()[0]), axes.get_ylim()[1])
         axes.set_xlabel("peak memory of a step, MB (10⁶ bytes)  ← less is better", color=GREY)
         axes.set_ylabel("steps per second  → more is better", color=GREY)
         heading(canvas, bench_title(config))
         canvas.draw_without_rendering()
-        label_points(axes, [(x, y, look[row.name]) for row, x, y in points])
+        mark_points(axes, [(x, y, look[label]) for _, label, x, y in points])
 
     save(path, 4.6, fill)
 

@@ -28,8 +28,8 @@ from .style import (
     grid_height,
     heading,
     label_ends,
-    label_points,
     looks,
+    mark_points,
     panel_grid,
     plain,
     save,
@@ -122,14 +122,15 @@ def cost_figure(made: GroupTable, name: Path) -> list[Figure]:
         for axes, (words, points) in zip(panels, shown.items(), strict=True):
             plain(axes)
             for x, y, each in points:
-                axes.errorbar(x, y.mean, yerr=y.std, color=each.colour, marker=each.marker, capsize=2)
+                axes.errorbar(x, y.mean, yerr=y.std, color=each.colour, fmt="none", capsize=2)
+            axes.update_datalim([(x, y.mean) for x, y, _ in points])
             axes.margins(x=0.15, y=0.2)
             axes.set_xlabel(words)
         panels[0].set_ylabel(f"{what}{scale.axis}")
         heading(canvas, f"{made.group.title}: {scale.what} against costs")
         canvas.draw_without_rendering()
         for axes, points in zip(panels, shown.values(), strict=True):
-            label_points(axes, [(x, y.mean, each) for x, y, each in points])
+            mark_points(axes, [(x, y.mean, each) for x, y, each in points])
 
     path = name.with_name(f"{name.name}-costs.png")
     save(path, 3.2, fill)

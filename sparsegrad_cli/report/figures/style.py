@@ -17,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Canvas
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from ...methods import order_and_colour
@@ -29,6 +31,9 @@ DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)
 TINTS = ((0.0, 1.0), (0.45, 1.0), (0.45, 0.0), (0.7, 1.0), (0.25, 0.0), (0.25, 1.0))  # how much of which grey
 TITLE, LABEL = 84, 24  # characters in a line of a title, of a label
 SHADES = 128  # colours that a PNG keeps
+NEAR = 10  # pixels between points, below which one hides the other
+# where a point's label may stand, the best first: right or left, above or below, in points
+PLACES = [(x, y) for y in (0, 10, -10, 20, -20, 32, -32) for x in (9, -9)] + [(0, 14), (0, -14)]
 
 
 @dataclass(frozen=True)
@@ -122,37 +127,65 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, Look]], room: floa
     low, high = axes.get_xlim()
     is_log = axes.get_xscale() == "log"
     axes.set_xlim(low, high * (high / low) ** room if is_log else high + (high - low) * room)
-    label_points(axes, ends, always_right=True)
-
-
-def label_points(axes: Axes, points: Sequence[tuple[float, float, Look]], always_right: bool = False) -> None:
-    """Writes the label of each point beside it, by default left of it in the right half of the panel.
-
-    Args:
-        points: x, y and look of each.
-    """
-    low, high = axes.get_xlim()
     bottom, top = axes.get_ylim()
     height = (axes.get_window_extent().height or 1.0) * 72 / axes.figure.dpi  # in points
-    heights = [(top - bottom) * (11 + 10 * look.label.count("\n")) / height for _, _, look in points]
-    places = spread([y for _, y, _ in points], heights)
+    heights = [(top - bottom) * (11 + 10 * look.label.count("\n")) / height for _, _, look in ends]
+    places = spread([y for _, y, _ in ends], heights)
     # none is cut by the axis below
     below = max(0.0, *(bottom + high / 2 - place for place, high in zip(places, heights, strict=True)))
-    for (x, y, look), place in zip(points, places, strict=True):
-        is_right = always_right or x <= (low + high) / 2
-        axes.annotate(
-            look.label,
-            (x, y),
-            xytext=(7 if is_right else -7, (place + below - y) / (top - bottom) * height),
-            textcoords="offset points",
-            ha="left" if is_right else "right",
-            va="center",
-            fontsize=8,
-            color=look.colour,
-            annotation_clip=False,
-            bbox={"boxstyle": "square,pad=0.1", "color": "white", "alpha": 0.8, "linewidth": 0},
-            zorder=4,
-        )
+    for (x, y, look), place in zip(ends, places, strict=True):
+        _label(axes, x, y, look, (7, (place + below - y) / (top - bottom) * height))
+
+
+def mark_points(axes: Axes, points: Sequence[tuple[float, float, Look]]) -> None:
+    """Draws points with their labels, each where it hides the least of points, lines and other labels.
+
+    Of points that lie on one another the lower ones are wider rings.
+
+    Args:
+        points: x, y and look of each; the layout of the canvas is known.
+    """
+    pixels = axes.transData.transform([(x, y) for x, y, _ in points])
+    for place, (x, y, look) in enumerate(points):
+        above = int((np.hypot(*(pixels[place + 1 :] - pixels[place]).T) < NEAR).sum())
+        how: dict[str, Any] = {"fillstyle": "none"} if above else {}
+        axes.plot(x, y, look.marker, color=look.colour, markersize=6 + 5 * above, zorder=3, **how)
+    taken = [line.get_window_extent() for line in axes.lines]
+    taken += [bars.get_datalim(axes.transData).transformed(axes.transData) for bars in axes.collections]
+    panel = axes.get_window_extent()
+
+    def hidden(label: Annotation) -> float:
+        """What the label covers, and what of it lies outside, in square pixels."""
+        box = label.get_window_extent()
+        inside = Bbox.intersection(box, panel)
+        outside = box.width * box.height - (inside.width * inside.height if inside else 0.0)
+        parts = [part for other in taken if (part := Bbox.intersection(box, other))]
+        return 10 * outside + sum((part.width + 1) * (part.height + 1) for part in parts)
+
+    for x, y, look in points:
+        tried = [_label(axes, x, y, look, place) for place in PLACES]
+        best = min(tried, key=hidden)
+        for label in tried:
+            if label is not best:
+                label.remove()
+        taken.append(best.get_window_extent())
+
+
+def _label(axes: Axes, x: float, y: float, look: Look, offset: tuple[float, float]) -> Annotation:
+    """Writes a label so many points right of and above a point; left of it, it ends there."""
+    return axes.annotate(
+        look.label,
+        (x, y),
+        xytext=offset,
+        textcoords="offset points",
+        ha="center" if not offset[0] else "left" if offset[0] > 0 else "right",
+        va="center",
+        fontsize=8,
+        color=look.colour,
+        annotation_clip=False,
+        bbox={"boxstyle": "square,pad=0.1", "color": "white", "alpha": 0.8, "linewidth": 0},
+        zorder=4,
+    )
 
 
 def spread(values: Sequence[float], heights: Sequence[float]) -> list[float]:
