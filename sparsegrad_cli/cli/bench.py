@@ -155,7 +155,10 @@ def gpu(
         str, typer.Option(help="cuda; cpu only tries it out, on tiny models.", rich_help_panel=MEASURING)
     ] = "cuda",
     minutes: Annotated[
-        float, typer.Option(min=0, help="No part begins that may end later.", rich_help_panel=MEASURING)
+        float,
+        typer.Option(
+            min=0, help="Minutes in all: a part that may end later is not begun.", rich_help_panel=MEASURING
+        ),
     ] = 7.5,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,

@@ -101,7 +101,10 @@ def train_all(
             was_done = planned.folder.is_done()
             result = run(planned)
             results.append(result)
-            display.end(line, _outcome(result, was_done), is_failed=result.status != "done")
+            text, place = _outcome(result, was_done), f"{config.model} {config.task}"
+            if result.status == "done" and result.score is not None:
+                text += display.beside(place, config.method, str(result.score_name), result.score)
+            display.end(line, text, is_failed=result.status != "done")
     return results
 
 

@@ -88,7 +88,7 @@ Seeds = Annotated[
 Params = Annotated[
     Path | None,
     option(
-        help="A best.yaml of sparsegrad sweep, or a YAML of settings; options given here go before it.",
+        help="A best.yaml of sparsegrad sweep, or a YAML of settings; an option given here counts more.",
         panel=TRAINING,
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from types import TracebackType
 
 from rich.console import Console
@@ -43,6 +44,7 @@ class Display:
         self.quiet, self.total, self.what, self.updates = quiet, total, what, updates
         self.is_live = self.console.is_terminal and not quiet
         self.ended = self.failed = 0
+        self._scores: dict[tuple[str, str], dict[str, list[float]]] = {}
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -73,6 +75,21 @@ class Display:
     def line(self, title: str) -> Line:
         """Returns a new line; `title` stands at the head of all that it says."""
         return Line(self, title)
+
+    def beside(self, place: str, name: str, metric: str, score: float) -> str:
+        """Keep the score of a run, and return the earlier ones of the same metric at the same place.
+
+        Args:
+            place: what the scores share, such as model and task.
+            name: of the row; runs of one row are its seeds, and their mean is shown.
+        """
+        found = self._scores.setdefault((place, metric), {})
+        words = [
+            f"{row} {format_score(metric, fmean(scores))}{f' ({len(scores)} seeds)' * (len(scores) > 1)}"
+            for row, scores in found.items()
+        ]
+        found.setdefault(name, []).append(score)
+        return f"; before it: {', '.join(words)}" if words else ""
 
     def end(self, line: Line, text: str, is_failed: bool = False) -> None:
         """Remove a line, count its piece of work as ended, and print how it ended."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 PART, MACHINE = "Part of the table", "Workers"
 Engine = Literal["local", "ray"]
 Retry = StrEnum("Retry", ["failed", "out-of-memory", "diverged"])  # Typer takes no list of a Literal
-Only = Annotated[list[str] | None, opt.option(help="Only this one; repeatable.", panel=PART)]
+
+
+def _only(what: str) -> Any:
+    return opt.option(help=f"Do only the cells of this {what}; repeatable. Default: all.", panel=PART)
 
 
 def run(
@@ -41,20 +44,25 @@ def run(
     data: Annotated[
         str | None,
         opt.option(
-            help="hub, a directory with GLUE in it, or demo, in place of the experiment's.", panel=WHAT
+            help="hub, a directory with GLUE in it, or demo. Default: as the experiment says.", panel=WHAT
         ),
     ] = None,
-    device: Annotated[Device | None, opt.option(help="In place of the experiment's.", panel=WHAT)] = None,
-    model: Only = None,
-    task: Only = None,
-    method: Only = None,
+    device: Annotated[
+        Device | None, opt.option(help="Where to train. Default: as the experiment says.", panel=WHAT)
+    ] = None,
+    model: Annotated[list[str] | None, _only("model")] = None,
+    task: Annotated[list[str] | None, _only("task")] = None,
+    method: Annotated[list[str] | None, _only("method")] = None,
     seed: Annotated[
         list[int] | None,
-        opt.option(min=0, help="These seeds in place of the experiment's; repeatable.", panel=PART),
+        opt.option(min=0, help="Seed of the runs; repeatable. Default: as the experiment says.", panel=PART),
     ] = None,
     retry: Annotated[
         list[Retry] | None,
-        opt.option(help="Do cells again that ended so; failed: all without a score. Repeatable.", panel=PART),
+        opt.option(
+            help="Do the cells again that ended so; failed: all without a score. Repeatable. Default: none.",
+            panel=PART,
+        ),
     ] = None,
     engine: Annotated[
         Engine,
@@ -97,6 +105,7 @@ def run(
         ),
     ] = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> int:
     """Do every cell of an experiment that is not done yet: a whole table of the paper, or of yours.
 
@@ -144,7 +153,7 @@ def run(
             pool = open_pool(engine, count, on, per_gpu or 1, address, output)
             outcomes = run_grid(due, statuses, pool, output, options, CellsDisplay(display))
     statuses |= {id: outcome.status for id, outcome in outcomes.items()}
-    _show(cells, statuses, outcomes, output, as_json)
+    _show(cells, statuses, outcomes, output, as_json, verbose)
     if not as_json and not quiet:
         print(f"written: {output}", file=sys.stderr)
     _check_all_done(cells, statuses, outcomes)
@@ -236,7 +245,11 @@ class CellsDisplay:
 
     def end(self, worker: int, cell: GridCell, outcome: Outcome) -> None:
         line = self._lines.pop(worker, None) or self._display.line(str(cell))
-        self._display.end(line, format_outcome(outcome), is_failed=outcome.status != "done")
+        text, place = format_outcome(outcome), " ".join(filter(None, [cell.model, cell.task]))
+        if outcome.status == "done" and outcome.score_name is not None and outcome.score is not None:
+            row = cell.row.removeprefix(place).strip()
+            text += self._display.beside(place, row, outcome.score_name, outcome.score)
+        self._display.end(line, text, is_failed=outcome.status != "done")
 
 
 def format_outcome(outcome: Outcome) -> str:
@@ -308,6 +321,7 @@ def _show(
     outcomes: Mapping[str, Outcome],
     results: Path,
     as_json: bool,
+    verbose: bool,
 ) -> None:
     """Print the tables of the cells, or all as JSON."""
     from rich.console import Console
@@ -321,7 +335,7 @@ def _show(
         rows = [_cell_document(cell, statuses[cell.id], outcomes.get(cell.id)) for cell in cells]
         print(json.dumps({"cells": rows, "report": report.to_json() if report else None}, indent=2))
     elif report is not None:
-        report.print_brief(Console(), results)
+        report.print_brief(Console(), results, verbose)
     else:
         print(f"0 of {len(cells)} cells done")
 

@@ -89,6 +89,9 @@ def search(
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
     quiet: opt.Quiet = False,
+    verbose: Annotated[
+        bool, opt.option("--verbose", help="End with every trial, and all columns of --then-finetune.")
+    ] = False,
 ) -> int:
     """Search the learning rate and batch size of each method on each task: one study of trials each.
 
@@ -143,8 +146,9 @@ def search(
         studies = [open_study(opened, config) for config in configs]
         watch = SweepDisplay(display)
         sweeps = run_sweep(studies, trials, workers, storage, output, watch.show, display.say)
+        _draw(studies, sweeps)
     results = _finetune_best(sweeps, output, quiet) if then_finetune else []
-    _show_search(sweeps, results, output, as_json, quiet)
+    _show_search(sweeps, results, output, as_json, quiet, verbose)
     _check_done(sweeps, results)
     return 0
 
@@ -275,6 +279,13 @@ def _show_plan(
         print(f"    {space_words(config)}; {config.pruner} pruner")
 
 
+def _draw(studies: Sequence[Study], sweeps: Sequence[Sweep]) -> None:
+    from ..report.figures.others import save_sweep_plot
+
+    for study, found in zip(studies, sweeps, strict=True):
+        save_sweep_plot(study, bool(found.result.importances), found.folder / "plot.png")
+
+
 def _finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[Result]:
     """Train with the best parameters of each study, on as many seeds as the paper."""
     from ..sweep.plan import SEEDS
@@ -295,25 +306,27 @@ def _finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[R
 
 
 def _show_search(
-    sweeps: Sequence[Sweep], results: Sequence[Result], output: Path, as_json: bool, quiet: bool
+    sweeps: Sequence[Sweep],
+    results: Sequence[Result],
+    output: Path,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
-    """Print the studies, draw their plots, and print the commands that use the best parameters."""
+    """Print the studies, and the commands that use the best parameters."""
     from rich.console import Console
 
-    from ..report.figures.others import save_sweep_plot
     from ..sweep.plan import finetune_command
     from ..sweep.run import BEST
     from .finetune import as_document, report_on
 
-    for each in sweeps:
-        save_sweep_plot(each, each.folder / "plot.png")
     if as_json:
         done = as_document(results, report_on(results, output)) if results else {}
         print(json.dumps({**_document(sweeps), **done}, indent=2))
         return
-    _print_sweeps(read_sweeps([each.folder for each in sweeps]), trials=False)
+    _print_sweeps(read_sweeps([each.folder for each in sweeps]), trials=verbose)
     if results:
-        report_on(results, output).print_brief(Console(), output)
+        report_on(results, output).print_brief(Console(), output, verbose)
     elif not quiet:
         for each in sweeps:
             if each.result.best is not None:

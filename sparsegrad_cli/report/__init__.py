@@ -157,13 +157,12 @@ class Report:
         for note in self.notes:
             print_text(console, note, "yellow")
 
-    def print_brief(self, console: Console, output: Path, verbose: bool | None = None) -> None:
+    def print_brief(self, console: Console, output: Path, verbose: bool) -> None:
         """Prints the end of a command: for each group its table, its sentence, what it ran on.
 
         Args:
             output: where the results were written.
-            verbose: with the differences by task, the ratings and all that one must know of the numbers;
-                None: as False, of a command that has no such option.
+            verbose: with the differences by task, the ratings and all that one must know of the numbers.
         """
         from .render.terminal import print_section, print_text
 
@@ -180,7 +179,7 @@ class Report:
         for note in self.notes:
             print_text(console, note, "yellow")
         if self.groups:
-            more = "more with --verbose; " if verbose is False else ""
+            more = "" if verbose else "more with --verbose; "
             print_text(console, f"Written to {output}; {more}with figures: sparsegrad report {output}", "dim")
 
     def checklist(self) -> str:

@@ -119,7 +119,7 @@ def amount(value: float | None) -> str:
 
 def percent(share: float) -> str:
     """Returns a share in two digits: `1.0%`, `16%`."""
-    return f"{100 * share:.0f}%" if share >= 0.0995 else f"{100 * share:#.2g}%"
+    return f"{100 * share:.0f}%" if share >= 0.0995 or not share else f"{100 * share:#.2g}%"
 
 
 def three_digits(value: float | None) -> str:

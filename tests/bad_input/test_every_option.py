@@ -184,11 +184,13 @@ EXCUSED = {
     "sweep": {
         "--then-finetune": "what follows the search: tests/cli/test_sweep.py",
         "--workers": "how many at a time: tests/sweep/test_trials.py",
+        "--verbose": "how much is printed in the end: tests/cli/test_sweep.py",
     },
     "run": {
         "--engine": "processes or a Ray cluster, the same cells: tests/grid/test_ray.py",
         "--per-gpu": "cells at a time on a GPU, of which there is none here: tests/cli/test_run.py",
         "--predict-test": "what follows the training: tests/cli/test_run.py",
+        "--verbose": "how much is printed in the end: tests/report/test_output.py",
     },
     "bench": {"--profile": "a trace beside the numbers: tests/cli/test_bench.py"},
     "judge": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.image
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from sparsegrad_cli.methods import get_method, method_names, order_and_colour
 from sparsegrad_cli.report import build_report
-from sparsegrad_cli.report.figures.gradients import gradient_figures
+from sparsegrad_cli.report.figures.gradients import gradient_figures, zero_rows
 from sparsegrad_cli.report.figures.runs import FIGURES
 from sparsegrad_cli.report.figures.style import looks, spread
 
@@ -102,3 +103,24 @@ def test_both_figures_of_the_paper_are_drawn_of_a_recording(tmp_path):
     (shown.folder / "arrays.safetensors").unlink()
     written = report.write(tmp_path / "out", ["md"])  # it is named, and the rest goes on
     assert "Not drawn: " in written[0].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("blocks", "words"),
+    [
+        # (rows, padding, live) of the first, middle and last block
+        ([(100, 40, 60)] * 2 + [(100, 40, 4)], ["40% of 100 (100% of them padding)", "all that", "56 rows"]),
+        ([(60, 0, 60)] * 2 + [(60, 0, 4)], ["0% of 60", "93% of 60 (0% of them padding)", "56 rows"]),
+        ([(60, 0, 60)] * 2 + [(4, 0, 4)], ["0% of 4", "can gain nothing"]),
+    ],
+)
+def test_zero_rows_are_told_apart_from_padding(blocks, words):
+    places = [
+        SimpleNamespace(
+            block=n, kind="fc", step=1, shape=(2, 1), rows=rows, padding=padding, live_rows=(live, 0)
+        )
+        for n, (rows, padding, live) in enumerate(blocks)
+    ]
+    text = " ".join(zero_rows(SimpleNamespace(result=SimpleNamespace(places=places))))
+    for each in words:
+        assert each in text

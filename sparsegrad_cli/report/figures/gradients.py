@@ -50,24 +50,39 @@ def gradients_section(shown: Gradients, figures: Sequence[Figure]) -> Section:
         title=f"Gradients: {_subject(shown)}",
         sentence=f"Share of the energy that the largest 1% of a gradient's entries hold, in block {block}: "
         f"{'; '.join(words)}.",
-        notes=[_zero_rows(shown)],
+        notes=zero_rows(shown),
         caption=gradients_caption(shown),
         figures=figures,
     )
 
 
-def _zero_rows(shown: Gradients) -> str:
-    kind = _kinds(shown)[0]
-    words = []
+def zero_rows(shown: Gradients) -> list[str]:
+    """Returns how many rows of dL/dY are zero at the first step, how many of them are padding, and what a
+    product that leaves zero rows out can gain.
+    """
+    kind, words, left = _kinds(shown)[0], [], []
     for block in _blocks(shown):
         place = _series(shown, block, kind)[0]
-        small = place.live_rows[0] - place.live_rows[1]
-        tiny = f" ({small} more tiny)" if small else ""
-        words.append(f"{place.rows - place.live_rows[0]} in block {block}{tiny}")
-    return (
-        f"Rows of dL/dY that are exactly zero at step {place.step}, of {place.rows} in the batch "
-        f"({place.padding} of them padding), {kind}: {', '.join(words)}."
-    )
+        zero = place.rows - place.live_rows[0]
+        of_padding = f" ({percent(min(place.padding, zero) / zero)} of them padding)" if zero else ""
+        words.append(f"block {block} {percent(zero / place.rows)} of {place.rows}{of_padding}")
+        left.append(max(0, zero - place.padding))  # rows of tokens
+    lines = [f"Rows of dL/dY that are exactly zero at step {place.step}, {kind}: {', '.join(words)}."]
+    product = "the paper's sparse-by-dense product, which leaves zero rows out, can gain"
+    if place.padding:
+        share = "most" if any(left[:-1]) else "all"
+        lines.append(
+            f"Up to the last block {share} that {product} is padding, as SEBP (2026.eacl-srw.31) finds too; "
+            "not to compute padding gains it for every method."
+        )
+    else:
+        gain = "little" if any(left[:-1]) else "nothing"
+        lines.append(f"Padding is not computed here; up to the last block {product} {gain}.")
+    if left[-1]:
+        lines.append(
+            f"In the last block {left[-1]} rows of tokens are zero: the loss does not depend on them."
+        )
+    return lines
 
 
 def gradient_figures(shown: Gradients, folder: Path) -> list[Figure]:

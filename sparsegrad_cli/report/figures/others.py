@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from ...bench.config import Bench, BenchConfig, BenchResult
-from ...sweep.records import FINISHED, Sweep
-from ...sweep.space import Range
 from ..bench_tables import PADDINGS, bench_title
 from ..caption import bench_machine
 from .style import DPI, GREY, WIDTH, heading, looks, mark_points, pixels, plain, save, write_png
+
+if TYPE_CHECKING:
+    from optuna import Study
 
 BASES = {"ft": (0, (6, 3)), "lora": (0, (1, 2))}  # rows to compare with, drawn as lines through the plot
 
@@ -54,22 +55,20 @@ def save_bench_plot(bench: Bench, path: Path) -> None:
     save(path, 4.6, fill)
 
 
-def save_sweep_plot(sweep: Sweep, path: Path) -> None:
+def save_sweep_plot(study: Study, by_importance: bool, path: Path) -> None:
     """Draws a study with Optuna's own plots, one below the other, to `path`, a PNG.
 
-    They are the history, the score against each parameter and, with enough trials, the importances.
+    They are the history, the score against each parameter and, `by_importance`, how much hangs on each.
     """
     import optuna
     from matplotlib import pyplot
     from optuna.visualization import matplotlib as plots
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna_study(sweep)
-    complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    complete = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
     drawn: list[Any] = [plots.plot_optimization_history]
     if complete and any(len({str(t.params.get(name)) for t in complete}) > 1 for name in complete[0].params):
         drawn.append(plots.plot_slice)
-        if sweep.result.importances:
+        if by_importance:
             drawn.append(plots.plot_param_importances)
     images = []
     with warnings.catch_warnings(), mpl.rc_context({"font.size": 9}):
@@ -85,39 +84,3 @@ def save_sweep_plot(sweep: Sweep, path: Path) -> None:
     width = max(image.shape[1] for image in images)
     padded = [np.pad(i, ((0, 0), (0, width - i.shape[1]), (0, 0)), constant_values=255) for i in images]
     write_png(path, np.concatenate(padded))
-
-
-def optuna_study(sweep: Sweep) -> Any:
-    """Returns our record of a study as Optuna's own object, in memory."""
-    import optuna
-    from optuna.trial import TrialState
-
-    study = optuna.create_study(
-        study_name=sweep.config.study_name(),
-        direction="maximize" if sweep.config.greater_is_better else "minimize",
-    )
-    spaces = {str(name): _distribution(what) for name, what in sweep.config.space.parameters.items()}
-    states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
-    for trial in sweep.result.trials:
-        if trial.state in FINISHED:
-            params = {name: value for name, value in trial.params.items() if name in spaces}
-            study.add_trial(
-                optuna.trial.create_trial(
-                    state=states.get(trial.state, TrialState.FAIL),
-                    params=params,
-                    distributions={name: spaces[name] for name in params},
-                    value=trial.score,
-                    intermediate_values=dict(trial.evaluations),
-                )
-            )
-    return study
-
-
-def _distribution(what: Any) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if not isinstance(what, Range):
-        return CategoricalDistribution(list(what))
-    is_whole = isinstance(what.low, int) and isinstance(what.high, int)
-    kind: Any = IntDistribution if is_whole else FloatDistribution
-    return kind(what.low, what.high, log=what.log)
