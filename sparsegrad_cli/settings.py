@@ -55,6 +55,17 @@ class Setting:
         """Its name in a message: `--learning-rate`."""
         return self.flag.partition("/")[0]
 
+    def words(self, value: Any) -> list[str]:
+        """Returns the option with a value, as words of a command line."""
+        yes, _, no = self.flag.partition("/")
+        if isinstance(value, bool):
+            return [flag for flag in (yes if value else no,) if flag]
+        words = []
+        for each in value if isinstance(value, list | tuple) else [value]:
+            is_short = isinstance(each, float) and float(f"{each:g}") == each
+            words += [yes, f"{each:g}" if is_short else str(each)]
+        return words
+
     def default_for(self, is_chat: bool) -> Any:
         """Returns its value where a user leaves it open; None also stands for one that is computed."""
         if is_chat and self.chat is not None:

@@ -309,7 +309,7 @@ def _judge_words(judge: Ratings) -> str:
 
 
 def _rows_words(column: TaskColumn) -> str:
-    official = (column.official_rows or {}) if column.completeness == "partial" else {}
+    official = column.known.rows if column.known and column.completeness == "partial" else {}
     counts = [
         f"{split} {count:,}" + (f" of {official[split]:,}" if official.get(split, count) != count else "")
         for split, count in column.rows.items()

@@ -44,9 +44,7 @@ class TaskColumn:
     data_revision: str  # SHA-256 over the examples
     completeness: str
     rows: dict[str, int]  # split -> rows
-    official_rows: dict[str, int] | None  # None: a user's task
-    majority: float | None  # accuracy of always saying the commonest class
-    in_average: bool
+    known: Task | None  # of GLUE; None: a user's
     mark: str = ""  # tells two columns of one task apart
 
     @property
@@ -56,6 +54,11 @@ class TaskColumn:
     @property
     def scale(self) -> Scale:
         return scale_of(self.score_name)
+
+    @property
+    def majority(self) -> float | None:
+        """The accuracy of always saying the commonest class."""
+        return self.known.majority if self.known else None
 
     @property
     def note(self) -> str:
@@ -187,7 +190,11 @@ class Group:
     @property
     def average_over(self) -> tuple[TaskColumn, ...]:
         """The tasks of the average: those that every row has, or all; empty where there are not two."""
-        counted = [column for column in self.columns if column.in_average and not self.is_chat]
+        counted = [
+            column
+            for column in self.columns
+            if (column.known is None or column.known.in_average) and not self.is_chat
+        ]
         shared = [c for c in counted if all(c.name in row.choices for row in self.rows)]
         chosen = shared if len(shared) > 1 else counted
         distinct = len({column.task for column in chosen}) == len(chosen)
@@ -284,9 +291,7 @@ def _column(runs: pd.DataFrame) -> TaskColumn:
     return TaskColumn(
         **{name: first[name] for name in ("task", "score_name", "data_revision", "completeness", "rows")},
         metrics=metrics,
-        official_rows=known.rows if known else None,
-        majority=known.majority if known else None,
-        in_average=known.in_average if known else True,
+        known=known,
     )
 
 

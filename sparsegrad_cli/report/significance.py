@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from ..store.records import LOSS
-from .comparable import Row, TaskColumn, glue_task
+from .comparable import Row, TaskColumn
 from .load import read_classes, read_predictions
 from .table import Scale, counted
 from .weighted_metrics import METRICS, Metric, find_metric, mean_metric, metric_name
@@ -43,23 +44,22 @@ FOOTNOTE = (
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of M runs."""
+    """Scores of runs, each named by the label of its row and its seed."""
 
-    observed: np.ndarray  # M
-    resampled: np.ndarray  # resamples x M
-    examples: int
+    observed: pd.Series  # runs
+    resampled: pd.DataFrame  # resamples x runs
 
 
 @dataclass(frozen=True)
 class Difference:
     """Of two rows, a mean over their common seeds."""
 
-    by_seed: dict[int, float]
+    by_seed: pd.Series  # seeds
     resampled: np.ndarray  # resamples
 
     @property
     def mean(self) -> float:
-        return float(np.mean(list(self.by_seed.values())))
+        return float(self.by_seed.mean())
 
     def interval(self, level: float) -> tuple[float, float]:
         """Returns the middle `1 - level` of the resampled differences."""
@@ -177,10 +177,10 @@ def compare(
     found: list[Comparison] = []
     for pair in pairs:
         for each in scored:
-            if difference := each.difference(pair, each.scores):
+            if difference := paired_difference(each.scores, *pair, each.rng):
                 aso = stochastic_order(each.ranked(rows, pair[0]), each.ranked(rows, pair[1]))
                 found.append(_comparison(pair, each.column.name, difference, each.examples, aso))
-        means = [mean for each in averaged if (mean := each.difference(pair, each.means))]
+        means = [m for each in averaged if (m := paired_difference(each.means, *pair, each.rng))]
         if means and len(means) == len(average_over) and (both := mean_difference(means)):
             found.append(_comparison(pair, AVERAGE, both, sum(each.examples for each in averaged)))
     main = columns[0].name if len(columns) == 1 else AVERAGE
@@ -207,21 +207,9 @@ class _Scored:
     column: TaskColumn
     scores: Scores | None  # of the main metric; None: no run left predictions
     means: Scores | None  # of the mean of the task's metrics, which counts in the average
-    place: dict[tuple[str, int], int]  # label of the row, seed -> which of the scores
+    examples: int
     left_out: list[str]
     rng: np.random.Generator
-
-    @property
-    def examples(self) -> int:
-        return self.scores.examples if self.scores else 0
-
-    def difference(self, pair: tuple[str, str], scores: Scores | None) -> Difference | None:
-        of_rows = [{seed for label, seed in self.place if label == name} for name in pair]
-        seeds = sorted(set.intersection(*of_rows))
-        if not seeds or scores is None:
-            return None
-        subject, other = ([self.place[name, seed] for seed in seeds] for name in pair)
-        return paired_difference(scores, subject, other, self.rng, seeds)
 
     def ranked(self, rows: Sequence[Row], label: str) -> list[float]:
         """The scores of a row's seeds, more of which is better."""
@@ -238,27 +226,30 @@ def _score(column: TaskColumn, rows: Sequence[Row], resamples: int, place: int) 
         for run in column.of(row.runs).sort_values("seed").to_dict("records")
     }
     read = read_predictions(list(runs.values()), is_loss=column.score_name == LOSS)
-    places = {key: read.place[folder] for key, folder in runs.items() if folder in read.place}
     left_out = [
         f"{label} seed {seed} on {column.name}: {read.missing[folder]}"
         for (label, seed), folder in runs.items()
         if folder in read.missing
     ]
     scores = means = None
-    if places:
+    if read.place:
         names = _metrics_of_split(column)
         classes = read_classes(next(iter(read.place))) if any(n.startswith("f1") for n in names) else None
+        at = {name: read.place[folder] for name, folder in runs.items() if folder in read.place}
+        predictions = pd.DataFrame(
+            read.predictions[:, list(at.values())], columns=pd.MultiIndex.from_tuples(at)
+        )
         main = find_metric(column.score_name, classes)
-        scores = means = resample_scores(main, read.labels, read.predictions, resamples, rng, read.trees)
+        scores = means = resample_scores(main, read.labels, predictions, resamples, rng, read.trees)
         if len(names) > 1:
             mean = mean_metric([find_metric(name, classes) for name in names])
-            means = resample_scores(mean, read.labels, read.predictions, resamples, rng, read.trees)
-    return _Scored(column, scores, means, places, left_out, rng)
+            means = resample_scores(mean, read.labels, predictions, resamples, rng, read.trees)
+    return _Scored(column, scores, means, len(read.labels), left_out, rng)
 
 
 def _metrics_of_split(column: TaskColumn) -> list[str]:
     """The metrics of the split that the main one is of: of MNLI, those of the matched split."""
-    task = glue_task(column.task)
+    task = column.known
     if task and column.score_name == task.score_name:
         return [f"{metric}{task.suffixes[0]}" for metric in task.metrics]
     suffix = column.score_name.removeprefix(metric_name(column.score_name))
@@ -269,15 +260,14 @@ def _metrics_of_split(column: TaskColumn) -> list[str]:
 def _comparison(
     pair: tuple[str, str], task: str, difference: Difference, examples: int, aso: float | None = None
 ) -> Comparison:
-    by_seed = list(difference.by_seed.values())
-    p = difference.p()
+    by_seed, p = difference.by_seed, difference.p()
     return Comparison(
         *(*pair, task, difference.mean),
         *(*difference.interval(LEVEL), *difference.interval(2 * LEVEL)),
         p=p,
         p_holm=p,
-        seeds=tuple(difference.by_seed),
-        std=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
+        seeds=tuple(map(int, by_seed.index)),
+        std=float(by_seed.std()) if len(by_seed) > 1 else None,
         examples=examples,
         aso=aso,
     )
@@ -286,7 +276,7 @@ def _comparison(
 def resample_scores(
     metric: Metric,
     labels: np.ndarray,
-    predictions: np.ndarray,
+    predictions: pd.DataFrame,
     resamples: int,
     rng: np.random.Generator,
     trees: np.ndarray | None = None,
@@ -295,7 +285,7 @@ def resample_scores(
 
     Args:
         labels: of the examples, `n`.
-        predictions: of M runs, `n x M`.
+        predictions: of M runs, `n x M`; a column is named by label and seed.
         trees: which tree each example is cut from, `n`; given, whole trees are drawn.
     """
     if trees is None:
@@ -313,28 +303,24 @@ def resample_scores(
         weights = weights if spread is None else weights[:, spread]
         parts.append(metric(weights, kinds[:, 0], kinds[:, 1:]))
     observed = metric(counts[None].astype(float), kinds[:, 0], kinds[:, 1:])[0]
-    return Scores(observed, np.concatenate(parts), len(labels))
+    runs = predictions.columns
+    return Scores(pd.Series(observed, runs), pd.DataFrame(np.concatenate(parts), columns=runs))
 
 
 def paired_difference(
-    scores: Scores,
-    subject: Sequence[int],
-    other: Sequence[int],
-    rng: np.random.Generator,
-    seeds: Sequence[int] | None = None,
-) -> Difference:
-    """Returns the mean difference of two rows over seeds.
-
-    Args:
-        subject, other: which of the runs are theirs, the same seeds in the same order.
-    """
-    by_seed = scores.observed[list(subject)] - scores.observed[list(other)]
-    resampled = (scores.resampled[:, list(subject)] - scores.resampled[:, list(other)]).mean(1)
+    scores: Scores | None, subject: str, other: str, rng: np.random.Generator
+) -> Difference | None:
+    """Returns the mean difference of two rows over the seeds that both have; None where there is none."""
+    if scores is None or not {subject, other} <= set(scores.observed.index.get_level_values(0)):
+        return None
+    by_seed = (scores.observed[subject] - scores.observed[other]).dropna()
+    if by_seed.empty:
+        return None
+    resampled = (scores.resampled[subject] - scores.resampled[other])[by_seed.index].mean(axis=1).to_numpy()
     if len(by_seed) > 1:
-        error = by_seed.std(ddof=1) / np.sqrt(len(by_seed))
+        error = by_seed.std() / np.sqrt(len(by_seed))
         resampled = resampled + error * rng.standard_t(len(by_seed) - 1, size=len(resampled))
-    named = range(len(by_seed)) if seeds is None else seeds
-    return Difference(dict(zip(named, map(float, by_seed), strict=True)), resampled)
+    return Difference(by_seed, resampled)
 
 
 def mean_difference(differences: Sequence[Difference]) -> Difference | None:
@@ -342,14 +328,11 @@ def mean_difference(differences: Sequence[Difference]) -> Difference | None:
 
     The mean is over the seeds that each task has; the spread between seeds is of those that all have.
     """
-    common = set.intersection(*(set(each.by_seed) for each in differences))
-    if not common:
+    by_seed = pd.concat([each.by_seed for each in differences], axis=1).dropna().mean(axis=1).sort_index()
+    if by_seed.empty:
         return None
-    mean = float(np.mean([each.mean for each in differences]))
-    by_seed = {s: float(np.mean([each.by_seed[s] for each in differences])) for s in sorted(common)}
-    shift = mean - float(np.mean(list(by_seed.values())))
-    resampled = np.mean([each.resampled for each in differences], axis=0)
-    return Difference({seed: value + shift for seed, value in by_seed.items()}, resampled)
+    shift = float(np.mean([each.mean for each in differences])) - by_seed.mean()
+    return Difference(by_seed + shift, np.mean([each.resampled for each in differences], axis=0))
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -384,17 +367,15 @@ def stochastic_order(one: Sequence[float], other: Sequence[float], resamples: in
     return min(1.0, max(0.0, observed + 1.645 * float(np.std(drawn))))
 
 
-def detectable_difference(std: float, seeds: int, power: float = 0.8) -> float | None:
+def detectable_difference(std: float, seeds: int, power: float = 0.8) -> float:
     """Returns the smallest mean of paired differences that a two-sided 5% t test finds 8 times of 10.
 
     That it is found on the wrong side is left out: at this power it never happens.
 
     Args:
         std: of the seeds' differences, in any unit; the result is in the same.
-        seeds: None is returned for fewer than two.
+        seeds: two or more.
     """
-    if seeds < 2:
-        return None
     from scipy.optimize import brentq
     from scipy.stats import nct, t
 

@@ -333,10 +333,7 @@ def _options(folder: Path, leave_out: set[str]) -> str:
         is_left_open = value in (None, False, setting.off, usual.get(name, default))
         if name in leave_out or (is_left_open and name not in ALWAYS_NAMED):
             continue
-        exact = isinstance(value, float) and float(f"{value:g}") == value
-        words += (
-            [setting.option] if value is True else [setting.option, f"{value:g}" if exact else str(value)]
-        )
+        words += setting.words(value)
     results = folder.parent.parent  # of results/runs/<id>
     if results != Path("results"):
         words += ["--output", str(results)]

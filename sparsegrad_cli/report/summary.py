@@ -69,14 +69,14 @@ def power_words(made: GroupTable) -> str:
     if seeds < 2:
         usual = TYPICAL_STD.get(made.columns[0].task) if len(made.columns) == 1 else None
         std = usual * math.sqrt(2) if usual else 1.0
-        sizes = ", ".join(f"{n} seeds {detectable_difference(std, n) or 0.0:.1f}" for n in (3, 5, 10))
+        sizes = ", ".join(f"{n} seeds {detectable_difference(std, n):.1f}" for n in (3, 5, 10))
         unit = "standard deviations of the seeds' differences"
         if usual:
             unit = f"{scale.unit}, with the spread that {made.columns[0].task} usually has"
         return f"One seed says nothing about other seeds. Differences that more would find: {sizes} {unit}."
     stds = [each.std for each in found if each.std is not None]
     pooled = math.sqrt(sum(value**2 for value in stds) / len(stds))
-    size, more = (detectable_difference(pooled, n) or 0.0 for n in (seeds, 2 * seeds))
+    size, more = (detectable_difference(pooled, n) for n in (seeds, 2 * seeds))
     return (
         f"With {seeds} seeds a difference of {scale.number(size)} {scale.unit} is found 8 times of 10 "
         f"(two-sided {LEVEL:.0%} t test, spread between seeds alone); with {2 * seeds}, {scale.number(more)}."

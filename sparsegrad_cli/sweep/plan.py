@@ -6,14 +6,12 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pydantic_core import to_jsonable_python
 
 from ..config import SETTINGS, Given, RunConfig, SelectOn
 from ..errors import InputError
 from ..methods import get_method
-from ..settings import Setting
 from ..tasks.splits import hold_out
 from ..training.checks import check_settings
 from ..training.resolve import Sources, find_sources, of_method, resolve
@@ -150,21 +148,13 @@ def finetune_command(config: SweepConfig, best: Path, results: Path) -> str:
     words = ["--task", given.pop("task"), "--method", config.method]
     for name, value in given.items():
         if name not in config.space.parameters:
-            words += _option(SETTINGS[name], value)
+            words += SETTINGS[name].words(value)
     words += ["--params", str(best)]
     for seed in SEEDS:
         words += ["--seed", str(seed)]
     if results != Path("results"):
         words += ["--output", str(results)]
     return shlex.join(["sparsegrad", "finetune", *words])
-
-
-def _option(setting: Setting, value: Any) -> list[str]:
-    yes, _, no = setting.flag.partition("/")
-    if isinstance(value, bool):
-        return [flag for flag in (yes if value else no,) if flag]
-    values = value if isinstance(value, list | tuple) else [value]
-    return [word for each in values for word in (yes, f"{each:g}" if isinstance(each, float) else str(each))]
 
 
 def _searched(given: Given, methods: Sequence[str], path: str | None) -> Space:

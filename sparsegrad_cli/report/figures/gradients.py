@@ -60,29 +60,33 @@ def zero_rows(shown: Gradients) -> list[str]:
     """Returns how many rows of dL/dY are zero at the first step, how many of them are padding, and what a
     product that leaves zero rows out can gain.
     """
-    kind, words, left = _kinds(shown)[0], [], []
+    kind, words, zeros, left = _kinds(shown)[0], [], [], []
     for block in _blocks(shown):
         place = _series(shown, block, kind)[0]
         zero = place.rows - place.live_rows[0]
-        of_padding = f" ({percent(min(place.padding, zero) / zero)} of them padding)" if zero else ""
-        words.append(f"block {block} {percent(zero / place.rows)} of {place.rows}{of_padding}")
+        zeros.append(zero)
         left.append(max(0, zero - place.padding))  # rows of tokens
+        of_padding = f" ({_share(zero - left[-1], zero)} of them padding)" if zero else ""
+        words.append(f"block {block} {percent(zero / place.rows)} of {place.rows:,}{of_padding}")
     lines = [f"Rows of dL/dY that are exactly zero at step {place.step}, {kind}: {', '.join(words)}."]
     product = "the paper's sparse-by-dense product, which leaves zero rows out, can gain"
-    if place.padding:
-        share = "most" if any(left[:-1]) else "all"
+    if padding := sum(zeros[:-1]) - sum(left[:-1]):
         lines.append(
-            f"Up to the last block {share} that {product} is padding, as SEBP (2026.eacl-srw.31) finds too; "
-            "not to compute padding gains it for every method."
+            f"Up to the last block {_share(padding, sum(zeros[:-1]))} of what {product} here is padding, the "
+            "primary cause that SEBP (2026.eacl-srw.31) names too; not to compute padding gains it for every "
+            "method."
         )
-    else:
-        gain = "little" if any(left[:-1]) else "nothing"
-        lines.append(f"Padding is not computed here; up to the last block {product} {gain}.")
+    elif not any(zeros[:-1]):
+        lines.append(f"Up to the last block {product} nothing here: no padding is computed.")
     if left[-1]:
         lines.append(
             f"In the last block {left[-1]} rows of tokens are zero: the loss does not depend on them."
         )
     return lines
+
+
+def _share(part: int, whole: int) -> str:
+    return "all" if part == whole else percent(part / whole)
 
 
 def gradient_figures(shown: Gradients, folder: Path) -> list[Figure]:
