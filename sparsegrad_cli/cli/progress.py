@@ -18,7 +18,9 @@ from rich.progress import (
 )
 
 from ..progress import ProgressState, ProgressTracker
-from ..store.records import format_score
+from ..store.records import format_score, greater_is_better
+
+BESIDE = 4  # earlier scores that are shown beside a new one, the best
 
 
 class Display:
@@ -77,16 +79,18 @@ class Display:
         return Line(self, title)
 
     def beside(self, place: str, name: str, metric: str, score: float) -> str:
-        """Keep the score of a run, and return the earlier ones of the same metric at the same place.
+        """Keep the score of a run, and return the best of the earlier ones at the same place, as text.
 
         Args:
             place: what the scores share, such as model and task.
             name: of the row; runs of one row are its seeds, and their mean is shown.
         """
         found = self._scores.setdefault((place, metric), {})
+        means = {row: fmean(scores) for row, scores in found.items()}
+        best = sorted(means, key=lambda row: means[row], reverse=greater_is_better(metric))[:BESIDE]
         words = [
-            f"{row} {format_score(metric, fmean(scores))}{f' ({len(scores)} seeds)' * (len(scores) > 1)}"
-            for row, scores in found.items()
+            f"{row} {format_score(metric, means[row])}{f' ({len(found[row])} seeds)' * (len(found[row]) > 1)}"
+            for row in best
         ]
         found.setdefault(name, []).append(score)
         return f"; before it: {', '.join(words)}" if words else ""

@@ -79,9 +79,10 @@ def test_durations_are_short():
     assert [format_seconds(seconds) for seconds in (45, 720, 12000)] == ["45 s", "12 min", "3 h 20 min"]
 
 
-def test_a_score_is_shown_beside_the_earlier_ones_of_its_task():
+def test_a_score_is_shown_beside_the_best_of_the_earlier_ones_of_its_task():
     display = Display(quiet=True)
     assert display.beside("demo cola", "ft", "accuracy", 0.5) == ""
     assert display.beside("demo cola", "ft", "accuracy", 0.7) == "; before it: ft 50.0"
     assert display.beside("demo cola", "lora", "accuracy", 0.8) == "; before it: ft 60.0 (2 seeds)"
+    assert display.beside("demo cola", "sift", "accuracy", 0.1) == "; before it: lora 80.0, ft 60.0 (2 seeds)"
     assert display.beside("demo rte", "lora", "accuracy", 0.8) == ""
