@@ -109,7 +109,10 @@ def test_both_figures_of_the_paper_are_drawn_of_a_recording(tmp_path):
     ("blocks", "words"),
     [
         # (rows, padding, live) of the first, middle and last block
-        ([(100, 40, 60)] * 2 + [(100, 40, 4)], ["40% of 100 (all of them padding)", "all of what", "56 rows"]),
+        (
+            [(100, 40, 60)] * 2 + [(100, 40, 4)],
+            ["40% of 100 (all of them padding)", "all of what", "56 rows"],
+        ),
         ([(60, 0, 60)] * 2 + [(60, 0, 4)], ["0% of 60", "93% of 60 (0% of them padding)", "56 rows"]),
         ([(60, 0, 60)] * 2 + [(4, 0, 4)], ["0% of 4", "can gain nothing"]),
     ],
