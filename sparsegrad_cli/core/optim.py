@@ -82,7 +82,7 @@ class SparseAdamW(torch.optim.Optimizer):
             raise ValueError(f"lr, eps and weight_decay must be >= 0, got {lr}, {eps}, {weight_decay}")
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must be in [0, 1), got {betas}")
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        defaults: dict[str, Any] = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         defaults |= {"k": None, **dict.fromkeys(SPACE), "batch": 1, "precision": "ieee", "triton": False}
         # matrix -> pages that a device had in use some steps ago, and the counts that are not read yet
         self._known_pages: dict[Tensor, tuple[int, deque[tuple[torch.Event, Tensor]]]] = {}

@@ -129,9 +129,10 @@ def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), child, module)
 
 
-def linear_of(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+def linear_of(weight: Tensor, bias: nn.Parameter | None) -> nn.Linear:
     """Returns the linear whose parameters these are."""
     O, I = weight.shape
     linear = nn.Linear(I, O, bias=False, device="meta")
-    linear.weight, linear.bias = weight, bias
+    linear.weight = weight
+    linear.register_parameter("bias", bias)
     return linear
