@@ -37,8 +37,9 @@ FOOTNOTE = (
     "Student's t over their paired differences. Significant: p < 0.05 after Holm's correction within a "
     "family that is fixed before looking, the baseline against each row on the average (or on the only "
     "task); the single tasks are a second family. Level: the 90% interval lies within the margin (two "
-    "one-sided tests). The average resamples each task for itself, with the mean of its metrics (of mnli, "
-    "those of the matched split)."
+    "one-sided tests). ASO, of a task with 5 seeds or more: how far the first is from being stochastically "
+    "better than the other (0: it is, above 0.5: rather the other). The average resamples each task for "
+    "itself, with the mean of its metrics (of mnli, those of the matched split)."
 )
 
 
@@ -117,6 +118,7 @@ class Comparison:
         """Returns what may be said of the difference, to follow the subject and "is"."""
         size = f"{scale.number(abs(self.difference))} {scale.unit}"
         interval = f"{scale.number(self.difference, '+')} {scale.interval(self.low, self.high)}"
+        interval += "" if self.aso is None else f", ASO {self.aso:.2f}"
         side = "above" if self.difference > 0 else "below"
         if self.verdict == "one seed":
             is_nothing = not float(scale.number(self.difference))

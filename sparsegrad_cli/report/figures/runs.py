@@ -63,14 +63,14 @@ def forest_figure(made: GroupTable, name: Path) -> list[Figure]:
             look[other].label: [(tasks.index(each.task), each, look[other]) for each in of_other[other]]
             for other in others
         }
-    times = f"{fixed} less" if made.significance.is_subject else f"less {fixed}"
+    title = f"{fixed} less\n{{}}" if made.significance.is_subject else f"{{}}\nless {fixed}"
     lines = max(1.0, max(label.count("\n") for label in labels) + 0.6)
 
     def fill(canvas: Canvas) -> None:
         grid = panel_grid(canvas, len(panels), sharey=True, sharex=True)
         for axes, (other, own) in zip(grid, panels.items(), strict=True):
             _draw_forest(axes, made, own)
-            axes.set_title(f"{times}\n{other}".strip(), fontsize=8)
+            axes.set_title(title.format(other).strip(), fontsize=8)
             axes.set_yticks(range(len(labels)), labels=labels)
             axes.set_ylim(-0.6, len(labels) - 0.4)
             axes.set_xlabel(made.scale.unit, fontsize=8)
