@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,12 +11,14 @@ import matplotlib.image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from sparsegrad_cli.methods import get_method, method_names, order_and_colour
 from sparsegrad_cli.report import build_report
 from sparsegrad_cli.report.figures.gradients import gradient_figures, zero_rows
 from sparsegrad_cli.report.figures.runs import FIGURES
-from sparsegrad_cli.report.figures.style import looks, spread
+from sparsegrad_cli.report.figures.style import looks, mark_points, spread
 
 from ..gradients.recordings import record
 from .runs import write_run
@@ -81,6 +83,20 @@ def test_the_report_knows_the_order_and_colours_that_methods_give_themselves():
         method = get_method(name)
         assert order_and_colour(name) == (method.order, method.colour)
     assert order_and_colour("of a plugin that is gone") > max(map(order_and_colour, method_names()))
+
+
+def test_of_equal_points_none_is_hidden_and_no_label_covers_another():
+    canvas = Figure(figsize=(4, 3))
+    FigureCanvasAgg(canvas)
+    axes = canvas.subplots()
+    axes.axis((0, 2, 0, 2))
+    look = looks((method, method) for method in METHODS)
+    mark_points(axes, [(1 + n / 100, 1.0, look[method]) for n, method in enumerate(METHODS)])
+    sizes = [line.get_markersize() for line in axes.lines]
+    assert sizes == sorted(set(sizes), reverse=True)
+    boxes = [label.get_window_extent() for label in axes.texts]
+    assert len(boxes) == len(METHODS)
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 @given(st.lists(st.floats(-100, 100), max_size=6), st.floats(0.1, 10))

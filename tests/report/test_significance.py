@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,8 @@ def test_one_function_says_what_is_significant_level_or_open():
     assert comparison(-0.005, 0.007).words(POINTS).startswith("level with lora within 1 point (")
     assert comparison(-0.02, 0.04).words(POINTS) == "not shown to differ from lora (+1.0 [-2.0, 4.0])"
     assert comparison(0.02, 0.04, 0.01).words(NATS).endswith("significant, worse)")
+    ordered = replace(comparison(-0.02, 0.04), aso=0.25)
+    assert ordered.words(POINTS) == "not shown to differ from lora (+1.0 [-2.0, 4.0], ASO 0.25)"
 
 
 def test_with_one_seed_no_significance_and_no_interval_is_printed():
