@@ -28,7 +28,7 @@ chaos: .venv/dev
 tables: .venv/demo
 	$(BIN)/sparsegrad run small-glue --data $(DATA) --workers $(WORKERS)
 	$(BIN)/sparsegrad run small-figures --data $(DATA)
-	$(BIN)/sparsegrad report --compare paper --format md,latex,html,csv
+	$(BIN)/sparsegrad report --compare paper --baseline lora --format md,latex,html,csv
 
 # style, format and types
 check: .venv/dev
