@@ -17,7 +17,10 @@ Compare = Literal["paper"]
 def report(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(help="Results folders, or single runs. Default: results.", show_default=False),
+        typer.Argument(
+            help="Results folders, single runs, or result files of PEFT. Default: results.",
+            show_default=False,
+        ),
     ] = None,
     compare: Annotated[
         Compare | None,
@@ -85,7 +88,8 @@ def report(
         glue.refuse(why, output=output, format=formats, compare=compare, json=as_json or None)
         print(made.checklist(), end="")
         return 0
-    written = made.write(output or folders[0], chosen)
+    first = folders[0].parent if folders[0].is_file() else folders[0]
+    written = made.write(output or first, chosen)
     if as_json:
         print(json.dumps({**made.to_json(), "files": [str(path) for path in written]}, indent=2))
     elif not quiet:

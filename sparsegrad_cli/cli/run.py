@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .progress import Display, Line
 
 PART, MACHINE = "Part of the table", "Workers"
-Engine = Literal["local", "ray"]
+Engine = Literal["local", "ray", "slurm"]
 Retry = StrEnum("Retry", ["failed", "out-of-memory", "diverged"])  # Typer takes no list of a Literal
 
 
@@ -66,7 +66,11 @@ def run(
     ] = None,
     engine: Annotated[
         Engine,
-        opt.option(help="Processes of this machine, or a Ray cluster.", panel=MACHINE, show_default=True),
+        opt.option(
+            help="Processes of this machine, a Ray cluster, or tasks of a SLURM cluster.",
+            panel=MACHINE,
+            show_default=True,
+        ),
     ] = "local",
     workers: Annotated[
         int | None,
@@ -150,7 +154,7 @@ def run(
     outcomes = {}
     if due:
         with Display(quiet, total=len(due), what="cells") as display:
-            pool = open_pool(engine, count, on, per_gpu or 1, address, output)
+            pool = open_pool(engine, count, on, per_gpu or 1, address, results=output)
             outcomes = run_grid(due, statuses, pool, output, options, CellsDisplay(display))
     statuses |= {id: outcome.status for id, outcome in outcomes.items()}
     _show(cells, statuses, outcomes, output, as_json, verbose)
@@ -199,19 +203,31 @@ def choose_workers(
         )
     if alone:
         return 1, device
-    if engine == "ray" and device == "cuda":
+    if engine == "slurm" and per_gpu is not None:
+        raise InputError("--per-gpu: each task of SLURM has a GPU of its own: leave it out")
+    if engine != "local" and device == "cuda":
         return workers or 1, device
     return count_workers(device, workers, per_gpu), device
 
 
 def open_pool(
-    engine: Engine, workers: int, device: Device, per_gpu: int, address: str | None, results: Path
+    engine: Engine,
+    workers: int,
+    device: Device,
+    per_gpu: int = 1,
+    address: str | None = None,
+    *,
+    results: Path,
 ) -> Pool:
     """Returns the pool, not started yet."""
     from ..workers import WorkerPool
 
     if engine == "local":
         return WorkerPool(workers, device)
+    if engine == "slurm":
+        from ..grid.slurm import SlurmPool
+
+        return SlurmPool(workers, device, results)
     if address is None:
         # the cluster listens on all interfaces, and whoever reaches it without a token may run code; Ray
         # reads these when it is imported

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from .. import paper
-from ..config import RUN_SETTINGS, SETTINGS, ExecutionOptions, Given
+from ..config import RUN_SETTINGS, SETTINGS, ExecutionOptions, Given, Tracker
 from ..errors import InputError, WorkError
 from ..progress import ProgressState
 from ..settings import WHAT
@@ -77,6 +78,12 @@ def search(
             show_default=True,
         ),
     ] = 1,
+    engine: Annotated[
+        Literal["local", "slurm"],
+        opt.option(
+            help="Processes of this machine, or tasks of a SLURM cluster.", panel=MACHINE, show_default=True
+        ),
+    ] = "local",
     resume: Annotated[
         bool,
         opt.option(
@@ -85,6 +92,7 @@ def search(
             panel=MACHINE,
         ),
     ] = False,
+    report_to: opt.ReportTo = None,
     output: opt.Output = Path("results"),
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
@@ -107,8 +115,11 @@ def search(
     from ..sweep.study import config_of, open_study
     from ..tasks import get_task, task_names
     from ..training.inputs import quiet_libraries
+    from ..training.track import read_trackers
     from .progress import Display
+    from .run import open_pool
 
+    trackers = read_trackers(report_to or ())
     quiet_libraries(downloads=not (quiet or as_json))
     for everything, option, named in ((all_tasks, "task", task), (all_methods, "method", method)):
         if everything and named:
@@ -145,9 +156,12 @@ def search(
     with Display(quiet) as display, storage_errors():
         studies = [open_study(opened, config) for config in configs]
         watch = SweepDisplay(display)
-        sweeps = run_sweep(studies, trials, workers, storage, output, watch.show, display.say)
+        make_pool = partial(open_pool, engine, results=output) if engine != "local" else None
+        sweeps = run_sweep(
+            studies, trials, workers, storage, output, watch.show, display.say, trackers, make_pool
+        )
         _draw(studies, sweeps)
-    results = _finetune_best(sweeps, output, quiet) if then_finetune else []
+    results = _finetune_best(sweeps, output, quiet, trackers) if then_finetune else []
     _show_search(sweeps, results, output, as_json, quiet, verbose)
     _check_done(sweeps, results)
     return 0
@@ -286,7 +300,9 @@ def _draw(studies: Sequence[Study], sweeps: Sequence[Sweep]) -> None:
         save_sweep_plot(study, bool(found.result.importances), found.folder / "plot.png")
 
 
-def _finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[Result]:
+def _finetune_best(
+    sweeps: Sequence[Sweep], output: Path, quiet: bool, trackers: tuple[Tracker, ...]
+) -> list[Result]:
     """Train with the best parameters of each study, on as many seeds as the paper."""
     from ..sweep.plan import SEEDS
     from ..sweep.run import BEST
@@ -302,7 +318,7 @@ def _finetune_best(sweeps: Sequence[Sweep], output: Path, quiet: bool) -> list[R
             params = read_params(each.folder / BEST)
             configs, sources = resolve(given, [each.config.method], SEEDS, params=params)
             todo += [(config, sources) for config in configs]
-    return train_all(todo, output, quiet, ExecutionOptions())
+    return train_all(todo, output, quiet, ExecutionOptions(report_to=trackers))
 
 
 def _show_search(

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,8 +37,17 @@ from .peft_table import BY_NAME, Entry, order_and_colour
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER = "default"  # PEFT's name of a model's first adapter
-# what torch says where an operation, such as a start from singular values, reads the numbers of a meta tensor
-NEEDS_NUMBERS = ("meta tensor", "Meta tensor", "'Meta' backend", "register_meta", "incompatible tensor type")
+# what torch and PEFT say where something, such as a start from singular values, reads a meta tensor's numbers
+NEEDS_NUMBERS = (
+    "meta tensor",
+    "Meta tensor",
+    "meta device",
+    "'Meta' backend",
+    "register_meta",
+    "incompatible tensor type",
+)
+# fields of LoRA's configuration with a term beside the loss, and the tuner's function that computes it
+TERMS = {"kasa_config": "_get_kasa_loss", "monteclora_config": "_get_monteclora_loss"}
 STEPS = 1000  # that AdaLoRA's schedule has where nobody says how many there will be
 
 
@@ -94,9 +103,10 @@ class PeftMethod(Method):
             model: on the meta device; it is not changed.
         """
         peft_config = cls.peft_config(model, config)
-        if peft_config.is_prompt_learning:
+        tuner = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(peft_config.peft_type)]
+        if peft_config.is_prompt_learning or not issubclass(tuner, BaseTuner):
             raise InputError(
-                f"--method {cls.name}: {peft_config.peft_type} trains a prompt and no weights: "
+                f"--method {cls.name}: {peft_config.peft_type} trains a prompt or a mixture and no weights: "
                 "take a method that changes the model"
             )
         model = copy.deepcopy(model)
@@ -109,10 +119,14 @@ class PeftMethod(Method):
             raise InputError(f"--method {cls.name}: {_line(error)}") from None
 
     def optimizer(self, learning_rate: float) -> Optimizer:
-        """Returns AdamW of all that is trained."""
+        """Returns AdamW of all that is trained, which adds what the method has beside the loss."""
         optimizer = adamw(self.model, learning_rate, self.config.weight_decay)
-        if self._tuner.peft_config[ADAPTER].peft_type == "ADALORA":
+        peft_config = self._tuner.peft_config[ADAPTER]
+        if peft_config.peft_type == "ADALORA":
             _prune_at_steps(self._tuner, optimizer)
+        for field, term in TERMS.items():
+            if getattr(peft_config, field, None) is not None:
+                _add_gradients(optimizer, getattr(self._tuner, term), self.adapted)
         return optimizer
 
     def merge(self) -> nn.Module:
@@ -281,12 +295,8 @@ def _prune_at_steps(tuner: Any, optimizer: Optimizer) -> None:
     named = {name: p for name, p in tuner.model.named_parameters() if "lora_" in name and p.requires_grad}
     averages = {"exp_avg_ipt": allocator.exp_avg_ipt, "exp_avg_unc": allocator.exp_avg_unc}
 
-    def add_penalty(*_: object) -> None:
-        with torch.enable_grad():
-            penalty = _distance_from_orthogonal(named) * peft_config.orth_reg_weight
-        sides = [p for name, p in named.items() if "lora_E" not in name]
-        for p, gradient in zip(sides, torch.autograd.grad(penalty, sides), strict=True):
-            p.grad = gradient if p.grad is None else p.grad + gradient
+    def penalty() -> torch.Tensor:
+        return _distance_from_orthogonal(named) * peft_config.orth_reg_weight
 
     def prune(*_: object) -> None:
         state = {name: optimizer.state[p] for name, p in named.items()}
@@ -309,8 +319,23 @@ def _prune_at_steps(tuner: Any, optimizer: Optimizer) -> None:
             if "lora_E" in name and step > last:
                 p.data.mul_(state[name]["kept"])
 
-    optimizer.register_step_pre_hook(add_penalty)
+    _add_gradients(optimizer, penalty, [p for name, p in named.items() if "lora_E" not in name])
     optimizer.register_step_post_hook(prune)
+
+
+def _add_gradients(
+    optimizer: Optimizer, term: Callable[[], torch.Tensor], parameters: Sequence[nn.Parameter]
+) -> None:
+    """Let every step also follow the gradient of a term beside the loss."""
+
+    def add(*_: object) -> None:
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(term(), parameters, allow_unused=True)
+        for p, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                p.grad = gradient if p.grad is None else p.grad + gradient
+
+    optimizer.register_step_pre_hook(add)
 
 
 def _distance_from_orthogonal(named: dict[str, nn.Parameter]) -> torch.Tensor:

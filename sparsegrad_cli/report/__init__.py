@@ -19,6 +19,7 @@ from .comparable import split_groups
 from .load import Results, load_results
 from .long_form import long_form
 from .paper_tables import paper_sections
+from .peft_json import peft_sections
 from .run_tables import GroupTable, ablation_table, build_ablation, build_group
 from .significance import FOOTNOTE
 from .summary import power_words, rate_sentences, sentence, setting_sentence
@@ -92,6 +93,7 @@ class Report:
             Chapter("Settings of a method", self._setting_sections(drawing)),
             Chapter("Conversations", [made for group, made in sections if group.is_chat]),
             Chapter("Beside the paper", self.paper[0]),
+            Chapter("Beside PEFT", peft_sections(self.results.peft, self.results.done)),
             Chapter("Benchmarks", bench_sections(self.results.benches)),
             Chapter("Sweeps", sweep_sections(self.results.sweeps, trials=True)),
             Chapter("Gradients", [drawing.recording(each) for each in self.results.gradients]),
@@ -102,7 +104,8 @@ class Report:
     def notes(self) -> list[str]:
         """What must be said of the whole."""
         notes = []
-        if not (self.groups or self.results.benches or self.results.sweeps or self.results.gradients):
+        found = self.results
+        if not (self.groups or found.benches or found.sweeps or found.gradients or found.peft):
             notes.append("No finished run to show.")
         if alone := self.paper[1]:
             numbers = listed([str(number) for number in alone])
@@ -198,6 +201,7 @@ class Report:
             "unreadable": self.results.unreadable,
             "benches": self.results.benches,
             "sweeps": self.results.sweeps,
+            "peft": self.results.peft,
             "paper": [section.title for section in self.paper[0]],
         }
         return to_jsonable_python(made, inf_nan_mode="null", serialize_unknown=True)
@@ -248,7 +252,7 @@ def build_report(folders: Sequence[Path], compare: bool = False, baseline: str |
     """Reads result folders and compares what may be compared.
 
     Args:
-        folders: results folders, any folders above runs, single runs or other single results.
+        folders: results folders, any folders above runs, single runs or other single results; files of PEFT.
         compare: the paper's tables too, ours beside them.
         baseline: method that the others are compared with; see `significance.compare`.
 

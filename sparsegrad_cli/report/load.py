@@ -25,6 +25,7 @@ from ..settings import names_in_id
 from ..store.folder import COUNTS, RUNS, ResultFolder, find_results, read_all
 from ..store.records import CountConfig, CountResult, Environment, Result, StoredResult
 from ..sweep.records import Sweep, read_sweeps
+from .peft_json import read_peft_results
 
 PREDICTIONS = "predictions.parquet"
 UNFINISHED = "unfinished"  # the status of a run without a result: it is going on, or was killed
@@ -57,6 +58,7 @@ class Results:
     gradients: tuple[Gradients, ...] = ()
     judgements: tuple[Judgement, ...] = ()
     parts: tuple[StoredResult[CountConfig, CountResult], ...] = ()  # counts of models' parameters
+    peft: tuple[dict[str, Any], ...] = ()  # see `peft_json.read_peft_results`
     unreadable: tuple[str, ...] = ()  # a message for each folder that was left out
     folders: tuple[Path, ...] = field(default=())
 
@@ -74,9 +76,13 @@ class Results:
 def load_results(folders: Sequence[Path]) -> Results:
     """Reads everything in the folders: results folders, folders above runs, or single runs and other results.
 
+    Result files of PEFT are read too: those that are given, and those that lie in the folders themselves.
+
     Raises:
         InputError: a folder is missing, or nothing in any of them is there or can be read.
     """
+    theirs = read_peft_results(folders)
+    folders = [folder for folder in folders if not folder.is_file()]
     runs, unreadable = read_runs(folders)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnreadableResultWarning)
@@ -87,11 +93,12 @@ def load_results(folders: Sequence[Path]) -> Results:
             gradients=read_gradients(folders),
             judgements=read_judgements(folders),
             parts=read_all(COUNTS, folders),
+            peft=tuple(theirs),
             folders=tuple(folders),
         )
     unreadable += [str(each.message).removeprefix("left out: ") for each in caught]
     found = replace(found, unreadable=tuple(dict.fromkeys(unreadable)))
-    others = (found.benches, found.sweeps, found.gradients, found.judgements, found.parts)
+    others = (found.benches, found.sweeps, found.gradients, found.judgements, found.parts, found.peft)
     if runs.empty and not any(others):
         where = ", ".join(map(str, folders))
         if found.unreadable:

@@ -7,13 +7,17 @@ what. Keys that another harness has no answer to are null.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from ..errors import InputError
 from ..store.folder import RUNS, read_all
 from ..store.io import write_text
-from ..store.records import StoredResult
+from ..store.records import StoredResult, format_score
+from .table import DASH, Section, amount, megabytes, records_table, three_digits
 
 PARTS = ("run_info", "train_info", "meta_info")
 
@@ -92,8 +96,51 @@ def read_peft_results(paths: list[Path]) -> list[dict[str, Any]]:
     Raises:
         InputError: a file is none.
     """
-    files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
-    return [_row(file) for file in files]
+    return [_row(file) for path in paths for file in (_in_folder(path) if path.is_dir() else [path])]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Returns the result files of PEFT in a folder; other JSON may lie beside them."""
+    files = sorted(folder.glob("*.json"))
+    return [file for file in files if all(f'"{part}"' in file.read_text(errors="replace") for part in PARTS)]
+
+
+def peft_sections(theirs: Sequence[dict[str, Any]], done: pd.DataFrame) -> list[Section]:
+    """Returns a table of PEFT's results with our finished runs below them; nothing without any of PEFT.
+
+    Args:
+        done: our runs, as `load.read_runs` has them.
+    """
+    if not theirs:
+        return []
+    ours = [{**row, "name": row["id"]} for row in done.to_dict("records")]
+    rows = [{"from": "PEFT", **row} for row in theirs] + [{"from": "ours", **row} for row in ours]
+
+    def number(key: str, words: Any) -> Any:
+        return lambda row: DASH if pd.isna(row[key]) else words(row[key])
+
+    table = records_table(
+        rows,
+        [
+            ("method", lambda row: row["method"]),
+            ("from", lambda row: row["from"]),
+            ("run", lambda row: row["name"].rpartition("/")[2]),
+            ("model", lambda row: row["model"].rpartition("/")[2]),
+            ("task", lambda row: row["task"]),
+            ("seed", number("seed", str)),
+            ("metric", lambda row: row["score_name"] or DASH),
+            (
+                "score",
+                lambda row: DASH if pd.isna(row["score"]) else format_score(row["score_name"], row["score"]),
+            ),
+            ("steps/s", number("steps_per_second", three_digits)),
+            ("peak MB", number("peak_memory_bytes", megabytes)),
+            ("trained", number("trainable", amount)),
+        ],
+        left=("method", "from", "run", "model", "task", "metric"),
+    )
+    note = "Of PEFT's method_comparison, and ours: compare rows of one model, task and metric alone."
+    return [Section("PEFT's results and ours", tables=[table], notes=[note])]
 
 
 def _row(file: Path) -> dict[str, Any]:

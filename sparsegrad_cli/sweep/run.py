@@ -11,12 +11,13 @@ from pathlib import Path
 import yaml
 from optuna import Study
 
+from ..config import Device, Tracker
 from ..errors import InputError, WorkError
 from ..store.environment import describe_environment
 from ..store.io import lock, write_error, write_text
 from ..training.basis import BASES
 from ..training.params import Best
-from ..workers import Died, Failed, WorkerPool
+from ..workers import Died, Failed, Pool, WorkerPool
 from .records import SWEEPS, Sweep, read_sweeps
 from .study import budget, release, snapshot, top_up
 from .trial import SweepJob, work, worker_name
@@ -26,6 +27,7 @@ LOCK_SECONDS = 60.0  # that another process may take to write a study's files
 BEST = "best.yaml"
 HEADER = "# The best that `sparsegrad sweep` found; `sparsegrad finetune --params` and `run` read it.\n"
 Watch = Callable[[Sequence[Sweep], int], None]
+OpenPool = Callable[[int, Device], Pool]
 
 
 def run_sweep(
@@ -36,17 +38,21 @@ def run_sweep(
     results: Path,
     watch: Watch,
     say: Callable[[str], None],
+    report_to: tuple[Tracker, ...] = (),
+    open_pool: OpenPool | None = None,
 ) -> list[Sweep]:
     """Bring every study to its budget, together with all other processes that work on the same storage.
 
     Args:
         studies: of one storage.
         trials: the budget of each; None: as before.
-        workers: processes on this machine.
+        workers: processes of the pool.
         where: the storage, as the user named it.
         results: the results folder; a study's folder is written whenever one of its trials ends.
         watch: called about every second with the studies as they are, and the number of workers at work.
         say: called with a line when something happens to a worker.
+        report_to: trackers that hear of each trial.
+        open_pool: of so many workers on a device; None: processes of this machine.
 
     Returns:
         The studies in the end.
@@ -59,7 +65,7 @@ def run_sweep(
     monitor = StudyMonitor(studies, results)
     if monitor.unsettled:
         try:
-            _run_workers(monitor, workers, where, results, watch, say)
+            _run_workers(monitor, workers, where, results, watch, say, report_to, open_pool or WorkerPool)
         finally:
             monitor.look()
     watch(monitor.sweeps, 0)
@@ -76,15 +82,19 @@ def _run_workers(
     results: Path,
     watch: Watch,
     say: Callable[[str], None],
+    report_to: tuple[Tracker, ...],
+    open_pool: OpenPool,
 ) -> None:
     names = [study.study_name for study in monitor.unsettled]
     to_do = sum(max(1, sweep.result.asked - sweep.result.finished) for sweep in monitor.sweeps)
     token, error = secrets.token_hex(4), "ended without an error"
-    with WorkerPool(min(workers, to_do), monitor.sweeps[0].config.template.device) as pool:
+    with open_pool(min(workers, to_do), monitor.sweeps[0].config.template.device) as pool:
         for worker in range(pool.workers):
             start = worker * len(names) // pool.workers  # so that one worker does a study's trials if it can
             order = (*names[start:], *names[:start])
-            job = SweepJob(storage=where, results=str(results), studies=order, token=token)
+            job = SweepJob(
+                storage=where, results=str(results), studies=order, token=token, report_to=report_to
+            )
             pool.submit(worker, work, job)
         while monitor.unsettled:
             watch(monitor.sweeps, pool.workers - len(pool.idle()))

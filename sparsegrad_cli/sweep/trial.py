@@ -18,7 +18,7 @@ from optuna import Study, Trial, TrialPruned
 from optuna.trial import TrialState
 
 from .. import interrupts
-from ..config import ExecutionOptions, RunConfig
+from ..config import ExecutionOptions, RunConfig, Tracker
 from ..errors import InputError, WorkError
 from ..progress import NoProgress, Progress
 from ..settings import Record
@@ -61,6 +61,7 @@ class SweepJob(Record):
     results: str  # the results folder
     studies: tuple[str, ...]  # their names, in the order in which this worker takes them
     token: str  # random: processes in two containers may have one host name and one process id
+    report_to: tuple[Tracker, ...] = ()  # that hear of each trial
 
 
 class SweepJobDone(Record):
@@ -83,7 +84,7 @@ def work(job: SweepJob, progress: Progress) -> SweepJobDone:
     with interrupts.deferred(), storage_errors():
         storage = open_storage(job.storage, results)
         with registered(storage, name):
-            Worker(results, name).work([load_study(storage, study) for study in job.studies])
+            Worker(results, name, job.report_to).work([load_study(storage, study) for study in job.studies])
     return SweepJobDone()
 
 
@@ -100,10 +101,12 @@ class Worker:
     Args:
         results: the results folder.
         name: of this worker in the studies.
+        report_to: trackers that hear of each trial's run.
     """
 
-    def __init__(self, results: Path, name: str) -> None:
+    def __init__(self, results: Path, name: str, report_to: tuple[Tracker, ...] = ()) -> None:
         self._results, self._name = results, name
+        self._options = ExecutionOptions(keep_model=False, report_to=report_to)
         self._sources: tuple[str, Sources] | None = None  # of the latest study
 
     def work(self, studies: list[Study]) -> None:
@@ -165,7 +168,7 @@ class Worker:
         results = SWEEPS.folder(self._results, config).path
         folder = RUNS.folder(results, run_config)
         reporter = TrialReporter(trial, config, folder.path / "metrics.jsonl")
-        planned = sources.plan(run_config, results, reporter, ExecutionOptions(keep_model=False))
+        planned = sources.plan(run_config, results, reporter, self._options)
         try:
             result = folder.result()
             while result is None or result.status not in ("done", "pruned", "diverged"):

@@ -165,7 +165,6 @@ def write_adapter(
         "target_modules": list(found.updates),
         "modules_to_save": list(found.whole) or None,
         "task_type": "CAUSAL_LM" if isinstance(get_task(config.task_file or config.task), ChatTask) else None,
-        "base_model_name_or_path": published_name(config.model),
     }
     error = 0.0
     adapter: PeftModel
@@ -194,7 +193,9 @@ def write_adapter(
     for name in found.whole:
         saved: Any = model.get_submodule(name)
         saved.modules_to_save[ADAPTER].load_state_dict(trained.get_submodule(name).state_dict())
-    adapter.save_pretrained(str(folder))
+    # PEFT names the folder that the base was loaded from, which is of this machine
+    adapter.peft_config[ADAPTER].base_model_name_or_path = published_name(config.model)
+    adapter.save_pretrained(str(folder), save_embedding_layers=False)
     on_disk = sum(file.stat().st_size for file in folder.iterdir() if file.suffix == ".safetensors")
     return Exported(to, folder, size, error, found.whole, on_disk)
 

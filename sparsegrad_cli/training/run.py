@@ -30,6 +30,7 @@ from .export import save_smallest
 from .inputs import Inputs
 from .predict_test import MODEL, predict_again, write_test_predictions
 from .resolve import Sources
+from .track import tracked
 from .trainer import PlannedRun, make_trainer, total_steps, train
 
 
@@ -80,7 +81,7 @@ def _attempt(
     data = f"sha256:{planned.inputs.data.sha256}"
     folder.begin(describe_environment(planned.inputs.checkpoint.identity, data, restarts, parts))
     try:
-        with float32_products(planned.config.precision):
+        with tracked(planned.options.report_to), float32_products(planned.config.precision):
             result = _train_and_score(planned, loaded, checkpoint, parts)
     except KeyboardInterrupt:
         folder.finish(_failed(planned, "interrupted", "stopped by the user"), keep_checkpoints=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import os
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
@@ -21,6 +25,7 @@ PACKAGES: dict[Tracker, tuple[str, ...]] = {  # any of them will do
     "mlflow": ("mlflow",),
     "trackio": ("trackio",),
 }
+ENDS = {"wandb": "finish", "mlflow": "end_run"}  # what ends the run that is active, if there is one
 LOGS = "tensorboard"  # a folder in the results folder
 
 
@@ -59,5 +64,25 @@ def tracking_callbacks(names: Sequence[Tracker], results: Path, run_id: str) -> 
             callback.logging_dir = str(results / LOGS / run_id)
             callbacks.append(callback)
         else:
+            os.environ.setdefault("MLFLOW_FLATTEN_PARAMS", "TRUE")  # one value is too short for it all
             callbacks.append(INTEGRATION_TO_CALLBACK[name]())
     return callbacks
+
+
+@contextmanager
+def tracked(names: Sequence[Tracker]) -> Iterator[None]:
+    """Let a tracker's run end with ours, however that ends: the next one in this process gets its own.
+
+    What trackers print goes to stderr: stdout is the command's.
+    """
+    try:
+        with redirect_stdout(sys.stderr if names else sys.stdout):
+            yield
+    finally:
+        for name in names:
+            if name == "trackio":
+                trackio = import_module(name)
+                if trackio.context_vars.current_run.get() is not None:
+                    trackio.finish()
+            elif name in ENDS:
+                getattr(import_module(name), ENDS[name])()

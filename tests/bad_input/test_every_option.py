@@ -185,9 +185,10 @@ EXCUSED = {
         "--then-finetune": "what follows the search: tests/cli/test_sweep.py",
         "--workers": "how many at a time: tests/sweep/test_trials.py",
         "--verbose": "how much is printed in the end: tests/cli/test_sweep.py",
+        "--engine": "processes or SLURM, the same trials: tests/grid/test_slurm.py",
     },
     "run": {
-        "--engine": "processes or a Ray cluster, the same cells: tests/grid/test_ray.py",
+        "--engine": "processes, Ray or SLURM, the same cells: tests/grid/test_ray.py and test_slurm.py",
         "--per-gpu": "cells at a time on a GPU, of which there is none here: tests/cli/test_run.py",
         "--predict-test": "what follows the training: tests/cli/test_run.py",
         "--verbose": "how much is printed in the end: tests/report/test_output.py",

@@ -207,10 +207,11 @@ COMPARED = [  # experiments of PEFT's method_comparison, what is null in them le
     {"peft_type": "IA3", "init_ia3_weights": True, "feedforward_modules": None},
     {"peft_type": "C3A", "block_size": 8, "init_weights": False, "target_modules": ["v_proj", "q_proj"]},
     {"peft_type": "MISS", "r": 8, "init_weights": "bat", "mini_r": 1},
+    {"peft_type": "LORA", "r": 4, "kasa_config": {"beta": 0.0001, "gamma": 0.001}},
 ]
 
 
-@pytest.mark.parametrize("fields", COMPARED, ids=lambda fields: fields["peft_type"].lower())
+@pytest.mark.parametrize("fields", COMPARED)
 def test_experiments_of_pefts_comparison_are_taken_as_they_are(fields, loaded, tmp_path):
     model = copy.deepcopy(loaded["llama"].model)
     method = adapt(write(tmp_path, **fields), model, loaded["llama"].head, freeze_rest=True)
@@ -220,9 +221,22 @@ def test_experiments_of_pefts_comparison_are_taken_as_they_are(fields, loaded, t
     torch.testing.assert_close(logits(method.merge()), adapted, rtol=0, atol=1e-5)
 
 
+def test_a_term_beside_the_loss_is_trained_on_too(loaded, tmp_path):
+    """KaSA pulls its factors towards orthogonal ones, the harder the larger gamma is."""
+    distances = []
+    for gamma in (0.0, 10.0):
+        fields = {"peft_type": "LORA", "r": 4, "kasa_config": {"beta": 0.0, "gamma": gamma}}
+        method = adapt(write(tmp_path, **fields), copy.deepcopy(loaded["llama"].model), loaded["llama"].head)
+        train(method, method.optimizer(1e-2), 10)
+        A = [p for name, p in method.model.named_parameters() if "lora_A" in name]
+        distances.append(sum(torch.dist(p @ p.T, torch.eye(4)).item() for p in A))
+    assert distances[1] < 0.8 * distances[0]
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
+        ({"peft_type": "ADAPTION_PROMPT", "adapter_layers": 2, "adapter_len": 3}, "trains a prompt"),
         ({"peft_type": "LORRA"}, "has the peft_type LORRA"),
         ({"peft_type": "LORA", "rank": 3}, "rank"),
         (

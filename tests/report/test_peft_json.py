@@ -7,6 +7,7 @@ import json
 import pytest
 
 from sparsegrad_cli.errors import InputError
+from sparsegrad_cli.report import build_report
 from sparsegrad_cli.report.peft_json import read_peft_results, write_peft_results
 from sparsegrad_cli.store.folder import RUNS, read_all
 
@@ -65,3 +66,22 @@ def test_another_file_is_refused(text, tmp_path):
     path.write_text(text)
     with pytest.raises(InputError, match="no result of PEFT's method_comparison"):
         read_peft_results([path])
+
+
+def test_their_rows_and_ours_stand_in_one_table(tmp_path):
+    write_run(tmp_path / "results", "lora", 0.5, seed=1)
+    file = tmp_path / "theirs.json"
+    file.write_text(json.dumps(THEIRS))
+    for given in ([file, tmp_path / "results"], [tmp_path]):
+        made = build_report(given)
+        (chapter,) = (each for each in made.chapters() if each.title == "Beside PEFT")
+        (table,) = chapter.sections[0].tables
+        rows = [dict(zip((column.head for column in table.columns), row, strict=True)) for row in table.rows]
+        assert [(row["from"], row["method"], row["score"]) for row in rows] == [
+            ("PEFT", "lora", "48.2"),
+            ("ours", "lora", "50.0"),
+        ]
+        assert made.to_json()["peft"][0]["trainable"] == 9175040
+    alone = build_report([file])
+    assert [each.title for each in alone.chapters()] == ["Beside PEFT"]
+    assert not alone.notes

@@ -114,6 +114,14 @@ def test_an_exact_adapter_gives_the_trained_models_logits(
         torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=1e-5, msg=name)
 
 
+def test_an_adapter_names_its_base_as_others_know_it(loaded, tmp_path):
+    trained = trained_by(loaded, "lora", rank=2)
+    base = LoadedModel(copy.deepcopy(loaded.model), loaded.head)
+    write_adapter(base, trained, config_of(model="demo"), "lora", tmp_path, steps=4)
+    written = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert written["base_model_name_or_path"] == "sentence-transformers/all-MiniLM-L6-v2"
+
+
 def test_an_update_of_full_rank_needs_a_rank_and_tells_its_error(loaded, tmp_path):
     trained = trained_by(loaded, "sparsegrad", **WHOLE)
     errors = []
