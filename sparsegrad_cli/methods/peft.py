@@ -103,10 +103,10 @@ class PeftMethod(Method):
             model: on the meta device; it is not changed.
         """
         peft_config = cls.peft_config(model, config)
-        tuner = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(peft_config.peft_type)]
-        if peft_config.is_prompt_learning or not issubclass(tuner, BaseTuner):
+        kind = PeftType(peft_config.peft_type)
+        if peft_config.is_prompt_learning or not issubclass(PEFT_TYPE_TO_TUNER_MAPPING[kind], BaseTuner):
             raise InputError(
-                f"--method {cls.name}: {peft_config.peft_type} trains a prompt or a mixture and no weights: "
+                f"--method {cls.name}: {kind.value} trains a prompt or a mixture and no weights: "
                 "take a method that changes the model"
             )
         model = copy.deepcopy(model)
