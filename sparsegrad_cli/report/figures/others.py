@@ -78,7 +78,8 @@ def save_sweep_plot(study: Study, by_importance: bool, path: Path) -> None:
             canvas = np.ravel(axes)[0].figure
             canvas.set_size_inches(WIDTH, 3.0)
             canvas.set_dpi(DPI)
-            canvas.set_layout_engine("constrained")
+            # Optuna's colour bar beside a single plot has no room of its own in a constrained layout
+            canvas.set_layout_engine("constrained" if np.size(axes) > 1 else "tight")
             images.append(pixels(canvas))
             pyplot.close(canvas)
     width = max(image.shape[1] for image in images)
