@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from sparsegrad_cli import interrupts
 from sparsegrad_cli.errors import WorkError
+from sparsegrad_cli.progress import NoProgress
 from sparsegrad_cli.store.records import Result
 from sparsegrad_cli.sweep import run as sweep_run
 from sparsegrad_cli.sweep import trial
@@ -418,3 +419,14 @@ def test_workers_with_one_host_name_and_process_id_are_told_apart(choices, tmp_p
     assert study_result(study).count("running") == 1
     release(study, one)
     assert study_result(study).count("waiting") == 1
+
+
+def test_trackers_hear_of_the_run_of_each_trial(choices, tmp_path):
+    pytest.importorskip("tensorboardX", reason="needs pip install 'sparsegrad[tensorboard]'")
+    study = begin(tiny_config(choices), tmp_path, trials=2)
+    job = {"storage": None, "results": str(tmp_path), "studies": (study.study_name,), "token": "t"}
+    trial.work(SweepJob(**job, report_to=("tensorboard",)), NoProgress())
+    runs = {each.user_attrs[trial.RUN] for each in study.get_trials()}
+    (folder,) = (tmp_path / SWEEPS.place).glob("*/tensorboard")
+    assert {each.name for each in folder.iterdir()} == runs
+    assert all(list(each.glob("events*")) for each in folder.iterdir())
