@@ -154,7 +154,7 @@ def run(
     outcomes = {}
     if due:
         with Display(quiet, total=len(due), what="cells") as display:
-            pool = open_pool(engine, count, on, per_gpu or 1, address, results=output)
+            pool = open_pool(engine, count, on, per_gpu or 1, address, output)
             outcomes = run_grid(due, statuses, pool, output, options, CellsDisplay(display))
     statuses |= {id: outcome.status for id, outcome in outcomes.items()}
     _show(cells, statuses, outcomes, output, as_json, verbose)
@@ -211,13 +211,7 @@ def choose_workers(
 
 
 def open_pool(
-    engine: Engine,
-    workers: int,
-    device: Device,
-    per_gpu: int = 1,
-    address: str | None = None,
-    *,
-    results: Path,
+    engine: Engine, workers: int, device: Device, per_gpu: int, address: str | None, results: Path
 ) -> Pool:
     """Returns the pool, not started yet."""
     from ..workers import WorkerPool

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -156,9 +155,16 @@ def search(
     with Display(quiet) as display, storage_errors():
         studies = [open_study(opened, config) for config in configs]
         watch = SweepDisplay(display)
-        make_pool = partial(open_pool, engine, results=output) if engine != "local" else None
         sweeps = run_sweep(
-            studies, trials, workers, storage, output, watch.show, display.say, trackers, make_pool
+            studies,
+            trials,
+            workers,
+            storage,
+            output,
+            watch.show,
+            display.say,
+            trackers,
+            lambda count, device: open_pool(engine, count, device, 1, None, output),
         )
         _draw(studies, sweeps)
     results = _finetune_best(sweeps, output, quiet, trackers) if then_finetune else []
