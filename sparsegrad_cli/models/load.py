@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
@@ -64,7 +64,10 @@ class LoadedModel:
         trained.save_pretrained(folder)
 
 
-def on_device(model: nn.Module, device: str) -> nn.Module:
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def on_device(model: Model, device: str) -> Model:
     """Returns the model itself, moved to a device: transformers' own `to` is not typed for it."""
     return model.to(device)
 

@@ -309,7 +309,8 @@ def _judge_words(judge: Ratings) -> str:
 
 
 def _rows_words(column: TaskColumn) -> str:
-    official = column.known.rows if column.known and column.completeness == "partial" else {}
+    known = column.known.rows if column.known and column.completeness == "partial" else None
+    official = known or {}
     counts = [
         f"{split} {count:,}" + (f" of {official[split]:,}" if official.get(split, count) != count else "")
         for split, count in column.rows.items()

@@ -87,7 +87,7 @@ def write_peft_results(folders: list[Path], into: Path) -> list[Path]:
     return written
 
 
-def read_peft_results(paths: list[Path]) -> list[dict[str, Any]]:
+def read_peft_results(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """Returns a row for each result file of PEFT: method, model, score, cost, as our own tables name them.
 
     Args:
