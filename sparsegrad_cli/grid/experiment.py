@@ -234,7 +234,9 @@ def _wrong_settings(experiment: Experiment, kind: Kind) -> Iterator[tuple[Keys, 
                 yield keys, f"{name} is not used by {', '.join(methods)}: leave it out"
         if keys[0] == "vary" and name in experiment.settings:
             yield keys, f"{name} is in settings too: leave one out"
-        if "set" in keys and name in itertools.chain(experiment.vary, *(o.vary for o in experiment.overrides)):
+        if "set" in keys and name in itertools.chain(
+            experiment.vary, *(o.vary for o in experiment.overrides)
+        ):
             yield keys, f"{name} is in vary too: leave one out"
         for position, value in enumerate(values):
             try:
