@@ -46,6 +46,7 @@ def finetune(
     """
     from rich.console import Console
 
+    from ..training.checks import is_emulated
     from ..training.inputs import quiet_libraries
     from ..training.params import read_params
     from ..training.resolve import resolve
@@ -58,6 +59,8 @@ def finetune(
     if configs[0].padding == "longest" and "padding" not in given and not (sources.is_chat or quiet):
         model = configs[0].model
         print(f"padding longest: {model} does not compute on real tokens alone", file=sys.stderr)
+    if is_emulated(configs[0].device, configs[0].precision) and not quiet:
+        print(f"precision {configs[0].precision}: this CPU emulates it, fp32 is faster", file=sys.stderr)
     test = _test_splits(configs, sources, output) if predict_test else None
     if dry_run:
         _show_plan(configs, sources, output, save == "model", as_json, test)

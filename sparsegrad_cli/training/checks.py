@@ -121,6 +121,13 @@ def choose_device(device: str, precision: str | None) -> Literal["cpu", "cuda"]:
     return "cuda" if on_cuda else "cpu"
 
 
+def is_emulated(device: str, precision: str) -> bool:
+    """Returns whether a run computes in bf16 on a CPU without instructions for it: slower than fp32."""
+    able = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+    known = torch.cpu.get_capabilities()
+    return device == "cpu" and precision.startswith("bf16") and not any(known.get(name) for name in able)
+
+
 def choose_padding(model: PreTrainedModel, name: str, padding: Padding | None) -> Padding:
     """Returns what batches are padded to: nothing where that is left open and `model`, called `name`, can.
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sparsegrad_cli.errors import InputError
-from sparsegrad_cli.training.checks import choose_device
+from sparsegrad_cli.training.checks import choose_device, is_emulated
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "bf16-weights"])
@@ -16,3 +16,11 @@ def test_a_gpu_that_cannot_compute_in_a_precision_is_refused_at_the_start(precis
     with pytest.raises(InputError, match=r"capability 8\.0"):
         choose_device("auto", precision)
     assert choose_device("auto", "fp32") == "cuda"
+
+
+@pytest.mark.parametrize(("able", "emulated"), [({}, True), ({"avx2": True, "avx512_bf16": True}, False)])
+def test_bf16_on_a_cpu_without_instructions_for_it_is_known(able, emulated, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert is_emulated("cpu", "bf16") == emulated
+    assert not is_emulated("cpu", "fp32")
+    assert not is_emulated("cuda", "bf16")
