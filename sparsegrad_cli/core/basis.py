@@ -155,11 +155,11 @@ class Basis:
         squares = {n.removesuffix("/squares"): t for n, t in tensors.items() if n.endswith("/squares")}
         kinds = {}
         for kind in dict.fromkeys(n.rpartition("/")[0] for n in tensors if not n.endswith("/squares")):
-            found = {f.name: tensors.get(f"{kind}/{f.name}") for f in fields(LayerBasis)}
+            found: dict[str, Any] = {f.name: tensors.get(f"{kind}/{f.name}") for f in fields(LayerBasis)}
             missing = [name for name, tensor in found.items() if tensor is None and name != "energy"]
             if missing:
                 raise ValueError(f"not a basis: {kind or 'it'} lacks {', '.join(missing)}")
-            kinds[kind] = b = LayerBasis(**found)  # type: ignore[arg-type]
+            kinds[kind] = b = LayerBasis(**found)
             for side, Q, energy in (("U", b.U, b.U_energy), ("V", b.V, b.V_energy)):
                 if Q.shape[1] > len(Q) or len(energy) != Q.shape[1]:
                     raise ValueError(
