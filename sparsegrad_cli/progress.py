@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -75,3 +77,17 @@ class ProgressTracker:
 
     def changed(self, is_step: bool) -> None:
         """Called after every change; `is_step`: it was only one more step."""
+
+
+class ReportedProgress(ProgressTracker):
+    """Hands its states to `report`; single steps not more often than every `seconds`."""
+
+    def __init__(self, report: Callable[[ProgressState], None], seconds: float) -> None:
+        super().__init__()
+        self._report, self._seconds = report, seconds
+        self._reported = 0.0
+
+    def changed(self, is_step: bool) -> None:
+        if not is_step or time.monotonic() - self._reported >= self._seconds:
+            self._reported = time.monotonic()
+            self._report(self.state)

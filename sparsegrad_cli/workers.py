@@ -53,7 +53,7 @@ from .errors import (
     is_out_of_memory,
 )
 from .hardware import worker_env
-from .progress import Progress, ProgressState, ProgressTracker
+from .progress import Progress, ProgressState, ReportedProgress
 from .store.io import redact
 
 TRIES = 3  # of a job whose workers die
@@ -349,21 +349,6 @@ def failure(error: Exception) -> Failed:
     return Failed(reason=reason, error=f"{type(error).__name__}: {line}")
 
 
-class JsonLinesProgress(ProgressTracker):
-    """Writes its states as JSON lines; single steps not more often than every `REPORT_SECONDS`."""
-
-    def __init__(self, out: TextIO) -> None:
-        super().__init__()
-        self._out = out
-        self._written = 0.0
-
-    def changed(self, is_step: bool) -> None:
-        if not is_step or time.monotonic() - self._written >= REPORT_SECONDS:
-            self._written = time.monotonic()
-            with suppress(BrokenPipeError):  # the parent has died: the closed input is about to interrupt us
-                write_line(self._out, self.state)
-
-
 def write_line(out: TextIO, message: BaseModel) -> None:
     """Write a message as one line, at once."""
     out.write(message.model_dump_json() + "\n")
@@ -375,11 +360,17 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
     interrupts.listen()
+
+    def report(state: ProgressState) -> None:
+        with suppress(BrokenPipeError):  # the parent has died: the closed input is about to interrupt us
+            write_line(out, state)
+
     calls: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read_input, args=(calls,), daemon=True).start()
     try:
         while True:
-            answer = do_call(Call.model_validate_json(calls.get()), JsonLinesProgress(out))
+            call = Call.model_validate_json(calls.get())
+            answer = do_call(call, ReportedProgress(report, REPORT_SECONDS))
             write_line(out, answer)
             if isinstance(answer, Failed) and answer.reason == "device":
                 os._exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,6 @@ def finetune(
     """
     from rich.console import Console
 
-    from ..training.checks import is_emulated
     from ..training.inputs import quiet_libraries
     from ..training.params import read_params
     from ..training.resolve import resolve
@@ -56,11 +55,7 @@ def finetune(
     read = None if params is None else read_params(params)
     configs, sources = resolve({**given, "task": task}, method, seed, params=read, shapes_only=dry_run)
     print_left_out(sources.data, quiet)
-    if configs[0].padding == "longest" and "padding" not in given and not (sources.is_chat or quiet):
-        model = configs[0].model
-        print(f"padding longest: {model} does not compute on real tokens alone", file=sys.stderr)
-    if is_emulated(configs[0].device, configs[0].precision) and not quiet:
-        print(f"precision {configs[0].precision}: this CPU emulates it, fp32 is faster", file=sys.stderr)
+    print_notes(configs, "padding" in given, quiet)
     test = _test_splits(configs, sources, output) if predict_test else None
     if dry_run:
         _show_plan(configs, sources, output, save == "model", as_json, test)
@@ -159,6 +154,14 @@ def print_left_out(data: TaskData, quiet: bool = False) -> None:
         print(f"left out: {len(data.left_out) - NAMED} more", file=sys.stderr)
     for reason, count in data.skipped.items():
         print(f"left out: {count} trees: {reason}", file=sys.stderr)
+
+
+def print_notes(configs: Iterable[RunConfig], padding_is_given: bool, quiet: bool) -> None:
+    """Print what a user should know of runs before they begin, a line each, on stderr."""
+    from ..training.checks import notes_on
+
+    for note in [] if quiet else notes_on(configs, padding_is_given):
+        print(note, file=sys.stderr)
 
 
 def _show_plan(

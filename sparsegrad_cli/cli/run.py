@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..config import Device
+from ..config import Device, RunConfig
 from ..errors import InputError, WorkError
 from ..progress import ProgressState
 from ..settings import WHAT
@@ -120,6 +120,7 @@ def run(
     from ..grid.kinds import DONE, KINDS
     from ..grid.run import CellFilter, is_due, plan_cells, read_status, run_grid
     from ..training.inputs import quiet_libraries
+    from .finetune import print_notes
     from .progress import Display
 
     options = opt.execution_options(save, checkpoint_minutes, report_to, accumulate_on_oom, predict_test)
@@ -137,8 +138,8 @@ def run(
             raise InputError(f"--{name}: {read.path} trains nothing that it could be for: leave it out")
     part = CellFilter(tuple(model or ()), tuple(task or ()), tuple(method or ()), tuple(seed or ()))
     cells = plan_cells(read, part, data, device, shapes_only=dry_run)
-    if not quiet:
-        _tell_padded(read, cells)
+    runs = [RunConfig.model_validate(cell.config) for cell in cells if cell.kind == "finetune"]
+    print_notes(runs, any(name == "padding" for _, name, _, _ in read.experiment.given()), quiet)
     count, on = choose_workers(read, kind.alone, engine, workers, per_gpu, address, cells)
     statuses = {cell.id: read_status(cell, output) for cell in cells}
     due = []
@@ -162,15 +163,6 @@ def run(
         print(f"written: {output}", file=sys.stderr)
     _check_all_done(cells, statuses, outcomes)
     return 0
-
-
-def _tell_padded(read: ReadExperiment, cells: Sequence[GridCell]) -> None:
-    """Name the models that pad their batches though nobody asked for it; conversations are packed full."""
-    if any(name == "padding" for _, name, _, _ in read.experiment.given()):
-        return
-    runs = [cell for cell in cells if cell.kind == "finetune" and not cell.config["loss_on"]]
-    for model in sorted({str(cell.model) for cell in runs if cell.config["padding"] == "longest"}):
-        print(f"padding longest: {model} does not compute on real tokens alone", file=sys.stderr)
 
 
 def choose_workers(

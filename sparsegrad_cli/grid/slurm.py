@@ -30,7 +30,7 @@ from pydantic import BaseModel
 from .. import interrupts
 from ..errors import InputError, WorkError
 from ..hardware import threads_of
-from ..progress import ProgressState, ProgressTracker
+from ..progress import ProgressState, ReportedProgress
 from ..store.io import redact, write_error, write_text
 from ..workers import (
     STOP_SECONDS,
@@ -70,6 +70,10 @@ class Server(Checkpointable):
 
     def __call__(self, folder: str) -> None:
         box, alive = Path(folder), Path(folder).parent / "alive"
+
+        def report(state: ProgressState) -> None:
+            write_text(box / "progress", state.model_dump_json())
+
         interrupts.listen()
         write_text(box / f"start-{_count(box, 'start')}", str(os.getpid()))
         touched, since = 0.0, time.monotonic()
@@ -81,23 +85,11 @@ class Server(Checkpointable):
                     touched, since = alive.stat().st_mtime, time.monotonic()
                 continue
             call = Call.model_validate_json((box / f"call-{number}").read_text(encoding="utf-8"))
-            answer = do_call(call, _WrittenProgress(box / "progress"))
+            answer = do_call(call, ReportedProgress(report, REPORT_SECONDS))
             write_text(box / f"answer-{number}", answer.model_dump_json())
             since = time.monotonic()
             if isinstance(answer, Failed) and answer.reason == "device":
                 return  # CUDA is of no more use in this process
-
-
-class _WrittenProgress(ProgressTracker):
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-        self._written = 0.0
-
-    def changed(self, is_step: bool) -> None:
-        if not is_step or time.monotonic() - self._written >= REPORT_SECONDS:
-            self._written = time.monotonic()
-            write_text(self._path, self.state.model_dump_json())
 
 
 @dataclass

@@ -225,6 +225,11 @@ class FileMethod(PeftMethod):
             if field not in known and value:  # PEFT would go on without it
                 message = unknown(f"field of {fields['peft_type']} in PEFT", field, sorted(known))
                 raise InputError(f"--method {cls.name}: {message}")
+        if fields.get("init_lora_weights") == "eva":  # PEFT would begin at random
+            raise InputError(
+                f"--method {cls.name}: init_lora_weights eva begins from activations, which nothing "
+                "collects here: take another, or --method loraga, which begins from gradients"
+            )
         try:
             return PeftConfig.from_peft_type(**fields)
         except (ValueError, TypeError, KeyError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -126,6 +126,21 @@ def is_emulated(device: str, precision: str) -> bool:
     able = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
     known = torch.cpu.get_capabilities()
     return device == "cpu" and precision.startswith("bf16") and not any(known.get(name) for name in able)
+
+
+def notes_on(configs: Iterable[RunConfig], padding_is_given: bool) -> list[str]:
+    """Returns what a user should know of runs before they begin, a sentence each.
+
+    Args:
+        padding_is_given: so nobody wonders why batches are padded; conversations are packed full.
+    """
+    notes = []
+    for config in configs:
+        if config.padding == "longest" and not padding_is_given and config.loss_on is None:
+            notes.append(f"padding longest: {config.model} does not compute on real tokens alone")
+        if is_emulated(config.device, config.precision):
+            notes.append(f"precision {config.precision}: this CPU emulates it, fp32 is faster")
+    return sorted(set(notes))
 
 
 def choose_padding(model: PreTrainedModel, name: str, padding: Padding | None) -> Padding:

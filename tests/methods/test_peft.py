@@ -245,6 +245,7 @@ def test_a_term_beside_the_loss_is_trained_on_too(loaded, tmp_path):
         ),
         ({"peft_type": "LORA", "target_modules": ["no_such"]}, "no_such"),
         ({"peft_type": "LILY", "r": 4, "target_modules": ["query"]}, "cannot merge it"),
+        ({"peft_type": "LORA", "target_modules": ["query"], "init_lora_weights": "eva"}, "from activations"),
     ],
 )
 def test_what_a_file_cannot_do_is_told_before_training(fields, says, loaded, tmp_path):
