@@ -181,8 +181,9 @@ def _time(found: Estimate) -> str:
         parts = [words + (f" (at most: {early} of {runs} runs may stop early)" if early else "")]
     needs = Counter(run.needs for run in found.runs if run.needs)
     if needs:
+        kinds = list(needs) if len(needs) < 4 else [*list(needs)[:2], f"{len(needs) - 2} other kinds"]
         parts.append(
-            f"unknown for {needs.total()} of {runs} runs, until one has finished of {', '.join(needs)}"
+            f"unknown for {needs.total()} of {runs} runs, until one has finished of {', '.join(kinds)}"
         )
     return "; ".join(parts)
 
