@@ -5,7 +5,7 @@ precision, data, how long they train. Within a group a *row* is a method with on
 (rank, density, ...), and a column is a task with one set of examples.
 
 Learning rate and batch size make no rows. For each task a row shows the rate that did best on the split that
-selects, among the rates that every row of the table tried.
+selects; where some rows tried more rates than all tried, among those that all did.
 """
 
 from __future__ import annotations
@@ -212,12 +212,16 @@ class Group:
         return ", ".join(filter(None, words))
 
     def _common_recipes(self, parts: Sequence[pd.DataFrame]) -> dict[str, set[Recipe]]:
-        """For each column the recipes to choose among, if the methods did not all try equally many."""
+        """For each column the recipes to choose among, if some methods tried all that others did, and more.
+
+        Methods whose rates are of other scales choose among their own; the caption says how many each tried.
+        """
         common = {}
         for column in self.columns:
             tried = [set(column.of(part)["recipe"]) for part in parts if len(column.of(part))]
             shared = set.intersection(*tried) if tried else set()
-            if len({len(found) for found in tried}) > 1 and shared:
+            counts = {len(found) for found in tried}
+            if len(counts) > 1 and len(shared) == min(counts):
                 common[column.name] = shared
         return common
 

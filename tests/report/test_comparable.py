@@ -125,6 +125,16 @@ def test_rates_are_chosen_among_those_that_every_method_tried(tmp_path):
     assert [row.choices["cola"].tried for row in group.rows] == [2, 2]
 
 
+def test_rates_of_other_scales_are_chosen_each_among_its_own(tmp_path):
+    for place, value in enumerate([1e-5, 1e-4, 1e-3]):
+        rate(tmp_path, "ft", value, 0.5, selects=0.5 + (place == 1) / 10)
+    for place, value in enumerate([1e-3, 3e-3, 1e-2, 3e-2]):
+        rate(tmp_path, "lora", value, 0.5, selects=0.5 + (place == 2) / 10)
+    (group,) = groups(tmp_path)
+    assert [row.choices["cola"].recipe[0] for row in group.rows] == [1e-4, 1e-2]
+    assert [row.choices["cola"].tried for row in group.rows] == [3, 4]
+
+
 def test_rates_are_chosen_on_the_seeds_that_all_of_them_have(tmp_path):
     rate(tmp_path, "lora", 1e-3, 0.5, selects=0.8)
     rate(tmp_path, "lora", 1e-3, 0.5, selects=0.2, seed=1)
