@@ -1,0 +1,101 @@
+"""How much of a sentence encoder is left after training: python experiments/forgetting.py RESULTS --data DATA
+
+Every run under RESULTS that kept its model (`sparsegrad run ... --save model`) is looked at:
+
+similarity   mean cosine between the embeddings that its encoder, and the one it started from, give to
+             sentences of another task; an embedding is the mean of the last hidden states over the tokens,
+             as all-MiniLM-L6-v2 and all-mpnet-base-v2 were trained to be used
+agreement    share of dev on which two seeds of a row predict the same class, over all pairs of its seeds
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer
+
+from sparsegrad_cli.config import METHOD_SETTINGS
+from sparsegrad_cli.models.checkpoint import find_checkpoint
+from sparsegrad_cli.store.folder import RUNS, find_results
+from sparsegrad_cli.tasks import get_task
+from sparsegrad_cli.tasks.load import load_data
+
+AT_ONCE = 64  # sentences
+
+
+@torch.no_grad()
+def embed(folder: str, sentences: tuple[str, ...]) -> Tensor:
+    """Returns the unit embeddings, sentences x H, of the encoder in a folder."""
+    model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    embeddings = []
+    for first in range(0, len(sentences), AT_ONCE):
+        some = list(sentences[first : first + AT_ONCE])
+        inputs = tokenizer(some, padding=True, truncation=True, return_tensors="pt")
+        mask = inputs["attention_mask"][..., None]
+        mean = (model(**inputs).last_hidden_state * mask).sum(1) / mask.sum(1)
+        embeddings.append(torch.nn.functional.normalize(mean, dim=1))
+    return torch.cat(embeddings)
+
+
+def look_at_runs(results: Path, sentences: tuple[str, ...]) -> pd.DataFrame:
+    """Returns a line a run: its row, score, similarity, and predictions by example."""
+    lines, start = [], cache(embed)
+    for folder in find_results(RUNS, [results]):
+        if not (folder.path / "model").is_dir():
+            continue
+        run = folder.read()
+        before = start(find_checkpoint(run.config.model).location, sentences)
+        after = embed(str(folder.path / "model"), sentences)
+        settings = {name: getattr(run.config, name) for name in METHOD_SETTINGS}
+        words = [f"{name} {value}" for name, value in settings.items() if value not in (None, False)]
+        rows = pd.read_parquet(folder.path / "predictions.parquet").set_index("idx")
+        lines.append(
+            {
+                "task": run.config.task,
+                "row": " ".join([run.config.method, *words]),
+                "score": run.result.score,
+                "similarity": (before * after).sum(1).mean().item(),
+                "predictions": rows[rows["split"] == rows["split"].iloc[0]]["prediction"],
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def agreement(predictions: Sequence[pd.Series]) -> float:
+    """Returns the share of examples on which two runs predict the same; NaN of one run."""
+    pairs = [(a == b).mean() for a, b in itertools.combinations(predictions, 2)]
+    return sum(pairs) / len(pairs) if pairs else float("nan")
+
+
+def main() -> None:
+    """Print a line a row: means over its seeds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path, help="a results folder")
+    parser.add_argument("--data", default="hub", help="as of sparsegrad run; default: hub")
+    parser.add_argument("--task", default="cola", help="whose dev sentences are embedded; default: cola")
+    parser.add_argument("--sentences", type=int, default=1000, help="at most so many; default: 1000")
+    asked = parser.parse_args()
+    task = get_task(asked.task)
+    split = load_data(task, asked.data).splits[task.dev[0]]
+    runs = look_at_runs(asked.results, tuple(split[task.text[0]][: asked.sentences]))
+    if runs.empty:
+        parser.error(f"no run in {asked.results} kept its model: give --save model to sparsegrad run")
+    table = runs.groupby(["task", "row"], sort=False).agg(
+        seeds=("score", "size"),
+        score=("score", "mean"),
+        similarity=("similarity", "mean"),
+        deviation=("similarity", "std"),
+        agreement=("predictions", lambda predictions: agreement(list(predictions))),
+    )
+    print(table.reset_index().to_string(index=False, float_format="{:.4f}".format))
+
+
+if __name__ == "__main__":
+    main()
