@@ -24,7 +24,7 @@ CASES = [
     Case("no such precision", f"{FT} --precision fp8", "fp8"),
     Case("TF32 on a CPU", f"{FT} --precision tf32", "--precision tf32 needs a CUDA device"),
     Case("a precision of chat tasks", f"{FT} --precision bf16-weights", "is for chat tasks"),
-    Case("no such schedule", f"{FT} --schedule linear", "linear"),
+    Case("no such schedule", f"{FT} --schedule polynomial", "polynomial"),
     Case("no such protocol", f"{FT} --protocol test", "--protocol"),
     Case("a negative seed", f"{FT} --seed -1", "--seed"),
     Case("a seed that is no number", f"{FT} --seed one", "--seed"),

@@ -203,8 +203,13 @@ def test_activations_made_again_change_no_number(choices, tmp_path):
     assert scores[0] == pytest.approx(scores[1], rel=1e-6)
 
 
-def test_the_learning_rate_rises_then_falls_as_a_cosine(choices, tmp_path):
-    planned = plan_run(tmp_path, RecordingWatch(), changed(choices, max_steps=12, warmup_steps=3))
+@pytest.mark.parametrize(
+    ("schedule", "falls"),
+    [("cosine", lambda t: (1 + math.cos(math.pi * t)) / 2), ("linear", lambda t: 1 - t)],
+)
+def test_the_learning_rate_rises_then_falls_to_0(schedule, falls, choices, tmp_path):
+    asked = changed(choices, max_steps=12, warmup_steps=3, schedule=schedule)
+    planned = plan_run(tmp_path, RecordingWatch(), asked)
     planned.folder.path.mkdir(parents=True)
     model = load_model(planned.config, planned.inputs).model
     trainer = make_trainer(model, torch.optim.SGD(model.parameters(), lr=5e-3), planned)
@@ -215,7 +220,7 @@ def test_the_learning_rate_rises_then_falls_as_a_cosine(choices, tmp_path):
         trainer.optimizer.step()
         trainer.lr_scheduler.step()
     rising = [5e-3 * step / 3 for step in range(3)]
-    falling = [5e-3 * (1 + math.cos(math.pi * step / 9)) / 2 for step in range(9)]
+    falling = [5e-3 * falls(step / 9) for step in range(9)]
     assert rates == pytest.approx(rising + falling)
 
 
