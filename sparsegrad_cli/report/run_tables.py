@@ -247,9 +247,10 @@ def build_group(
 
 
 def build_ablation(group: Group, method: str) -> GroupTable:
-    """Compares the settings that one method was run with; each at the recipe of the method's reference.
+    """Compares the settings that one method was run with.
 
-    A setting that was not run at that recipe stands at its own best.
+    One that was tried at as many recipes as the method's reference stands at its own best; another at the
+    recipe of the reference, where it was run at that.
     """
     reference, *others = group.ablations[method]
     rows = [reference, *(_at_choices(row, reference, group.columns) for row in others)]
@@ -320,16 +321,17 @@ def _cost_columns(costs: Sequence[Costs], brief: bool) -> Sequence[Column]:
 
 
 def _at_choices(row: Row, reference: Row, columns: Sequence[TaskColumn]) -> Row:
-    """The row at the recipes that were chosen for the reference, where it was run at them."""
+    """The row where it was tried less than the reference: at the recipes chosen for that one, if at all."""
     choices, chosen = {}, []
     for column in columns:
         if column.name not in row.choices:
             continue
         runs, choice = column.of(row.runs), row.choices[column.name]
-        if wanted := reference.choices.get(column.name):
+        wanted = reference.choices.get(column.name)
+        if wanted is not None and choice.tried < wanted.tried:
             theirs = at_recipe(column.of(row.everything), wanted.recipe)
-            runs, choice = (theirs, wanted) if len(theirs) else (runs, choice)
-        choices[column.name] = replace(choice, rates=())
+            runs, choice = (theirs, replace(wanted, rates=())) if len(theirs) else (runs, choice)
+        choices[column.name] = choice
         chosen.append(runs)
     return replace(row, runs=pd.concat(chosen), choices=choices)
 

@@ -105,6 +105,22 @@ def test_what_varies_in_a_method_has_a_table_of_its_own_with_differences_to_the_
     assert column(table, "less the first row")[0] == ""
 
 
+def test_a_setting_tried_at_all_rates_stands_at_its_best_another_at_the_rate_of_the_first(tmp_path):
+    best = {0.01: 1e-3, 0.05: 3e-3}
+    for rate in (3e-4, 1e-3, 3e-3):
+        for density in best:
+            settings = {"learning_rate": rate, "density": density}
+            write_run(tmp_path, "sparsegrad", rate, selection_score=0.5 + (rate == best[density]), **settings)
+    write_run(tmp_path, "sparsegrad", 0.9, learning_rate=1e-3, density=0.02)
+    write_run(tmp_path, "sparsegrad", 0.8, selection_score=0.99, learning_rate=3e-3, density=0.02)
+    write_run(
+        tmp_path, "sparsegrad", 0.5, task="rte"
+    )  # the first has a task more: the rest have their own table
+    (made,) = build_report([tmp_path]).ablations
+    found = {row.runs["density"].iloc[0]: row.choices["cola"].recipe[0] for row in made.rows}
+    assert found == {0.01: 1e-3, 0.05: 3e-3, 0.02: 1e-3}
+
+
 def predictions(run: Path, share: float) -> None:
     """The first of 100 examples right, so many of them."""
     right = [int(place < round(100 * share)) for place in range(100)]
