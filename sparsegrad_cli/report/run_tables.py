@@ -12,8 +12,10 @@ from typing import Any
 
 import pandas as pd
 
+from .. import paper
 from ..judge.records import Judgement
-from .comparable import Group, Row, TaskColumn, at_recipe
+from ..store.records import greater_is_better
+from .comparable import LINES, Group, Row, TaskColumn, at_recipe
 from .significance import AVERAGE, Comparison, Significance, compare
 from .table import (
     AT_EDGE,
@@ -146,6 +148,18 @@ class GroupTable:
     def main_score(self, row: Row) -> MeanStd | None:
         """Returns the one number of a row: the average, or the score on the only task."""
         return self.average(row) if self.main == AVERAGE else self.score(row, self.columns[0])
+
+    @cached_property
+    def drawn(self) -> list[Row]:
+        """The rows that a panel of lines has room for: of many the paper's methods, then the best."""
+        sign = -1 if greater_is_better(self.columns[0].score_name) else 1
+
+        def place(row: Row) -> tuple[bool, float]:
+            score = self.main_score(row)
+            return row.method not in paper.METHODS, math.inf if score is None else sign * score.mean
+
+        chosen = {row.label for row in sorted(self.rows, key=place)[:LINES]}
+        return [row for row in self.rows if row.label in chosen]
 
     @property
     def same_seeds(self) -> bool:

@@ -49,10 +49,13 @@ def forest_figure(made: GroupTable, name: Path) -> list[Figure]:
     """Draws the differences of several seeds with their intervals: a panel a row, a line a task."""
     found = [each for each in made.significance.comparisons if len(each.seeds) > 1]
     fixed, look = made.fixed, _looks(made)
-    others = list(dict.fromkeys(e.other if e.subject == fixed else e.subject for e in found))[:LINES]
+    others = list(dict.fromkeys(e.other if e.subject == fixed else e.subject for e in found))
     tasks = [t for t in (*(c.name for c in made.columns), AVERAGE) if any(e.task == t for e in found)]
     if not others:
         return []
+    if len(tasks) > 1:  # a panel each
+        drawn = {row.label for row in made.drawn}
+        others = [other for other in others if other in drawn]
     of_other = {o: [each for each in found if o in (each.subject, each.other)] for o in others}
     if len(tasks) == 1:  # a line a row in one panel
         labels = [look[other].label for other in others]
@@ -140,7 +143,7 @@ def cost_figure(made: GroupTable, name: Path) -> list[Figure]:
 
 def rate_figure(made: GroupTable, name: Path) -> list[Figure]:
     """Draws the score against the learning rate, a panel a task, a line a row, a band over seeds."""
-    panels = {c.name: {row.label: _by_rate(row, c) for row in made.rows} for c in made.columns}
+    panels = {c.name: {row.label: _by_rate(row, c) for row in made.drawn} for c in made.columns}
     path = name.with_name(f"{name.name}-rates.png")
     return _score_figure(made, panels, path, "learning rate", lambda rate: f"{rate:g}")
 
@@ -198,7 +201,7 @@ def curve_figures(made: GroupTable, name: Path) -> list[Figure]:
     """Draws training loss and score on the selecting split against steps: a panel a task, a line a row."""
     logs = [
         (column, row.label, [read_log(folder, column.score_name) for folder in column.of(row.runs)["folder"]])
-        for row in made.rows[:LINES]
+        for row in made.drawn
         for column in made.columns
         if column.name in row.choices
     ]
