@@ -23,6 +23,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from sparsegrad_cli.config import METHOD_SETTINGS
 from sparsegrad_cli.models.checkpoint import find_checkpoint
+from sparsegrad_cli.report.comparable import setting_words
+from sparsegrad_cli.report.load import read_predictions
 from sparsegrad_cli.store.folder import RUNS, find_results
 from sparsegrad_cli.tasks import get_task
 from sparsegrad_cli.tasks.load import load_data
@@ -45,7 +47,7 @@ def embed(folder: str, sentences: tuple[str, ...]) -> Tensor:
 
 
 def look_at_runs(results: Path, sentences: tuple[str, ...]) -> pd.DataFrame:
-    """Returns a line a run: its row, score, similarity, and predictions by example."""
+    """Returns a line a run: its row, score, similarity and folder."""
     lines, start = [], cache(embed)
     for folder in find_results(RUNS, [results]):
         if not (folder.path / "model").is_dir():
@@ -53,25 +55,23 @@ def look_at_runs(results: Path, sentences: tuple[str, ...]) -> pd.DataFrame:
         run = folder.read()
         before = start(find_checkpoint(run.config.model).location, sentences)
         after = embed(str(folder.path / "model"), sentences)
-        settings = {name: getattr(run.config, name) for name in METHOD_SETTINGS}
-        words = [f"{name} {value}" for name, value in settings.items() if value not in (None, False)]
-        rows = pd.read_parquet(folder.path / "predictions.parquet").set_index("idx")
+        words = (setting_words(name, getattr(run.config, name)) for name in METHOD_SETTINGS)
         lines.append(
             {
                 "task": run.config.task,
-                "row": " ".join([run.config.method, *words]),
+                "row": " ".join([run.config.method, *filter(None, words)]),
                 "score": run.result.score,
                 "similarity": (before * after).sum(1).mean().item(),
-                "predictions": rows[rows["split"] == rows["split"].iloc[0]]["prediction"],
+                "folder": folder.path,
             }
         )
     return pd.DataFrame(lines)
 
 
-def agreement(predictions: Sequence[pd.Series]) -> float:
+def agreement(folders: Sequence[Path]) -> float:
     """Returns the share of examples on which two runs predict the same; NaN of one run."""
-    pairs = [(a == b).mean() for a, b in itertools.combinations(predictions, 2)]
-    return sum(pairs) / len(pairs) if pairs else float("nan")
+    pairs = list(itertools.combinations(read_predictions(folders).predictions.T, 2))
+    return sum((a == b).mean() for a, b in pairs) / len(pairs) if pairs else float("nan")
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def main() -> None:
         score=("score", "mean"),
         similarity=("similarity", "mean"),
         deviation=("similarity", "std"),
-        agreement=("predictions", lambda predictions: agreement(list(predictions))),
+        agreement=("folder", lambda folders: agreement(list(folders))),
     )
     print(table.reset_index().to_string(index=False, float_format="{:.4f}".format))
 

@@ -113,9 +113,8 @@ def test_a_setting_tried_at_all_rates_stands_at_its_best_another_at_the_rate_of_
             write_run(tmp_path, "sparsegrad", rate, selection_score=0.5 + (rate == best[density]), **settings)
     write_run(tmp_path, "sparsegrad", 0.9, learning_rate=1e-3, density=0.02)
     write_run(tmp_path, "sparsegrad", 0.8, selection_score=0.99, learning_rate=3e-3, density=0.02)
-    write_run(
-        tmp_path, "sparsegrad", 0.5, task="rte"
-    )  # the first has a task more: the rest have their own table
+    # the first has a task more, so the rest stand in a table of their own
+    write_run(tmp_path, "sparsegrad", 0.5, task="rte")
     (made,) = build_report([tmp_path]).ablations
     found = {row.runs["density"].iloc[0]: row.choices["cola"].recipe[0] for row in made.rows}
     assert found == {0.01: 1e-3, 0.05: 3e-3, 0.02: 1e-3}
