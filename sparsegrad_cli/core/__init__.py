@@ -16,7 +16,7 @@ from .calibrate import Calibration, calibrate, energy_in_top, mean_squares
 from .fused import FusedMLP
 from .optim import SparseAdamW, touched_entries
 from .subspace import Subspace, SubspaceLinear, merge_after_steps
-from .targets import FAMILIES, MLPLinear, UnsupportedModelError, choose_blocks, find_mlp_linears
+from .targets import FAMILIES, MLPLinear, UnsupportedModelError, find_mlp_linears
 from .topk import kept_entries, top_k
 
 __all__ = [
@@ -39,7 +39,6 @@ __all__ = [
     "UnsupportedModelError",
     "apply_sparsegrad",
     "calibrate",
-    "choose_blocks",
     "energy_in_top",
     "find_mlp_linears",
     "kept_entries",

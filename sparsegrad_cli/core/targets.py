@@ -1,4 +1,4 @@
-"""Where a transformer keeps its MLP: the linears of each block that are adapted, and the choice of blocks."""
+"""Where a transformer keeps its MLP: the linears of each block that are adapted."""
 
 from __future__ import annotations
 
@@ -26,8 +26,6 @@ _PAIRS: dict[str, tuple[str, str]] = {
     "intermediate.dense": ("intermediate.intermediate_act_fn", "output.dense"),
     "ffn.lin1": ("ffn.activation", "ffn.lin2"),
 }
-
-BLOCKS_SYNTAX = 'all, every:3 (blocks 0, 3, 6, ...) or numbers such as "0-3,8"'
 
 
 class UnsupportedModelError(ValueError):
@@ -72,33 +70,6 @@ def find_mlp_linears(model: nn.Module, blocks: Collection[int] | None = None) ->
             f"{type(model).__name__} has no MLP linears that SparseGrad knows; looked for {looked_for}"
         )
     return found
-
-
-def choose_blocks(words: str, count: int) -> tuple[int, ...]:
-    """Returns the numbers, ascending, that `words` choose of `count` blocks; see `BLOCKS_SYNTAX`.
-
-    Raises:
-        ValueError: other words, or a block that does not exist or is given twice.
-    """
-    if words == "all":
-        return tuple(range(count))
-    every = re.fullmatch(r"every:([1-9]\d*)", words)
-    if every:
-        return tuple(range(0, count, int(every[1])))
-    chosen: list[int] = []
-    for part in words.split(","):
-        span = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if span is None:
-            raise ValueError(f"blocks are chosen by {BLOCKS_SYNTAX}, not by {words!r}")
-        first, last = int(span[1]), int(span[2] or span[1])
-        if last < first:
-            raise ValueError(f"a range of blocks goes up, as {last}-{first}; got {part.strip()}")
-        check_blocks((last,), count)
-        chosen += range(first, last + 1)
-    twice = sorted({block for block in chosen if chosen.count(block) > 1})
-    if twice:
-        raise ValueError(f"block {twice[0]} is given twice in {words!r}")
-    return tuple(sorted(chosen))
 
 
 def check_blocks(blocks: Collection[int], count: int) -> None:

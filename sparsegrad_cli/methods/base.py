@@ -13,7 +13,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..config import BasisKind, OptimizerName, RunConfig, Target
-from ..core import Basis, Mask, Place, Precision, choose_blocks, find_mlp_linears
+from ..core import Basis, Mask, Place, Precision, find_mlp_linears
+from ..core.targets import check_blocks
 from ..store.records import Parameters
 
 # what is measured before training: a basis, or mean squared or mean gradients of each matrix
@@ -130,14 +131,37 @@ class Method(ABC):
 
 
 def chosen_blocks(model: nn.Module, words: str | None) -> tuple[int, ...] | None:
-    """Returns the numbers of the blocks that `words` (see `core.choose_blocks`) choose; None: all.
+    """Returns the numbers of the blocks, ascending, that `words` choose; None: all.
+
+    Args:
+        words: all, every:3 (blocks 0, 3, 6, ...) or numbers such as "0-3,8".
 
     Raises:
-        ValueError: the model has no such blocks.
+        ValueError: other words, or a block that the model does not have or that is given twice.
     """
     if words is None:
         return None
-    return choose_blocks(words, 1 + max(place.block for place in find_mlp_linears(model)))
+    count = 1 + max(place.block for place in find_mlp_linears(model))
+    every = re.fullmatch(r"every:([1-9]\d*)", words)
+    if words == "all" or every:
+        return tuple(range(0, count, int(every[1]) if every else 1))
+    chosen: list[int] = []
+    for part in words.split(","):
+        span = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if span is None:
+            raise ValueError(
+                f'blocks are chosen by all, every:3 (blocks 0, 3, 6, ...) or numbers such as "0-3,8", '
+                f"not by {words!r}"
+            )
+        first, last = int(span[1]), int(span[2] or span[1])
+        if last < first:
+            raise ValueError(f"a range of blocks goes up, as {last}-{first}; got {part.strip()}")
+        check_blocks((last,), count)
+        chosen += range(first, last + 1)
+    twice = sorted({block for block in chosen if chosen.count(block) > 1})
+    if twice:
+        raise ValueError(f"block {twice[0]} is given twice in {words!r}")
+    return tuple(sorted(chosen))
 
 
 _IN_BLOCK = re.compile(r"(?:^|\.)layers?\.(\d+)\..*")

@@ -9,10 +9,10 @@ import torch
 from transformers import PreTrainedModel
 
 from ..config import SETTINGS, BasisKind, Given, Padding, RunConfig, check_given
-from ..core import Basis, choose_blocks, find_mlp_linears, kept_entries
+from ..core import Basis, find_mlp_linears, kept_entries
 from ..errors import InputError
 from ..methods import get_method
-from ..methods.base import MethodConfig
+from ..methods.base import MethodConfig, chosen_blocks
 from ..methods.sparse import SparseMethod
 from ..models.load import longest_input
 from ..models.unpadded import can_unpad
@@ -225,9 +225,8 @@ def check_fits(
             f"--place backward steps before the gradients of {config.accumulation_steps} micro batches are "
             "summed: take --place optimizer, or --accumulation-steps 1"
         )
-    count = 1 + max(place.block for place in find_mlp_linears(model))
     try:
-        blocks = choose_blocks(config.blocks, count)
+        blocks = chosen_blocks(model, config.blocks)
     except ValueError as error:
         raise InputError(f"--blocks {config.blocks}: {error}") from None
     weights = [place.linear.weight for place in find_mlp_linears(model, blocks)]
