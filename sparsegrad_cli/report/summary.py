@@ -6,7 +6,7 @@ import math
 
 from .comparable import Row, tasks_words
 from .run_tables import GroupTable
-from .significance import AVERAGE, LEVEL, TYPICAL_STD, detectable_difference
+from .significance import AVERAGE, LEVEL, TYPICAL_STD, Comparison, detectable_difference
 from .table import COLLAPSED, counted, listed, ratio
 
 VERDICTS = ("above", "below", "open", "one seed")  # what is significant first
@@ -31,7 +31,7 @@ def sentence(made: GroupTable, title: bool = True) -> str:
     if not found:
         return f"{start}: {subject.label} scores {made.scale.words(score)}{collapsed}."
     found.sort(key=lambda each: VERDICTS.index(each.verdict))
-    verdicts = listed([each.words(made.scale) for each in found])
+    verdicts = listed([each.words(made.scale) + _where_both(each, subject) for each in found])
     cost = _costs(made, subject)
     return f"{start}: {subject.label}{collapsed} is {verdicts}{f'; it runs {cost}' if cost else ''}."
 
@@ -42,6 +42,12 @@ def subject_of(made: GroupTable) -> Row:
         return next(row for row in made.rows if row.label == made.fixed)
     others = [row for row in made.rows if row.label != made.fixed] or list(made.rows)
     return next((row for row in others if row.method == "sparsegrad"), others[-1])
+
+
+def _where_both(each: Comparison, subject: Row) -> str:
+    """Returns over how many seeds a difference goes, where the other row lacks some of the subject's."""
+    lacks_some = set(each.seeds) < set(subject.runs["seed"])
+    return f" over the {counted(len(each.seeds), 'seed')} of both" if lacks_some else ""
 
 
 def _costs(made: GroupTable, subject: Row) -> str:

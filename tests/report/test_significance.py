@@ -180,6 +180,16 @@ def test_the_sentence_says_the_difference_the_costs_and_what_the_seeds_could_sho
     assert rate_sentences(made) == []
 
 
+def test_the_sentence_says_over_which_seeds_a_difference_goes_where_one_row_lacks_some(tmp_path):
+    for seed in range(3):
+        write(tmp_path, "sparsegrad", 160 + seed, seed)
+        if seed < 2:
+            write(tmp_path, "lora", 140, seed)
+    words = sentence(found_in(tmp_path))
+    assert "3 seeds" in words
+    assert "over the 2 seeds of both" in words
+
+
 def test_with_one_seed_it_says_what_more_seeds_would_find(tmp_path):
     for method in ("lora", "sparsegrad"):
         write(tmp_path, method, 140)
