@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from ..core.apply import Applied
 from ..core.basis import Basis, LayerBasis
-from ..core.targets import find_mlp_linears, linear_of, replace_module
+from ..core.targets import find_mlp_linears, replace_module
 from ..core.topk import kept_entries
 
 ReferenceForm = Literal["regular", "sparse-by-dense"]
@@ -91,8 +91,10 @@ class ReferenceLinear(nn.Module):
     def restore(self, model: nn.Module, name: str) -> None:
         """Put the plain linear that computes the same into `model`, where this one stands at `name`."""
         W = (self.V @ self.weight.detach().to(self.V.dtype) @ self.U.T).to(self.weight.dtype)
-        weight = nn.Parameter(W, requires_grad=self.weight.requires_grad)
-        replace_module(model, name, linear_of(weight, self.bias))
+        linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        linear.weight = nn.Parameter(W, requires_grad=self.weight.requires_grad)
+        linear.bias = self.bias
+        replace_module(model, name, linear)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, form={self.form}"

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from .basis import Basis, LayerBasis, Precision
-from .fused import FusedMLP
+from .fused import FusedMLP, fuse
 from .optim import SparseAdamW
 from .subspace import Subspace, SubspaceLinear, merge_after_steps
-from .targets import MLPLinear, find_mlp_linears, partners, replace_module
+from .targets import MLPLinear, find_mlp_linears, replace_module
 from .topk import kept_entries, leading_block, random_entries, top_k
 
 Mask = Literal["dynamic", "fixed", "block", "random"]
@@ -167,7 +167,7 @@ def apply_sparsegrad(
             group |= {"params": weights, "U": U, "V": V, "entries": entries}
         groups.append(group)
     if place == "backward":
-        layers = _fuse(model, [found for places in kinds.values() for found in places], recompute)
+        layers = fuse(model, [found for places in kinds.values() for found in places], recompute)
     return Applied(model, groups, entries_per_step, layers, place == "optimizer" and not accumulates)
 
 
@@ -195,24 +195,3 @@ def _chosen_once(
     if mask == "block":
         return leading_block(basis.energy[:, :c], k), None
     return (r, c), top_k(basis.energy[:, :c], k).sort().values.expand(len(seeds), -1)
-
-
-def _fuse(model: nn.Module, places: list[MLPLinear], recompute: bool) -> list[nn.Module]:
-    """Put a `FusedMLP` in place of each linear, or of two linears with only an activation between them."""
-    layers: list[nn.Module] = []
-    by_name = {found.name: found.linear for found in places}
-    for name in list(by_name):
-        if name not in by_name:  # it went with the linear before it
-            continue
-        names = partners(name)
-        layer = FusedMLP(by_name[name])
-        if names is not None and names[1] in by_name:
-            activation, second = model.get_submodule(names[0]), by_name.pop(names[1])
-            layer = FusedMLP(by_name[name], activation, second, recompute)
-            keeper = nn.Identity()  # the parameters of the second linear keep their names
-            keeper.weight, keeper.bias = second.weight, second.bias
-            replace_module(model, names[0], nn.Identity())
-            replace_module(model, names[1], keeper)
-        replace_module(model, name, layer)
-        layers.append(layer)
-    return layers

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .targets import partners, replace_module
+from .targets import MLPLinear, partners, replace_module
 
 PROBED = 16  # columns: a row that is zero there is looked at whole
 
@@ -32,25 +32,41 @@ MaybeTensor = Tensor | None
 GradientHook = Callable[[Tensor, Tensor], object]  # takes dY, tokens x O, and x, tokens x I
 
 
+def fuse(model: nn.Module, places: list[MLPLinear], recompute: bool) -> list[nn.Module]:
+    """Put a `FusedMLP` in place of each linear, or of two linears with only an activation between them."""
+    layers: list[nn.Module] = []
+    linears = {found.name: found.linear for found in places}
+    for name in list(linears):
+        if name not in linears:  # it went with the linear before it
+            continue
+        parts: dict[str, nn.Module] = {name: linears[name]}
+        names = partners(name)
+        if names is not None and names[1] in linears:
+            activation, second = model.get_submodule(names[0]), linears.pop(names[1])
+            parts |= {names[0]: activation, names[1]: second}
+            keeper = nn.Identity()  # the parameters of the second linear keep their names
+            keeper.weight, keeper.bias = second.weight, second.bias
+            replace_module(model, names[0], nn.Identity())
+            replace_module(model, names[1], keeper)
+        layers.append(FusedMLP(parts, recompute))
+        replace_module(model, name, layers[-1])
+    return layers
+
+
 class FusedMLP(nn.Module):
     """A linear, `F x I`, or with the activation and the linear after it, `O x F`, that train in backward.
 
-    Whoever puts this layer in takes `activation` and `second` out of the model; the parameters of `second`
-    are to stay there, so that they keep their names. With `recompute` the output of `first` is made again
-    in backward, from its input, rather than kept.
+    Args:
+        parts: these, by their names in the model; see `fuse`.
+        recompute: the output of the first is made again in backward, from its input, rather than kept.
     """
 
-    def __init__(
-        self,
-        first: nn.Linear,
-        activation: nn.Module | None = None,
-        second: nn.Linear | None = None,
-        recompute: bool = False,
-    ) -> None:
+    def __init__(self, parts: dict[str, nn.Module], recompute: bool = False) -> None:
         super().__init__()
-        self.weight, self.bias = first.weight, first.bias
-        self.activation = activation
-        self.linears = (first,) if second is None else (first, second)  # a tuple: no part of this module
+        self.parts = parts  # a dict, as the list below: no part of this module
+        self.linears = [part for part in parts.values() if isinstance(part, nn.Linear)]
+        self.weight, self.bias = self.linears[0].weight, self.linears[0].bias
+        self.activation = list(parts.values())[1] if len(parts) > 1 else nn.Identity()
         self.recompute = recompute
         self.hooks: list[GradientHook] = []
 
@@ -74,15 +90,12 @@ class FusedMLP(nn.Module):
             second = (None, None) if self.second is None else (self.second.weight, self.second.bias)
             return _Fused.apply(x, self.weight, self.bias, *second, self)
         y = F.linear(x, self.weight, self.bias)
-        return y if self.second is None or self.activation is None else self.second(self.activation(y))
+        return y if self.second is None else self.second(self.activation(y))
 
     def restore(self, model: nn.Module, name: str) -> None:
         """Put the plain modules back into `model`, where this one stands at `name`."""
-        replace_module(model, name, self.linears[0])
-        names = partners(name)
-        if self.second is not None and self.activation is not None and names is not None:
-            replace_module(model, names[0], self.activation)
-            replace_module(model, names[1], self.second)
+        for part, module in self.parts.items():
+            replace_module(model, part, module)
 
     def extra_repr(self) -> str:
         return f"recompute={self.recompute}"
@@ -96,7 +109,7 @@ class _Fused(torch.autograd.Function):
         ctx.layer = layer
         y = F.linear(x, W1, b1)
         ctx.save_for_backward(x, W1, b1, W2, None if W2 is None or layer.recompute else y)
-        return y if W2 is None or layer.activation is None else F.linear(layer.activation(y), W2, b2)
+        return y if W2 is None else F.linear(layer.activation(y), W2, b2)
 
     @staticmethod
     @once_differentiable
@@ -114,7 +127,7 @@ class _Fused(torch.autograd.Function):
         dz, x = pick(dz, rows), pick(x.reshape(-1, x.shape[-1]), rows)
         dx = db1 = db2 = None
         dy = dz
-        if W2 is not None and layer.activation is not None:
+        if W2 is not None:
             if y is None:
                 y = F.linear(x, W1.to(x.dtype), None if b1 is None else b1.to(x.dtype))
             else:

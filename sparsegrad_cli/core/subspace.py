@@ -25,7 +25,7 @@ from torch.autograd.function import once_differentiable
 
 from .basis import Precision, add_update, cheapest_order, dense, product
 from .fused import live_rows, pick, put
-from .targets import linear_of, replace_module
+from .targets import replace_module
 
 
 class Subspace(nn.Module):
@@ -112,6 +112,7 @@ class SubspaceLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.plain = [linear]  # in a list: no part of this module
         self.weight, self.bias = linear.weight.requires_grad_(False), linear.bias
         self.subspace = subspace
         dtype = torch.promote_types(linear.weight.dtype, torch.float32)
@@ -151,10 +152,11 @@ class SubspaceLinear(nn.Module):
         """
         self.weight.data = self.weight.data.to(self.values.dtype)
         merge_values([self])
-        replace_module(model, name, linear_of(self.weight.requires_grad_(), self.bias))
+        self.weight.requires_grad_()
+        replace_module(model, name, self.plain[0])
 
     def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, out_features={self.out_features}, values={len(self.values)}"
+        return f"{self.plain[0].extra_repr()}, values={len(self.values)}"
 
 
 def merge_after_steps(optimizer: torch.optim.Optimizer, layers: Iterable[SubspaceLinear]) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 # family -> the kinds of MLP linear in a block, as they are named after `layer.<n>.` or `layers.<n>.`
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -98,12 +98,3 @@ def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
     """Put `module` at the dotted `name` in `model`."""
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, module)
-
-
-def linear_of(weight: Tensor, bias: nn.Parameter | None) -> nn.Linear:
-    """Returns the linear whose parameters these are."""
-    O, I = weight.shape
-    linear = nn.Linear(I, O, bias=False, device="meta")
-    linear.weight = weight
-    linear.register_parameter("bias", bias)
-    return linear

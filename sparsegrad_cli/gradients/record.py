@@ -18,7 +18,6 @@ from transformers import set_seed
 
 from ..config import SETTINGS, Given, check_given
 from ..core import FusedMLP, LayerBasis, MLPLinear, energy_in_top, find_mlp_linears
-from ..core.targets import partners
 from ..errors import WorkError
 from ..methods import get_method
 from ..methods.base import MethodConfig
@@ -257,8 +256,7 @@ def each_output_gradient(model: nn.Module, places: list[MLPLinear], use: Use) ->
     hooks = []
     for name, layer in model.named_modules():
         if isinstance(layer, FusedMLP):
-            names = (name, *(partners(name) or ())[1:])[: len(layer.linears)]
-            own = [by_name.get(part) for part in names]
+            own = [by_name.get(part) for part, module in layer.parts.items() if module in layer.linears]
             hooks.append(layer.register_forward_hook(functools.partial(_hook_fused, own, use)))
         elif name in by_name and not isinstance(layer, nn.Identity):  # a fused layer before it does its work
             hooks.append(layer.register_forward_hook(functools.partial(_hook_linear, by_name[name], use)))
@@ -284,7 +282,7 @@ def _hook_fused(
 
     def hook(dz: Tensor) -> None:
         dy = dz
-        if layer.second is not None and layer.activation is not None:
+        if layer.second is not None:
             with torch.enable_grad():
                 y = layer.linears[0](x).detach().requires_grad_()
                 a = layer.activation(y)

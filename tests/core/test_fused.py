@@ -78,7 +78,7 @@ def test_frozen_weights_stay_and_need_no_optimizer():
 def test_a_linear_alone_gives_its_gradient_and_input():
     """As LLaMA's have it: a product stands between the two linears of a block."""
     torch.manual_seed(0)
-    inner, outer = FusedMLP(nn.Linear(4, 6).double()), FusedMLP(nn.Linear(6, 4).double())
+    inner, outer = (FusedMLP({"": nn.Linear(*sizes).double()}) for sizes in ((4, 6), (6, 4)))
     taken = {}
     for layer in (inner, outer):
         layer.register_gradient_hooks(lambda p: lambda dY, x: taken.__setitem__(p, dY.T @ x))
