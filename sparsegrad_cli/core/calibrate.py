@@ -12,8 +12,8 @@ thousands, the leading `basis_rank` vectors of each are found sooner than all, a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 import torch
@@ -27,6 +27,7 @@ from .topk import top_k
 Batch = Mapping[str, Tensor]
 LossOf = Callable[[nn.Module, Batch], Tensor]
 OnStep = Callable[[int], None]
+Use = Callable[[MLPLinear, Tensor], None]  # takes a linear and its gradient, O x I
 
 STRIP = 512  # rows of a running sum that are held as one tensor
 SPARE = 4  # the leading `rank` directions are sought among 1/4 more
@@ -45,10 +46,10 @@ class Concentration:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A basis, and how concentrated it makes the gradients of each kind (None without probe steps)."""
+    """A basis, and how concentrated it makes the gradients."""
 
     basis: Basis
-    concentration: Mapping[str, Concentration] | None
+    concentration: Mapping[str, Concentration]  # by kind of MLP linear; empty without probe steps
 
 
 def model_loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -101,19 +102,16 @@ def calibrate(
         left.add(G)  # G G^T
         right.add(G.T)  # G^T G
 
-    losses = _losses(model, batches, steps + probe_steps, loss_of, on_step)
-    with _each_gradient(model, places, add):
-        for loss in islice(losses, steps):
-            loss.backward()
+    numbered = _numbered(batches, steps + probe_steps)
+    _each_gradient(model, places, islice(numbered, steps), loss_of, on_step, add)
     kinds = {}
     for kind, (left, right) in sums.items():
         (V, V_energy), (U, U_energy) = left.principal(basis_rank), right.principal(basis_rank)
         kinds[kind] = LayerBasis(U, V, U_energy, V_energy)
-    probe = _Probe(Basis(kinds, made_from or {}))
-    with _each_gradient(model, places, probe.add):
-        for loss in losses:
-            loss.backward()
-    return probe.result() if probe_steps else Calibration(probe.basis, None)
+    basis = Basis(kinds, made_from or {})
+    if probe_steps == 0:
+        return Calibration(basis, {})
+    return _probe(basis, partial(_each_gradient, model, places, numbered, loss_of, on_step))
 
 
 def mean_squares(
@@ -140,10 +138,8 @@ def mean_squares(
         total = squares[place.name]
         total.addcmul_(G.to(total.dtype), G.to(total.dtype), value=1 / steps)
 
-    with _each_gradient(model, places, add):
-        for loss in _losses(model, batches, steps, loss_of, on_step):
-            loss.backward()
-    return Basis({}, dict(made_from or {}), squares)
+    _each_gradient(model, places, _numbered(batches, steps), loss_of, on_step, add)
+    return Basis({}, made_from or {}, squares)
 
 
 def energy_in_top(G: Tensor, share: float, whole: Tensor | None = None) -> float:
@@ -156,79 +152,74 @@ def energy_in_top(G: Tensor, share: float, whole: Tensor | None = None) -> float
     return (kept.square().sum() / whole.square().sum()).item()
 
 
-class _Probe:
-    """Over unseen gradients: the mean energy in the top 1% before and after, and in each entry."""
+def _probe(basis: Basis, each_gradient: Callable[[Use], None]) -> Calibration:
+    """Returns the concentration of unseen gradients, and the basis with their mean energy in each entry.
 
-    def __init__(self, basis: Basis) -> None:
-        self.basis = basis
-        self.seen: dict[str, list[tuple[float, float]]] = {kind: [] for kind in basis.kinds}
-        self.energy = {kind: b.U.new_zeros(b.rank) for kind, b in basis.kinds.items()}
-        self.left_out = dict.fromkeys(basis.kinds, 0.0)  # by a truncated basis
+    The energies are shares of that of the whole gradients, of which a truncated basis leaves some out.
+    """
+    seen: dict[str, list[tuple[float, float]]] = {kind: [] for kind in basis.kinds}
+    energies = {kind: b.U.new_zeros(b.rank) for kind, b in basis.kinds.items()}
+    left_out = dict.fromkeys(basis.kinds, 0.0)
 
-    def add(self, place: MLPLinear, G: Tensor) -> None:
-        basis = self.basis.kinds[place.kind]
-        G = G.to(basis.V.dtype)
-        rotated = basis.to_basis(G)
-        after = energy_in_top(rotated, PROBED_SHARE, G if basis.is_truncated else None)
-        self.seen[place.kind].append((energy_in_top(G, PROBED_SHARE), after))
-        self.energy[place.kind].addcmul_(rotated, rotated)
-        if basis.is_truncated:
-            self.left_out[place.kind] += max(0.0, (G.norm().square() - rotated.norm().square()).item())
+    def add(place: MLPLinear, G: Tensor) -> None:
+        b = basis.kinds[place.kind]
+        G = G.to(b.V.dtype)
+        rotated = b.to_basis(G)
+        after = energy_in_top(rotated, PROBED_SHARE, G if b.is_truncated else None)
+        seen[place.kind].append((energy_in_top(G, PROBED_SHARE), after))
+        energies[place.kind].addcmul_(rotated, rotated)
+        if b.is_truncated:
+            left_out[place.kind] += max(0.0, (G.norm().square() - rotated.norm().square()).item())
 
-    def result(self) -> Calibration:
-        """Returns the basis with the energy in each entry, as a share of that of the whole gradients."""
-        kinds, concentration = {}, {}
-        for kind, basis in self.basis.kinds.items():
-            energy = self.energy[kind]
-            kinds[kind] = replace(basis, energy=_shares(energy, energy.sum() + self.left_out[kind]))
-            before, after = (sum(shares) / len(shares) for shares in zip(*self.seen[kind], strict=True))
-            concentration[kind] = Concentration(before, after)
-        return Calibration(Basis(kinds, self.basis.made_from), concentration)
+    each_gradient(add)
+    kinds, concentration = {}, {}
+    for kind, energy in energies.items():
+        shares = _shares(energy, energy.sum() + left_out[kind])
+        kinds[kind] = replace(basis.kinds[kind], energy=shares)
+        before, after = (sum(found) / len(found) for found in zip(*seen[kind], strict=True))
+        concentration[kind] = Concentration(before, after)
+    return Calibration(replace(basis, kinds=kinds), concentration)
 
 
-def _losses(
-    model: nn.Module, batches: Iterable[Batch], needed: int, loss_of: LossOf, on_step: OnStep | None
-) -> Iterator[Tensor]:
-    """Yields the loss of each of the `needed` batches; a step is done when the next one is asked for."""
+def _numbered(batches: Iterable[Batch], needed: int) -> Iterator[tuple[int, Batch]]:
+    """Yields `needed` batches with their numbers, from 1."""
     done = 0
-    for batch in islice(batches, needed):
-        yield loss_of(model, batch)
-        done += 1
-        if on_step:
-            on_step(done)
+    for done, batch in enumerate(islice(batches, needed), 1):
+        yield done, batch
     if done < needed:
         raise ValueError(f"calibration needs {needed} batches; there were {done}")
 
 
-@contextmanager
 def _each_gradient(
-    model: nn.Module, places: list[MLPLinear], use: Callable[[MLPLinear, Tensor], None]
-) -> Iterator[None]:
-    """Hand each MLP gradient, and none other is made, to `use`, then free it: one lives at a time.
-
-    A gradient that is not finite raises ValueError in backward.
-    """
-
-    def hook_for(place: MLPLinear) -> Callable[[Tensor], None]:
-        def hook(weight: Tensor) -> None:
-            G = weight.grad
-            assert G is not None
-            if not all(extreme.isfinite() for extreme in G.aminmax()):
-                raise ValueError(f"the calibration gradient of {place.name} is not finite")
-            use(place, G)
-            weight.grad = None
-
-        return hook
-
+    model: nn.Module,
+    places: list[MLPLinear],
+    numbered: Iterable[tuple[int, Batch]],
+    loss_of: LossOf,
+    on_step: OnStep | None,
+    use: Use,
+) -> None:
+    """Hand each MLP gradient to `use`, then free it: one lives at a time, and none other is made."""
     trained = {place.linear.weight: place for place in places}
+
+    def hook(weight: Tensor) -> None:
+        place, G = trained[weight], weight.grad
+        assert G is not None
+        if not all(extreme.isfinite() for extreme in G.aminmax()):
+            raise ValueError(f"the calibration gradient of {place.name} is not finite")
+        use(place, G)
+        weight.grad = None
+
     before = [(p, p.requires_grad) for p in model.parameters()]
     hooks: list[RemovableHandle] = []
     try:
         for p, _ in before:
             p.grad = None
             p.requires_grad_(p in trained)
-        hooks = [weight.register_post_accumulate_grad_hook(hook_for(trained[weight])) for weight in trained]
-        yield
+        hooks = [weight.register_post_accumulate_grad_hook(hook) for weight in trained]
+        for done, batch in numbered:
+            loss_of(model, batch).backward()
+            if on_step:
+                on_step(done)
     finally:
         for hook in hooks:
             hook.remove()

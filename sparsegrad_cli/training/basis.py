@@ -127,7 +127,6 @@ def calibrate_and_save(
             )
     finally:
         model.train(was_training)
-    assert found.concentration is not None
     concentration = {kind: asdict(c) for kind, c in found.concentration.items()}
     write_text(path.with_suffix(".json"), json.dumps(concentration, indent=2) + "\n")
     save_basis(found.basis, path)

@@ -112,6 +112,19 @@ def test_the_model_is_left_as_it_was():
         assert not p._post_accumulate_grad_hooks
 
 
+def test_all_gradients_are_done_before_the_decomposition_begins(monkeypatch):
+    """So that who watches the steps can time the two apart."""
+    events, eigh = [], torch.linalg.eigh
+
+    def watched(*given: object, **named: object) -> object:
+        events.append("eigh")
+        return eigh(*given, **named)
+
+    monkeypatch.setattr(torch.linalg, "eigh", watched)
+    calibrate(tiny_model(), batches(4), steps=3, probe_steps=1, loss_of=loss_of, on_step=events.append)
+    assert events == [1, 2, 3, *4 * ["eigh"], 4]
+
+
 def test_too_few_batches_are_an_error_that_counts_them():
     with pytest.raises(ValueError, match="needs 6 batches; there were 4"):
         calibrate(tiny_model(), batches(4), steps=5, probe_steps=1, loss_of=loss_of)
