@@ -10,12 +10,12 @@ A sparse update is a basis, a mask and a place: see `apply`. `SparseAdamW` also 
 parameter groups such as `{"params": weights, "k": 1000, "U": U, "V": V}`.
 """
 
-from .apply import MASKS, PLACES, Applied, Mask, Place, apply_sparsegrad, merge
+from .apply import MASKS, PLACES, Applied, Mask, Place, apply_sparsegrad
 from .basis import Basis, BasisMismatchError, LayerBasis, Precision
 from .calibrate import Calibration, calibrate, energy_in_top, mean_squares
 from .fused import FusedMLP
 from .optim import SparseAdamW, touched_entries
-from .subspace import Subspace, SubspaceLinear, merge_after_steps
+from .subspace import Subspace, SubspaceLinear
 from .targets import FAMILIES, MLPLinear, UnsupportedModelError, find_mlp_linears
 from .topk import kept_entries, top_k
 
@@ -43,8 +43,6 @@ __all__ = [
     "find_mlp_linears",
     "kept_entries",
     "mean_squares",
-    "merge",
-    "merge_after_steps",
     "top_k",
     "touched_entries",
 ]

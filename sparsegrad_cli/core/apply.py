@@ -68,21 +68,16 @@ class Applied:
             optimizer.step_in_backward()
         for layer in self.layers:
             if isinstance(layer, FusedMLP):
-                layer.register_gradient_hooks(optimizer.gradient_hook)
+                layer.step = optimizer.step_from
         merge_after_steps(optimizer, [each for each in self.layers if isinstance(each, SubspaceLinear)])
         return optimizer
 
     def merge(self) -> nn.Module:
-        """Returns the trained model with its plain linears; it computes what it did."""
-        return merge(self.model)
-
-
-def merge(model: nn.Module) -> nn.Module:
-    """Put plain linears back in place of the layers that were put in; the model computes what it did."""
-    for name, module in list(model.named_modules()):
-        if callable(restore := getattr(module, "restore", None)):
-            restore(model, name)
-    return model
+        """Returns the trained model with its plain linears in place again; it computes what it did."""
+        for name, module in list(self.model.named_modules()):
+            if callable(restore := getattr(module, "restore", None)):
+                restore(self.model, name)
+        return self.model
 
 
 def apply_sparsegrad(

@@ -29,7 +29,7 @@ from .targets import MLPLinear, partners, replace_module
 PROBED = 16  # columns: a row that is zero there is looked at whole
 
 MaybeTensor = Tensor | None
-GradientHook = Callable[[Tensor, Tensor], object]  # takes dY, tokens x O, and x, tokens x I
+Step = Callable[[Tensor, Tensor, Tensor], object]  # takes a weight, dY (tokens x O) and x (tokens x I)
 
 
 def fuse(model: nn.Module, places: list[MLPLinear], recompute: bool) -> list[nn.Module]:
@@ -68,19 +68,23 @@ class FusedMLP(nn.Module):
         self.weight, self.bias = self.linears[0].weight, self.linears[0].bias
         self.activation = list(parts.values())[1] if len(parts) > 1 else nn.Identity()
         self.recompute = recompute
-        self.hooks: list[GradientHook] = []
+        self.step: Step | None = None  # called in backward, in place of a `weight.grad`
 
     @property
     def second(self) -> nn.Linear | None:
         """The linear after the activation."""
         return self.linears[1] if len(self.linears) > 1 else None
 
-    def register_gradient_hooks(self, hook_of: Callable[[Tensor], GradientHook]) -> None:
-        """Set what is called in backward with `dY` and `x` of each weight, in place of a `weight.grad`."""
-        self.hooks = [hook_of(linear.weight) for linear in self.linears]
+    def take_step(self, linear: int, dY: Tensor, x: Tensor) -> None:
+        """Let the optimizer move the weight of the first or second linear, by its `dY` and `x`."""
+        if self.step is None:
+            raise RuntimeError(
+                "a layer that trains in backward has no optimizer: make one with Applied.optimizer first"
+            )
+        self.step(self.linears[linear].weight, dY, x)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "hooks": []}  # they belong to an optimizer, and a copy has none
+        return {**self.__dict__, "step": None}  # it is an optimizer's, and a copy has none
 
     def forward(self, x: Tensor) -> Tensor:
         """From (..., I) to (..., O)."""
@@ -117,10 +121,6 @@ class _Fused(torch.autograd.Function):
         x, W1, b1, W2, y = ctx.saved_tensors
         needs_x, needs_W1, needs_b1, needs_W2, needs_b2, _ = ctx.needs_input_grad
         layer: FusedMLP = ctx.layer
-        if (needs_W1 or needs_W2) and not layer.hooks:
-            raise RuntimeError(
-                "a layer that trains in backward has no optimizer: make one with Applied.optimizer first"
-            )
         shape = dz.shape[:-1]
         dz = dz.reshape(-1, dz.shape[-1])  # tokens x O
         rows = live_rows(dz)
@@ -139,7 +139,7 @@ class _Fused(torch.autograd.Function):
             if needs_b2:
                 db2 = dz.sum(0)
             if needs_W2:
-                layer.hooks[1](dz, a.detach())
+                layer.take_step(1, dz, a.detach())
             (dy,) = torch.autograd.grad(a, y, da)
             del a, da, y
         if needs_x:
@@ -147,7 +147,7 @@ class _Fused(torch.autograd.Function):
         if needs_b1:
             db1 = dy.sum(0)
         if needs_W1:
-            layer.hooks[0](dy, x)
+            layer.take_step(0, dy, x)
         return dx, None, db1, None, db2, None
 
 

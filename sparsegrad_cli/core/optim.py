@@ -22,7 +22,6 @@ its entries is first chosen; until then its moments are zero and take none:
 
 from __future__ import annotations
 
-import functools
 import importlib
 import weakref
 from collections import deque
@@ -115,26 +114,13 @@ class SparseAdamW(torch.optim.Optimizer):
                 self._plain_step(group)
         return loss
 
-    def gradient_hook(self, p: Tensor) -> Callable[[Tensor, Tensor], None]:
-        """Returns what takes the step of one masked matrix in backward, where `p.grad` is never made.
-
-        It is called with the gradient of the layer's output, `tokens x O`, and its input, `tokens x I`.
-
-        Raises:
-            ValueError: `p` is in no masked group with batches of one matrix.
-        """
-        for number, group in enumerate(self.param_groups):
-            for position, q in enumerate(group["params"]):
-                if p is q and _is_masked(group) and group["batch"] == 1:
-                    return functools.partial(self._step_in_backward, number, position)
-        raise ValueError("the parameter is in no masked group with batches of one matrix")
-
     @torch.no_grad()
-    def _step_in_backward(self, number: int, position: int, dY: Tensor, x: Tensor) -> None:
-        group = self.param_groups[number]
+    def step_from(self, p: Tensor, dY: Tensor, x: Tensor) -> None:
+        """Take the step of one masked matrix in backward, from `dY` (tokens x O) and `x` (tokens x I)."""
+        group, first, row = self._find(p)
         chain = (dY.T, x) if group["U"] is None else (group["V"].T, dY.T, x, group["U"])
         S = product(*chain, precision=group["precision"])
-        self._masked_step(group, position, slice(0, 1), S.reshape(1, -1))
+        self._masked_step(group, first, slice(row, row + 1), S.reshape(1, -1))
 
     def step_in_backward(self) -> None:
         """Let every batch of masked matrices take its step as soon as backward has made all its gradients.
@@ -143,25 +129,31 @@ class SparseAdamW(torch.optim.Optimizer):
         """
         own = weakref.ref(self)  # a model that is kept does not keep its optimizer
 
-        def hook_for(number: int, first: int) -> Callable[[Tensor], None]:
-            def hook(_: Tensor) -> None:
-                if (optimizer := own()) is not None:
-                    optimizer._step_when_complete(number, first)
+        def hook(p: Tensor) -> None:
+            if (optimizer := own()) is not None:
+                optimizer._step_when_complete(p)
 
-            return hook
-
-        for number, group in enumerate(self.param_groups):
-            for position, p in enumerate(group["params"] if _is_masked(group) else []):
-                p.register_post_accumulate_grad_hook(hook_for(number, position - position % group["batch"]))
+        for group in self.param_groups:
+            for p in group["params"] if _is_masked(group) else []:
+                p.register_post_accumulate_grad_hook(hook)
 
     @torch.no_grad()
-    def _step_when_complete(self, number: int, first: int) -> None:
-        group = self.param_groups[number]
+    def _step_when_complete(self, p: Tensor) -> None:
+        group, first, _ = self._find(p)
         batch = group["params"][first : first + group["batch"]]
         if all(p.grad is not None for p in batch):
             self._batch_step(group, first)
             for p in batch:
                 p.grad = None
+
+    def _find(self, p: Tensor) -> tuple[Group, int, int]:
+        """Returns the masked group of `p`, the position there of its batch, and its own in the batch."""
+        for group in self.param_groups:
+            for position, q in enumerate(group["params"] if _is_masked(group) else []):
+                if p is q:
+                    row = position % group["batch"]
+                    return group, position - row, row
+        raise ValueError("the parameter is in no masked group")
 
     def _batch_step(self, group: Group, first: int) -> None:
         grads = [p.grad for p in group["params"][first : first + group["batch"]]]
