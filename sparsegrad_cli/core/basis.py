@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -135,42 +135,6 @@ class Basis:
                         f"{origin}, where {what} is {known[what][0]} x {known[what][1]}; "
                         f"in this model it is {O} x {I} (at {place.name})"
                     )
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Returns flat names to tensors, `<kind>/U` or `<layer>/squares` and so on, for saving."""
-        return {
-            f"{kind}/{part.name}": tensor
-            for kind, basis in self.kinds.items()
-            for part in fields(basis)
-            if (tensor := getattr(basis, part.name)) is not None
-        } | {f"{layer}/squares": tensor for layer, tensor in self.squares.items()}
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], made_from: Mapping[str, str]) -> Basis:
-        """Returns the basis whose `tensors` these are.
-
-        Raises:
-            ValueError: a kind lacks one of its tensors, or their shapes disagree.
-        """
-        squares = {n.removesuffix("/squares"): t for n, t in tensors.items() if n.endswith("/squares")}
-        kinds = {}
-        for kind in dict.fromkeys(n.rpartition("/")[0] for n in tensors if not n.endswith("/squares")):
-            found: dict[str, Any] = {f.name: tensors.get(f"{kind}/{f.name}") for f in fields(LayerBasis)}
-            missing = [name for name, tensor in found.items() if tensor is None and name != "energy"]
-            if missing:
-                raise ValueError(f"not a basis: {kind or 'it'} lacks {', '.join(missing)}")
-            kinds[kind] = b = LayerBasis(**found)
-            for side, Q, energy in (("U", b.U, b.U_energy), ("V", b.V, b.V_energy)):
-                if Q.shape[1] > len(Q) or len(energy) != Q.shape[1]:
-                    raise ValueError(
-                        f"not a basis: {side} of {kind} has {Q.shape[1]} columns of {len(Q)} numbers "
-                        f"and {len(energy)} energies"
-                    )
-            if b.energy is not None and b.energy.shape != b.rank:
-                raise ValueError(f"not a basis: the energy of {kind} is not {b.rank[0]} x {b.rank[1]}")
-        if not kinds and not squares:
-            raise ValueError("not a basis: it holds no tensors")
-        return cls(kinds, dict(made_from), squares)
 
 
 @functools.lru_cache(maxsize=1024)

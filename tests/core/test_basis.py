@@ -1,4 +1,4 @@
-"""A basis: products with it, tensors of it, and the models that it fits."""
+"""A basis: products with it, and the models that it fits."""
 
 import itertools
 
@@ -7,14 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsegrad_cli.core import Basis, BasisMismatchError, calibrate
+from sparsegrad_cli.core import Basis, BasisMismatchError
 from sparsegrad_cli.core.basis import add_update, cheapest_order, product
+from sparsegrad_cli.store.basis_file import to_tensors
 
-from .models import batches, identity_basis, loss_of, random_orthogonal, some_basis, tiny_model
-
-
-def truncated() -> Basis:
-    return calibrate(tiny_model(), batches(6), 4, 2, loss_of=loss_of, basis_rank=3).basis
+from .models import identity_basis, random_orthogonal, some_basis, tiny_model
 
 
 @given(sizes=st.lists(st.integers(1, 30), min_size=3, max_size=6))
@@ -55,7 +52,7 @@ def test_random_directions_are_orthogonal_and_of_their_seed():
             torch.testing.assert_close(Q.T @ Q, identity, rtol=0, atol=1e-12)
             assert Q.shape[1] == 6
     again, other = Basis.random(tiny_model(), 1, rank=6), Basis.random(tiny_model(), 2, rank=6)
-    torch.testing.assert_close(again.tensors(), basis.tensors(), rtol=0, atol=0)
+    torch.testing.assert_close(to_tensors(again), to_tensors(basis), rtol=0, atol=0)
     assert not torch.equal(other.kinds["output.dense"].U, basis.kinds["output.dense"].U)
 
 
@@ -86,16 +83,6 @@ def test_the_projection_is_the_leading_corner_by_every_order_of_products(T, O, I
         torch.testing.assert_close(matrix, W + times * V @ S @ U.T, rtol=0, atol=1e-10)
 
 
-def test_a_basis_goes_through_tensors_and_back():
-    model = tiny_model()
-    basis = calibrate(
-        model, batches(4), steps=3, probe_steps=1, loss_of=loss_of, made_from={"model": "tiny"}
-    ).basis
-    again = Basis.from_tensors(basis.tensors(), basis.made_from)
-    assert again.made_from == {"model": "tiny"}
-    torch.testing.assert_close(again.tensors(), basis.tensors(), rtol=0, atol=0)
-
-
 def test_a_basis_for_another_shape_or_family_is_refused():
     basis = identity_basis(tiny_model(inner=24))
     with pytest.raises(
@@ -105,42 +92,6 @@ def test_a_basis_for_another_shape_or_family_is_refused():
     only_one = Basis({"mlp.up_proj": basis.kinds["intermediate.dense"]}, {"model": "llama"})
     with pytest.raises(BasisMismatchError, match=r"made from llama for mlp\.up_proj.*intermediate\.dense"):
         only_one.check_fits(tiny_model())
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda t: t.pop("output.dense/U"), "output.dense lacks U"),
-        (
-            lambda t: t.update({"output.dense/U": torch.zeros(3, 4)}),
-            "U of output.dense has 4 columns of 3 numbers",
-        ),
-        (lambda t: t.clear(), "holds no tensors"),
-    ],
-)
-def test_a_broken_basis_is_refused(spoil, message):
-    tensors = identity_basis(tiny_model()).tensors()
-    spoil(tensors)
-    with pytest.raises(ValueError, match=message):
-        Basis.from_tensors(tensors, {})
-
-
-def test_a_truncated_basis_goes_through_tensors_and_back():
-    basis = truncated()
-    again = Basis.from_tensors(basis.tensors(), {})
-    torch.testing.assert_close(again.tensors(), basis.tensors(), rtol=0, atol=0)
-    assert again.kinds["output.dense"].shape == (8, 20)
-    again.check_fits(tiny_model())
-
-
-@pytest.mark.parametrize(
-    ("name", "shape", "message"),
-    [("U_energy", (4,), "U .* and 4 energies"), ("energy", (8, 20), "energy of output.dense is not 3 x 3")],
-)
-def test_a_truncated_basis_whose_parts_disagree_is_refused(name, shape, message):
-    tensors = truncated().tensors() | {f"output.dense/{name}": torch.zeros(shape)}
-    with pytest.raises(ValueError, match=message):
-        Basis.from_tensors(tensors, {})
 
 
 def test_a_basis_fits_the_blocks_that_are_looked_at():

@@ -8,6 +8,7 @@ from torch import nn
 
 from sparsegrad_cli.core import Basis, calibrate, find_mlp_linears, mean_squares
 from sparsegrad_cli.core.calibrate import Gram
+from sparsegrad_cli.store.basis_file import to_tensors
 
 from .models import batches, loss_of, random_orthogonal, tiny_model
 
@@ -153,11 +154,9 @@ def test_squares_are_the_mean_squared_gradients_of_each_matrix():
             expected[place.name] += place.linear.weight.grad.square() / STEPS
     torch.testing.assert_close(dict(found.squares), expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(dict(model.named_parameters()), before, rtol=0, atol=0)
-    again = Basis.from_tensors(found.tensors(), found.made_from)
-    torch.testing.assert_close(again.tensors(), found.tensors(), rtol=0, atol=0)
-    again.check_fits(tiny_model())
+    found.check_fits(tiny_model())
     with pytest.raises(ValueError, match=r"which has no layer\.2\.intermediate\.dense"):
-        again.check_fits(tiny_model(layers=3))
+        found.check_fits(tiny_model(layers=3))
 
 
 def test_the_basis_is_made_from_the_chosen_blocks_alone():
@@ -183,7 +182,7 @@ def calibrated(rank: int | None, probe_steps: int = 2, **sizes: int) -> Basis:
 
 @pytest.mark.parametrize("rank", [20, 21, 1000])
 def test_a_rank_that_leaves_nothing_out_is_no_truncation(rank):
-    torch.testing.assert_close(calibrated(rank).tensors(), calibrated(None).tensors(), rtol=0, atol=0)
+    torch.testing.assert_close(*(to_tensors(calibrated(r)) for r in (rank, None)), rtol=0, atol=0)
 
 
 def test_it_keeps_the_energy_that_it_says():

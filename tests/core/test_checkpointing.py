@@ -17,6 +17,7 @@ from transformers import (
 from sparsegrad_cli.bench.reference import apply_reference
 from sparsegrad_cli.core import apply_sparsegrad, calibrate, find_mlp_linears
 from sparsegrad_cli.models.load import enable_gradient_checkpointing
+from sparsegrad_cli.store.basis_file import to_tensors
 
 SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
 
@@ -102,7 +103,7 @@ def test_the_training_is_that_without_it(build, method, frozen):
 
 @pytest.mark.parametrize("build", [bert, llama])
 def test_the_basis_is_that_without_it(build):
-    plain, checkpointed = (basis_of(build, on).tensors() for on in (False, True))
+    plain, checkpointed = (to_tensors(basis_of(build, on)) for on in (False, True))
     for name, tensor in plain.items():
         torch.testing.assert_close(checkpointed[name], tensor, rtol=0, atol=1e-8, msg=name)
 
@@ -120,7 +121,7 @@ def test_with_bfloat16_weights_one_gradient_lives_at_a_time_and_its_sums_are_flo
     found = calibrate(model, data, steps=2, probe_steps=1, blocks=[0, 2])
     assert alive == [1] * (2 * 2 * 3)  # kinds, blocks, batches
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
-    for tensor in found.basis.tensors().values():
+    for tensor in to_tensors(found.basis).values():
         assert tensor.dtype == torch.float32
     for basis in found.basis.kinds.values():
         identity = torch.eye(len(basis.V))
