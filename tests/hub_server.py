@@ -6,26 +6,39 @@ import base64
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import IO, Any, Literal, cast
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import yaml
 from datasets import ClassLabel, Dataset, Features, Value
+
+from .processes import Forked, start_forked, start_nursery
 
 Mode = Literal["normal", "503", "404", "gated", "portal", "silent", "gone"]
 """normal; 503 or 404 for everything; gated: all is seen, but no file is given; portal: a web page for
 everything, as in a hotel; silent: no answer ever; gone: the port is closed."""
 Json = dict[str, "Json"] | list["Json"] | str | int | bool | None
 ROOT = Path(__file__).resolve().parents[1]
+PRELOADED = (
+    "sparsegrad_cli.cli.main",  # first: it sets how much torch logs
+    "sparsegrad_cli.cli.finetune",
+    "sparsegrad_cli.report",
+    "sparsegrad_cli.training.run",
+    "sparsegrad_cli.training.push",
+    "sparsegrad_cli.tasks.oasst",
+)
 LARGE = (".safetensors", ".parquet")  # what the hub keeps in LFS and hands out from another host
 
 
@@ -109,6 +122,21 @@ class Repository:
         }
 
 
+@cache
+def _port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@cache
+def _link() -> Path:
+    return Path(tempfile.mkdtemp(prefix="sparsegrad-hub-")) / "home"
+
+
+_nursery: list[str] = []  # its address, once it is started
+
+
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """Says nothing: clients that give up waiting are part of the tests."""
@@ -116,25 +144,29 @@ class _Server(ThreadingHTTPServer):
 
 @dataclass
 class Hub:
-    """The server: where it is, what to set to use it, and what it was asked."""
+    """The server: where it is, what to set to use it, and what it was asked.
+
+    Libraries read address and cache when they are imported. So that processes with their imports behind them
+    can be forked for every hub, all hubs of a process have one address, one hub at a time, and the cache that
+    is named is a link to that of the hub which is asked.
+    """
 
     repositories: dict[tuple[str, str], Repository]  # by kind and id
     cache: Path
-    port: int = 0
     requests: list[str] = field(default_factory=list)  # "GET /api/models/tiny"
     _mode: Mode = "gone"
     _server: _Server | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{_port()}"
 
     @property
     def environment(self) -> dict[str, str]:
         """Variables for a process that is to use this hub, with a cache of its own; set before any import."""
         return {
             "HF_ENDPOINT": self.url,
-            "HF_HOME": str(self.cache),
+            "HF_HOME": str(_link()),
             "HF_HUB_OFFLINE": "0",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "NO_PROXY": "127.0.0.1,localhost",
@@ -154,8 +186,7 @@ class Hub:
             self._server = None
         elif mode != "gone" and self._server is None:
             handler = type("BoundHandler", (_Handler,), {"hub": self})
-            self._server = _Server(("127.0.0.1", self.port), handler)
-            self.port = self._server.server_address[1]
+            self._server = _Server(("127.0.0.1", _port()), handler)
             threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
 
@@ -318,7 +349,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "lfs" in entry:
             sha256 = entry["lfs"]["oid"]
             headers |= {"X-Linked-ETag": f'"{sha256}"', "X-Linked-Size": str(entry["size"])}
-            headers["Location"] = f"http://localhost:{self.hub.port}/cdn/{sha256}"
+            headers["Location"] = f"http://localhost:{_port()}/cdn/{sha256}"
             return self._send(302, b"", headers)
         if not self.path.startswith("/api/resolve-cache/"):
             where = f"{repository.kind}/{repository.id}/resolve/{repository.commit}/{quote(file)}"
@@ -359,31 +390,57 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def ask(server: Hub, script: str, **environment: str) -> list[dict[str, Any]]:
-    """Run a script in a process that uses `server`.
+    """Run a script in a process that uses `server`, forked from one that has imported what it needs.
 
     The script calls `tell(work)` for each answer, and `switch(mode)` to have the server behave otherwise.
+
+    Args:
+        server: The hub.
+        script: What to run.
+        environment: Further variables; `HF_HUB_OFFLINE` is read by an import: the process is a fresh one.
     """
-    with subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + script],
-        cwd=ROOT,
-        env=os.environ | server.environment | environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    variables = os.environ | server.environment | environment
+    link = Path(server.environment["HF_HOME"])
+    link.unlink(missing_ok=True)
+    link.symlink_to(server.cache, target_is_directory=True)
+    server.cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile() as stderr:
+        if "HF_HUB_OFFLINE" in environment:
+            process = _fresh(PRELUDE + script, variables, stderr)
+        else:
+            process = _forked(PRELUDE + script, variables, stderr)
         assert process.stdin
         assert process.stdout
-        assert process.stderr
         answers = []
         for line in process.stdout:
-            if line.startswith("@"):
-                server.mode = cast("Mode", line[1:].strip())
-                process.stdin.write("\n")
+            if line.startswith(b"@"):
+                server.mode = cast("Mode", line[1:].decode().strip())
+                process.stdin.write(b"\n")
                 process.stdin.flush()
             else:
                 answers.append(json.loads(line))
-        said = process.stderr.read().strip()
-        assert not said, said
-    assert process.returncode == 0
+        code = process.wait()
+        process.stdin.close()
+        process.stdout.close()
+        stderr.seek(0)
+        said = stderr.read().decode().strip()
+    assert (code, said) == (0, "")
     return answers
+
+
+def _fresh(script: str, environment: dict[str, str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+    )
+
+
+def _forked(script: str, environment: dict[str, str], stderr: IO[bytes]) -> Forked:
+    """The same, from the nursery of this process whose libraries have read this environment."""
+    if not _nursery:
+        _nursery.append(start_nursery("hub", environment, PRELOADED))
+    return start_forked("script", [script], environment, stderr, address=_nursery[0])

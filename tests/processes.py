@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,16 +52,25 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Forked:
-    """A process that the nursery forked; of `subprocess.Popen` it has what the worker pool uses."""
+    """A process that a nursery forked; of `subprocess.Popen` it has what the worker pool uses."""
 
-    def __init__(self, what: str, arguments: list[str], environment: dict[str, str], *streams: int) -> None:
-        open_nursery()
+    def __init__(
+        self,
+        what: str,
+        arguments: list[str],
+        environment: dict[str, str],
+        *streams: int,
+        address: str | None = None,  # of another nursery than that of all tests
+    ) -> None:
+        if address is None:
+            open_nursery()
+            address = os.environ[SOCKET]
         self.returncode: int | None = None
         self.stdin: IO[bytes] | None = None
         self.stdout: IO[bytes] | None = None
         self._guard = socket.socket(socket.AF_UNIX)
-        self._guard.connect("\0" + os.environ[SOCKET])
-        request = [what, arguments, {**environment, SOCKET: os.environ[SOCKET]}, os.getcwd()]
+        self._guard.connect("\0" + address)
+        request = [what, arguments, {**environment, SOCKET: address}, os.getcwd()]
         socket.send_fds(self._guard, [json.dumps(request).encode() + b"\n"], list(streams))
         self.pid = self._number()
 
@@ -93,12 +102,23 @@ class Forked:
 
 def start_worker(environment: dict[str, str], stderr: IO[bytes]) -> Forked:
     """Stands in for `sparsegrad_cli.workers.start_process`."""
+    return start_forked("worker", [], environment, stderr)
+
+
+def start_forked(
+    what: str,
+    arguments: list[str],
+    environment: dict[str, str],
+    stderr: IO[bytes],
+    address: str | None = None,
+) -> Forked:
+    """Returns a process with pipes to its standard input and from its output."""
     (stdin, ours_in), (ours_out, stdout) = os.pipe(), os.pipe()
-    worker = Forked("worker", [], environment, stdin, stdout, stderr.fileno())
+    process = Forked(what, arguments, environment, stdin, stdout, stderr.fileno(), address=address)
     os.close(stdin)
     os.close(stdout)
-    worker.stdin, worker.stdout = os.fdopen(ours_in, "wb"), os.fdopen(ours_out, "rb")
-    return worker
+    process.stdin, process.stdout = os.fdopen(ours_in, "wb"), os.fdopen(ours_out, "rb")
+    return process
 
 
 @dataclass
@@ -180,34 +200,41 @@ def open_nursery() -> None:
     """
     if SOCKET in os.environ:
         return
-    address = f"sparsegrad-tests-{os.getpid()}"
-    _nurseries.append(
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.processes", address],
-            cwd=ROOT,
-            env=_environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+    os.environ[SOCKET] = start_nursery("tests", _environment, PRELOADED)
+
+
+def start_nursery(name: str, environment: dict[str, str], modules: Sequence[str]) -> str:
+    """Start a nursery with these variables and modules; returns its address."""
+    address = f"sparsegrad-{name}-{os.getpid()}"
+    nursery = subprocess.Popen(
+        [sys.executable, "-m", "tests.processes", address, *modules],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
-    assert _nurseries[0].stdout is not None
-    assert _nurseries[0].stdout.readline() == b"listening\n"
-    os.environ[SOCKET] = address
+    _nurseries.append(nursery)
+    assert nursery.stdout is not None
+    assert nursery.stdout.readline() == b"listening\n"
+    return address
 
 
-_nurseries: list[subprocess.Popen[bytes]] = []  # its standard input is open as long as we live
+_nurseries: list[subprocess.Popen[bytes]] = []  # their standard input is open as long as we live
 _environment = dict(os.environ)  # before a test changes it
+_set_by_imports: dict[str, str] = {}  # in a nursery: what its modules added to the environment
 
 
-def _serve(address: str) -> None:
-    """The nursery: forks a guard for each process that is asked for, until its input is closed."""
+def _serve(address: str, *modules: str) -> None:
+    """A nursery: forks a guard for each process that is asked for, until its input is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("\0" + address)
         listener.listen(100)
         print("listening", flush=True)
-        for module in PRELOADED:
+        before = set(os.environ)
+        for module in modules:
             importlib.import_module(module)
+        _set_by_imports.update({name: os.environ[name] for name in set(os.environ) - before})
         assert threading.active_count() == 1
         gc.collect()
         gc.freeze()  # a training in a fork collects garbage: spares it all that is imported
@@ -244,7 +271,7 @@ def _guard(connection: socket.socket) -> NoReturn:
 def _live(
     what: str, arguments: list[str], environment: dict[str, str], folder: str, streams: list[int]
 ) -> NoReturn:
-    """Be a command, a worker, or a call."""
+    """Be a command, a worker, a call or a script."""
     from sparsegrad_cli import workers
     from sparsegrad_cli.cli.main import main
 
@@ -254,7 +281,7 @@ def _live(
         os.dup2(stream, number)
         os.close(stream)
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update(_set_by_imports | environment)
     os.chdir(folder)
     workers.start_process = start_worker
     code: object = 0
@@ -264,6 +291,9 @@ def _live(
         if what == "call":
             function, given = pickle.loads(base64.b64decode(arguments[0]))
             print(json.dumps(function(*given)))
+            sys.exit()
+        if what == "script":
+            exec(arguments[0], {"__name__": "__main__"})
             sys.exit()
         sys.argv = ["sparsegrad", *arguments]
         main()
@@ -280,4 +310,4 @@ def _live(
 if __name__ == "__main__":
     from tests.processes import _serve as serve  # or each class of this file would be there twice
 
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import torch
 
 from sparsegrad_cli.models.checkpoint import find_checkpoint
 from sparsegrad_cli.models.load import load_classifier
+from sparsegrad_cli.tasks import get_task
 
 from .checkpoints import tiny_checkpoint
 from .hub_server import Hub, ask, glue_repository, hub
+from .tasks.glue_files import rows_of, rows_without_labels
 from .tasks.oasst import chain, flat, write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,13 +112,19 @@ def test_a_model_is_the_one_that_the_hub_has(
 
 
 @pytest.fixture(scope="module")
-def filled(
+def read_once(
     folders: tuple[dict[str, Path], dict[str, Path]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Hub, list[dict[str, Any]]]]:
-    """A hub from which the model and three tasks were read once, and what was read."""
+) -> tuple[Hub, list[dict[str, Any]]]:
     script = "tell(find)\nfor task in ('cola', 'stsb', 'mnli'): tell(lambda: read(task))"
     with hub(tmp_path_factory.mktemp("filled"), *folders) as running:
-        yield running, ask(running, FIND + READ + script)
+        return running, ask(running, FIND + READ + script)
+
+
+@pytest.fixture
+def filled(read_once: tuple[Hub, list[dict[str, Any]]]) -> Iterator[tuple[Hub, list[dict[str, Any]]]]:
+    """A hub from which the model and three tasks were read once, and what was read; it is gone now."""
+    yield read_once
+    read_once[0].mode = "gone"
 
 
 def test_rows_are_the_ones_that_the_hub_has(filled: tuple[Hub, list[dict[str, Any]]]) -> None:
@@ -151,15 +160,16 @@ def test_offline_the_cache_is_read_and_nothing_is_made_up(filled: tuple[Hub, lis
 def test_what_other_programs_cached_is_read_without_the_hub(server: Hub) -> None:
     fill = """
 import datasets, huggingface_hub
+huggingface_hub.utils.logging.set_verbosity_error()
 datasets.disable_progress_bars()
 huggingface_hub.utils.disable_progress_bars()
 datasets.load_dataset("nyu-mll/glue", "cola")
 for file in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"):
     huggingface_hub.hf_hub_download("org/tiny", file)
 """
-    assert ask(server, fill, HF_HUB_VERBOSITY="error") == []
+    assert ask(server, fill) == []
     server.mode = "gone"
-    model, data = ask(server, FIND + READ + "tell(find); tell(read)", HF_HUB_OFFLINE="1")
+    model, data = ask(server, FIND + READ + "tell(find); tell(read)")
     assert model["answer"] == f"hub:org/tiny@{commit(server, 'models', 'org/tiny')}"
     assert data["answer"][0]["train"] == COLA["train"]
 
@@ -244,17 +254,93 @@ def test_a_folder_is_pushed_with_its_card_and_only_by_who_may(server: Hub, tmp_p
     folder = tiny_checkpoint(tmp_path / "mine", "bert")
     (folder / "README.md").write_text("---\nlibrary_name: transformers\n---\n# Mine\n")
     work = f"{PUSH}\ntell(lambda: push({str(folder)!r}))"
-    (refused,) = ask(server, work, HF_HUB_OFFLINE="0")
+    (refused,) = ask(server, work)
     assert "log in with `hf auth login`" in refused["error"]
-    (pushed,) = ask(server, work, HF_TOKEN="hf_mine", HF_HUB_OFFLINE="0")
+    (pushed,) = ask(server, work, HF_TOKEN="hf_mine")
     assert "/me/mine/commit/" in pushed["answer"]
     uploaded = server.cache / "uploads" / "me" / "mine"
     assert (uploaded / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
     assert "# Mine" in (uploaded / "README.md").read_text()
-    (named,) = ask(
-        server,
-        f"{PUSH}\ntell(lambda: push({str(folder)!r}, 'a b/c'))",
-        HF_TOKEN="hf_mine",
-        HF_HUB_OFFLINE="0",
-    )
+    (named,) = ask(server, f"{PUSH}\ntell(lambda: push({str(folder)!r}, 'a b/c'))", HF_TOKEN="hf_mine")
     assert "a b/c" in named["error"]
+
+
+def test_test_splits_come_at_the_commit_of_the_other_splits(tmp_path: Path) -> None:
+    known = get_task("mnli")
+    named = dict.fromkeys((known.train, *known.dev), rows_of(known))
+    named |= dict.fromkeys(("test_matched", "test_mismatched"), rows_without_labels("mnli"))
+    tasks = {
+        "mnli": named,
+        "ax": {"test": rows_without_labels("mnli", 2)},
+        "rte": {"train": rows_of(get_task("rte"))},
+    }
+    code = """
+from sparsegrad_cli.tasks import get_task
+from sparsegrad_cli.tasks.load import load_data, load_test
+
+def read():
+    data = load_data(get_task("mnli"), "hub")
+    test = load_test(data, "hub")
+    return {split: rows.to_list() for split, rows in test.splits.items()}, data.origin, test.origin
+tell(read)
+"""
+    with hub(
+        tmp_path / "cache", datasets={"nyu-mll/glue": glue_repository(tmp_path / "glue", tasks)}
+    ) as server:
+        (told,) = ask(server, code)
+        splits, origin, of_test = told["answer"]
+        assert origin == of_test
+        expected = [
+            {key: row[key] for key in ("idx", "premise", "hypothesis")} for row in rows_without_labels("mnli")
+        ]
+        assert splits == {"test_matched": expected, "test_mismatched": expected, "ax": expected[:2]}
+        server.mode = "gone"
+        (again,) = ask(server, code)
+        assert json.dumps(again["answer"]) == json.dumps(told["answer"])
+
+
+CALL = """
+import contextlib, io, shutil, sys
+from huggingface_hub import constants
+from sparsegrad_cli.cli.main import main
+
+def call(*arguments):
+    sys.argv = [*{command!r}, *arguments]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            main()
+        except SystemExit as end:
+            return end.code, out.getvalue(), err.getvalue()
+
+"""
+
+
+def test_finetune_takes_model_and_data_from_the_hub_and_its_absence_is_one_line(
+    folders: tuple[dict[str, Path], dict[str, Path]], tmp_path: Path
+) -> None:
+    rows = {
+        split: [{"sentence": f"the {split} {i}", "label": i % 2, "idx": i} for i in range(count)]
+        for split, count in {"train": 16, "validation": 4}.items()
+    }
+    glue = glue_repository(tmp_path / "glue", {"cola": rows})
+    command = ["sparsegrad", "finetune", "--model", "org/tiny", "--task", "cola", "--method", "sparsegrad"]
+    command += ["--max-steps", "2", "--calibration-steps", "1", "--json", "--quiet", "--output"]
+    results, nothing = tmp_path / "results", tmp_path / "nothing"
+    script = CALL.format(command=command) + (
+        f"tell(lambda: call('{results}'))\n"
+        "switch('503')\n"
+        f"tell(lambda: call('{results}', '--seed', '1'))\n"
+        "shutil.rmtree(constants.HF_HUB_CACHE)\n"
+        f"tell(lambda: call('{nothing}'))\n"
+    )
+    with hub(tmp_path / "hf", models=folders[0], datasets={"nyu-mll/glue": glue}) as answering:
+        done, cached, refused = (told["answer"] for told in ask(answering, script))
+    assert done[0] == 0, done
+    run = json.loads(done[1])["runs"][0]
+    assert run["data"]["origin"].startswith("hub: nyu-mll/glue@")
+    assert run["data"]["completeness"] == "partial"
+    assert cached[0] == 0, "the cached copies serve"
+    assert refused[:2] == [2, ""]
+    assert "503" in refused[2]
+    assert refused[2].count("\n") == 1
+    assert not nothing.exists()

@@ -14,7 +14,6 @@ import pytest
 from sparsegrad_cli.cli.main import VERBS, load_verb
 
 from ..checkpoints import tiny_checkpoint
-from ..hub_server import ask, glue_repository, hub
 from ..planned import write_cola
 from ..processes import wait_for
 from ..report.runs import write_run
@@ -314,51 +313,6 @@ def test_a_run_killed_with_kill_9_goes_on_and_ends_as_one_that_was_not(call, beg
     for key in ("score", "metrics", "selection_score", "best_step", "steps", "parameters"):
         assert found[key] == expected[key]
     assert json.loads((folder / "environment.json").read_text())["restarts"] == 1
-
-
-CALL = """
-import contextlib, io, shutil, sys
-from huggingface_hub import constants
-from sparsegrad_cli.cli.main import main
-
-def call(*arguments):
-    sys.argv = [*{command!r}, *arguments]
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        try:
-            main()
-        except SystemExit as end:
-            return end.code, out.getvalue(), err.getvalue()
-
-"""
-
-
-def test_model_and_data_come_from_the_hub_and_its_absence_is_one_line(model, tmp_path):
-    rows = {
-        split: [{"sentence": f"the {split} {i}", "label": i % 2, "idx": i} for i in range(count)]
-        for split, count in {"train": 16, "validation": 4}.items()
-    }
-    glue = glue_repository(tmp_path / "glue", {"cola": rows})
-    command = ["sparsegrad", "finetune", "--model", "org/tiny", "--task", "cola", "--method", "sparsegrad"]
-    command += ["--max-steps", "2", "--calibration-steps", "1", "--json", "--quiet", "--output"]
-    results, nothing = tmp_path / "results", tmp_path / "nothing"
-    script = CALL.format(command=command) + (
-        f"tell(lambda: call('{results}'))\n"
-        "switch('503')\n"
-        f"tell(lambda: call('{results}', '--seed', '1'))\n"
-        "shutil.rmtree(constants.HF_HUB_CACHE)\n"
-        f"tell(lambda: call('{nothing}'))\n"
-    )
-    with hub(tmp_path / "hf", models={"org/tiny": Path(model)}, datasets={"nyu-mll/glue": glue}) as answering:
-        done, cached, refused = (told["answer"] for told in ask(answering, script))
-    assert done[0] == 0, done
-    run = json.loads(done[1])["runs"][0]
-    assert run["data"]["origin"].startswith("hub: nyu-mll/glue@")
-    assert run["data"]["completeness"] == "partial"
-    assert cached[0] == 0, "the cached copies serve"
-    assert refused[:2] == [2, ""]
-    assert "503" in refused[2]
-    assert refused[2].count("\n") == 1
-    assert not nothing.exists()
 
 
 def test_ctrl_c_says_how_to_go_on(begin, model, glue, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.tasks import get_task, leaderboard, task_names
 from sparsegrad_cli.tasks.load import TaskData, load_data, load_test
 
-from ..hub_server import ask, glue_repository, hub
 from .glue_files import (
     contents,
     rows_of,
@@ -113,40 +111,6 @@ def test_a_bad_row_is_named_by_its_place(tmp_path):
     path.write_text("\n")
     with pytest.raises(InputError, match="empty: there is no row to predict"):
         load_test(data, str(tmp_path))
-
-
-def test_the_hub_gives_them_at_the_commit_of_the_other_splits(tmp_path):
-    known = get_task("mnli")
-    named = dict.fromkeys((known.train, *known.dev), rows_of(known))
-    named |= dict.fromkeys(("test_matched", "test_mismatched"), rows_without_labels("mnli"))
-    tasks = {
-        "mnli": named,
-        "ax": {"test": rows_without_labels("mnli", 2)},
-        "rte": {"train": rows_of(get_task("rte"))},
-    }
-    code = """
-from sparsegrad_cli.tasks import get_task
-from sparsegrad_cli.tasks.load import load_data, load_test
-
-def read():
-    data = load_data(get_task("mnli"), "hub")
-    test = load_test(data, "hub")
-    return {split: rows.to_list() for split, rows in test.splits.items()}, data.origin, test.origin
-tell(read)
-"""
-    with hub(
-        tmp_path / "cache", datasets={"nyu-mll/glue": glue_repository(tmp_path / "glue", tasks)}
-    ) as server:
-        (told,) = ask(server, code)
-        splits, origin, of_test = told["answer"]
-        assert origin == of_test
-        expected = [
-            {key: row[key] for key in ("idx", "premise", "hypothesis")} for row in rows_without_labels("mnli")
-        ]
-        assert splits == {"test_matched": expected, "test_mismatched": expected, "ax": expected[:2]}
-        server.mode = "gone"
-        (again,) = ask(server, code)
-        assert json.dumps(again["answer"]) == json.dumps(told["answer"])
 
 
 def test_labels_are_written_as_the_leaderboard_has_them():
