@@ -227,7 +227,7 @@ def find_basis(job: CalibrateJob, progress: Progress) -> Calibrated:
     else:
         basis = calibrate(
             model, batches, job.steps, job.probe_steps, on_step=note_time, basis_rank=job.basis_rank
-        ).basis
+        )
     synchronize(target.device)
     ended = time.perf_counter()
     after = _end_peak(target.device)

@@ -1,6 +1,6 @@
 """The method itself, in torch alone.
 
-basis = calibrate(model, batches).basis                 # in which the MLP gradients are nearly sparse
+basis = calibrate(model, batches)                       # in which the MLP gradients are nearly sparse
 applied = apply_sparsegrad(model, basis, density=0.01)  # the model computes what it did
 optimizer = applied.optimizer(lr=1e-4)                  # trains 1% of each MLP matrix at a step
 ...                                                     # any loop: loss.backward(); optimizer.step()
@@ -12,7 +12,7 @@ parameter groups such as `{"params": weights, "k": 1000, "U": U, "V": V}`.
 
 from .apply import MASKS, PLACES, Applied, Mask, Place, apply_sparsegrad
 from .basis import Basis, BasisMismatchError, LayerBasis, Precision
-from .calibrate import Calibration, calibrate, energy_in_top, mean_squares
+from .calibrate import calibrate, energy_in_top, mean_squares
 from .fused import FusedMLP
 from .optim import SparseAdamW, touched_entries
 from .subspace import Subspace, SubspaceLinear
@@ -26,7 +26,6 @@ __all__ = [
     "Applied",
     "Basis",
     "BasisMismatchError",
-    "Calibration",
     "FusedMLP",
     "LayerBasis",
     "MLPLinear",

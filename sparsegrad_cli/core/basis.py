@@ -51,7 +51,10 @@ class LayerBasis:
     V: Tensor  # O x r
     U_energy: Tensor  # c: share of the gradients' whole energy along each column of U
     V_energy: Tensor  # r
-    energy: Tensor | None = None  # r x c: share in each entry of unseen `G~`, where it was measured
+    # where they were measured, on gradients that the basis has not seen: the share of their energy in each
+    # entry of `G~`, r x c, and in their largest 1% of entries, in the original space and in the basis, 2
+    energy: Tensor | None = None
+    concentration: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -12,7 +12,7 @@ thousands, the leading `basis_rank` vectors of each are found sooner than all, a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -36,22 +36,6 @@ ROUNDS = 20  # at most
 PROBED_SHARE = 0.01  # of the entries, whose energy the concentration tells
 
 
-@dataclass(frozen=True)
-class Concentration:
-    """Share of an unseen gradient's energy (sum of squares) in its largest 1% of entries."""
-
-    before: float  # in the original space
-    after: float  # in the basis
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """A basis, and how concentrated it makes the gradients."""
-
-    basis: Basis
-    concentration: Mapping[str, Concentration]  # by kind of MLP linear; empty without probe steps
-
-
 def model_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Returns the loss that a Hugging Face model gives for a batch with labels."""
     return model(**batch).loss
@@ -63,12 +47,11 @@ def calibrate(
     steps: int = 30,
     probe_steps: int = 4,
     loss_of: LossOf = model_loss,
-    made_from: Mapping[str, str] | None = None,
     on_step: OnStep | None = None,
     blocks: Collection[int] | None = None,
     basis_rank: int | None = None,
-) -> Calibration:
-    """Find the basis of the MLP gradients of `model` from `steps` batches (paper, section 3).
+) -> Basis:
+    """Returns the basis of the MLP gradients of `model` from `steps` batches (paper, section 3).
 
     No weight is changed. The model is used in the mode (train or eval) that it is in; the gradients of its
     parameters are cleared.
@@ -79,7 +62,6 @@ def calibrate(
         probe_steps: further batches, unseen by the basis, on which the concentration and the energy of each
             entry are measured; without any, the basis serves no fixed or block mask.
         loss_of: from model and batch to a scalar loss.
-        made_from: goes into the basis as its record.
         on_step: called with the number of batches done.
         blocks: numbers of the blocks whose gradients are used; None: all.
         basis_rank: truncates `V` and `U` to so many columns each, at most; None: all.
@@ -108,10 +90,9 @@ def calibrate(
     for kind, (left, right) in sums.items():
         (V, V_energy), (U, U_energy) = left.principal(basis_rank), right.principal(basis_rank)
         kinds[kind] = LayerBasis(U, V, U_energy, V_energy)
-    basis = Basis(kinds, made_from or {})
     if probe_steps == 0:
-        return Calibration(basis, {})
-    return _probe(basis, partial(_each_gradient, model, places, numbered, loss_of, on_step))
+        return Basis(kinds)
+    return _probe(kinds, partial(_each_gradient, model, places, numbered, loss_of, on_step))
 
 
 def mean_squares(
@@ -119,7 +100,6 @@ def mean_squares(
     batches: Iterable[Batch],
     steps: int = 30,
     loss_of: LossOf = model_loss,
-    made_from: Mapping[str, str] | None = None,
     on_step: OnStep | None = None,
     blocks: Collection[int] | None = None,
 ) -> Basis:
@@ -139,7 +119,7 @@ def mean_squares(
         total.addcmul_(G.to(total.dtype), G.to(total.dtype), value=1 / steps)
 
     _each_gradient(model, places, _numbered(batches, steps), loss_of, on_step, add)
-    return Basis({}, made_from or {}, squares)
+    return Basis({}, squares=squares)
 
 
 def energy_in_top(G: Tensor, share: float, whole: Tensor | None = None) -> float:
@@ -152,17 +132,17 @@ def energy_in_top(G: Tensor, share: float, whole: Tensor | None = None) -> float
     return (kept.square().sum() / whole.square().sum()).item()
 
 
-def _probe(basis: Basis, each_gradient: Callable[[Use], None]) -> Calibration:
-    """Returns the concentration of unseen gradients, and the basis with their mean energy in each entry.
+def _probe(kinds: Mapping[str, LayerBasis], each_gradient: Callable[[Use], None]) -> Basis:
+    """Returns the basis with what unseen gradients say of it: their concentration and their energies.
 
     The energies are shares of that of the whole gradients, of which a truncated basis leaves some out.
     """
-    seen: dict[str, list[tuple[float, float]]] = {kind: [] for kind in basis.kinds}
-    energies = {kind: b.U.new_zeros(b.rank) for kind, b in basis.kinds.items()}
-    left_out = dict.fromkeys(basis.kinds, 0.0)
+    seen: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
+    energies = {kind: b.U.new_zeros(b.rank) for kind, b in kinds.items()}
+    left_out = dict.fromkeys(kinds, 0.0)
 
     def add(place: MLPLinear, G: Tensor) -> None:
-        b = basis.kinds[place.kind]
+        b = kinds[place.kind]
         G = G.to(b.V.dtype)
         rotated = b.to_basis(G)
         after = energy_in_top(rotated, PROBED_SHARE, G if b.is_truncated else None)
@@ -172,13 +152,12 @@ def _probe(basis: Basis, each_gradient: Callable[[Use], None]) -> Calibration:
             left_out[place.kind] += max(0.0, (G.norm().square() - rotated.norm().square()).item())
 
     each_gradient(add)
-    kinds, concentration = {}, {}
+    probed = {}
     for kind, energy in energies.items():
         shares = _shares(energy, energy.sum() + left_out[kind])
-        kinds[kind] = replace(basis.kinds[kind], energy=shares)
-        before, after = (sum(found) / len(found) for found in zip(*seen[kind], strict=True))
-        concentration[kind] = Concentration(before, after)
-    return Calibration(replace(basis, kinds=kinds), concentration)
+        concentration = energy.new_tensor(seen[kind]).mean(0)
+        probed[kind] = replace(kinds[kind], energy=shares, concentration=concentration)
+    return Basis(probed)
 
 
 def _numbered(batches: Iterable[Batch], needed: int) -> Iterator[tuple[int, Batch]]:
