@@ -14,10 +14,10 @@ from .apply import MASKS, PLACES, Applied, Mask, Place, apply_sparsegrad
 from .basis import Basis, BasisMismatchError, LayerBasis, Precision
 from .calibrate import calibrate, energy_in_top, mean_squares
 from .fused import FusedMLP
-from .optim import SparseAdamW, touched_entries
+from .optim import SparseAdamW
 from .subspace import Subspace, SubspaceLinear
 from .targets import FAMILIES, MLPLinear, UnsupportedModelError, find_mlp_linears
-from .topk import kept_entries, top_k
+from .topk import kept_entries
 
 __all__ = [
     "FAMILIES",
@@ -42,6 +42,4 @@ __all__ = [
     "find_mlp_linears",
     "kept_entries",
     "mean_squares",
-    "top_k",
-    "touched_entries",
 ]

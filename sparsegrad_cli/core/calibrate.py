@@ -73,10 +73,8 @@ def calibrate(
     if basis_rank is not None and basis_rank < 1:
         raise ValueError(f"basis_rank must be at least 1, got {basis_rank}")
     places = find_mlp_linears(model, blocks)
-    sums: dict[str, tuple[Gram, Gram]] = {}
-    for place in places:
-        O, I = place.linear.weight.shape
-        sums.setdefault(place.kind, (Gram(O, place.linear.weight), Gram(I, place.linear.weight)))
+    weights = {place.kind: place.linear.weight for place in places}
+    sums = {kind: (Gram(W.shape[0], W), Gram(W.shape[1], W)) for kind, W in weights.items()}
 
     def add(place: MLPLinear, G: Tensor) -> None:
         left, right = sums[place.kind]

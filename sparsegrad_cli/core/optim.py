@@ -25,7 +25,7 @@ from __future__ import annotations
 import importlib
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -296,12 +296,3 @@ def _adam(state: State, rows: slice, group: Group, g: Tensor, at: Tensor | None 
             store.scatter_(1, at, moment)
     root = square.sqrt().div_((1 - beta2**step).sqrt().to(g.dtype)).add_(group["eps"])
     return (mean / root).mul_((-lr / (1 - beta1**step)).to(g.dtype))
-
-
-def touched_entries(optimizer: torch.optim.Optimizer, params: Iterable[nn.Parameter]) -> int:
-    """Returns the number of entries of `params` that an Adam of any kind has moved at least once.
-
-    Once an entry has had a gradient its second moment stays above zero; before, it is zero.
-    """
-    states = (optimizer.state[p] for p in params if p in optimizer.state)
-    return sum(int(torch.count_nonzero(state["exp_avg_sq"])) for state in states if state)

@@ -210,10 +210,8 @@ class _Subspace(torch.autograd.Function):
     def backward(ctx: Any, dY: Tensor) -> tuple[Tensor | None, ...]:
         xU, weight, values = ctx.saved_tensors
         layer: SubspaceLinear = ctx.layer
-        shape = dY.shape[:-1]
-        dY, xU = dY.reshape(-1, dY.shape[-1]), xU.reshape(-1, xU.shape[-1])  # tokens x O, tokens x c
-        rows = live_rows(dY)
-        dY, xU = pick(dY, rows), pick(xU, rows)
+        shape, rows = dY.shape[:-1], live_rows(dY)
+        dY, xU = pick(dY, rows), pick(xU, rows)  # tokens x O, tokens x c
         needs_x, needs_values, needs_bias = ctx.needs_input_grad[:3]
         dx = dvalues = db = None
         S = layer.matrix(values) if needs_x and not layer.merge_each_step else None

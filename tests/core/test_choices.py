@@ -18,8 +18,8 @@ from sparsegrad_cli.core import (
     apply_sparsegrad,
     find_mlp_linears,
     kept_entries,
-    touched_entries,
 )
+from sparsegrad_cli.methods.base import touched_entries
 
 from .models import (
     assert_same_weights,

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sparsegrad_cli.core import SparseAdamW, apply_sparsegrad, calibrate, find_mlp_linears, touched_entries
+from sparsegrad_cli.core import SparseAdamW, apply_sparsegrad, calibrate, find_mlp_linears
 from sparsegrad_cli.core.optim import PAGE
+from sparsegrad_cli.methods.base import touched_entries
 
 from .models import (
     assert_same_weights,
