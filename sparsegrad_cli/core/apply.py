@@ -69,7 +69,7 @@ class Applied:
         for layer in self.layers:
             if isinstance(layer, FusedMLP):
                 layer.step = optimizer.step_from
-        merge_after_steps(optimizer, [each for each in self.layers if isinstance(each, SubspaceLinear)])
+        merge_after_steps(optimizer, self.layers)
         return optimizer
 
     def merge(self) -> nn.Module:

@@ -29,20 +29,17 @@ from .targets import replace_module
 
 
 class Subspace(nn.Module):
-    """The leading directions of the basis of one kind of linear, shared by the layers of every block.
+    """The corner, `r x c`, that is trained of one kind of linear, and its directions; its layers share it.
 
-    They are buffers, so that they follow the model to its device, but stay out of its `state_dict`.
-
-    Args:
-        shape: `(r, c)`, of the corner that is trained.
-        U, V: `I x c` and `O x r`, copied; None: the original space.
+    `U`, `I x c`, and `V`, `O x r` (None: the original space), are copied. They are buffers, so that they
+    follow the model to its device, but stay out of its `state_dict`.
     """
 
     U: Tensor | None
     V: Tensor | None
 
     def __init__(
-        self, shape: tuple[int, int], U: Tensor | None, V: Tensor | None, precision: Precision = "ieee"
+        self, shape: tuple[int, int], U: Tensor | None, V: Tensor | None, precision: Precision
     ) -> None:
         super().__init__()
         self.shape = shape
@@ -64,7 +61,7 @@ class Subspace(nn.Module):
             return F.linear(F.linear(xU, S.to(xU.dtype)), self.V.to(xU.dtype))
         return F.linear(xU, self._product(self.V, S.to(self.V.dtype)).to(xU.dtype))
 
-    def gradients(self, dY: Tensor, xU: Tensor, S: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def gradients(self, dY: Tensor, xU: Tensor, S: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Returns the gradient of S, `r x c`, from `dY` (tokens x O) and `x U_c` (tokens x c).
 
         And that of x along this path, tokens x I, where `S` is given, which then has its effect beside W.
@@ -92,11 +89,10 @@ class Subspace(nn.Module):
 
 
 class SubspaceLinear(nn.Module):
-    """Drop-in for `nn.Linear` with its very parameters, of which `values`, a vector, is trained.
+    """Drop-in for `nn.Linear` with its very parameters, beside which `values`, a vector, is trained.
 
     Args:
-        subspace: shared with the layers of the same kind.
-        entries: int64, flat positions in `r x c` that `values` holds; None: all of them.
+        entries: int64, flat positions in the corner that `values` holds; None: all of them.
         merge_each_step: W follows `values` in training; see `merge_after_steps`.
     """
 
@@ -104,11 +100,7 @@ class SubspaceLinear(nn.Module):
     merged: Tensor | None  # the part of `values` that is in `weight`; None: none of it
 
     def __init__(
-        self,
-        linear: nn.Linear,
-        subspace: Subspace,
-        entries: Tensor | None = None,
-        merge_each_step: bool = False,
+        self, linear: nn.Linear, subspace: Subspace, entries: Tensor | None, merge_each_step: bool
     ) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
@@ -122,6 +114,9 @@ class SubspaceLinear(nn.Module):
         self.has_hook = False  # of an optimizer that merges after its steps; else forward has to
         self.register_buffer("entries", entries, persistent=False)
         self.register_buffer("merged", self.values.detach().clone() if merge_each_step else None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "has_hook": False}  # a copy has no optimizer
 
     def matrix(self, values: Tensor | None = None) -> Tensor:
         """Returns S, `r x c`, which holds `values` (default: the layer's own) and zeros."""
@@ -159,16 +154,13 @@ class SubspaceLinear(nn.Module):
         return f"{self.plain[0].extra_repr()}, values={len(self.values)}"
 
 
-def merge_after_steps(optimizer: torch.optim.Optimizer, layers: Iterable[SubspaceLinear]) -> None:
-    """Bring the weights of `layers` up to date after each step of any optimizer, one kind at a time.
-
-    Without it a layer does so before each forward of training.
-    """
-    layers = [layer for layer in layers if layer.merge_each_step]
-    for layer in layers:
+def merge_after_steps(optimizer: torch.optim.Optimizer, layers: Iterable[nn.Module]) -> None:
+    """Bring the weights of `layers` up to date after each step; else each does so in its next forward."""
+    merging = [layer for layer in layers if isinstance(layer, SubspaceLinear) and layer.merge_each_step]
+    for layer in merging:
         layer.has_hook = True
-    if layers:
-        optimizer.register_step_post_hook(lambda *_: merge_values(layers))
+    if merging:
+        optimizer.register_step_post_hook(lambda *_: merge_values(merging))
 
 
 @torch.no_grad()
