@@ -10,7 +10,7 @@ A sparse update is a basis, a mask and a place: see `apply`. `SparseAdamW` also 
 parameter groups such as `{"params": weights, "k": 1000, "U": U, "V": V}`.
 """
 
-from .apply import MASKS, PLACES, Applied, Mask, Place, apply_sparsegrad
+from .apply import PLACES, Applied, Mask, Place, apply_sparsegrad
 from .basis import Basis, BasisMismatchError, LayerBasis, Precision
 from .calibrate import calibrate, energy_in_top, mean_squares
 from .fused import FusedMLP
@@ -21,7 +21,6 @@ from .topk import kept_entries
 
 __all__ = [
     "FAMILIES",
-    "MASKS",
     "PLACES",
     "Applied",
     "Basis",

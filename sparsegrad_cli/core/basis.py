@@ -6,8 +6,6 @@
 
 A truncated basis holds the leading columns alone, `V: O x r` and `U: I x c`. Then `G~` is the leading corner,
 `r x c`, and `V G~ U^T` the part of `G` that the basis keeps.
-
-Products of several matrices are taken by `product`, in the order that needs the fewest operations.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from itertools import islice
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from .basis import Basis, LayerBasis
 from .targets import MLPLinear, find_mlp_linears
@@ -33,7 +32,7 @@ STRIP = 512  # rows of a running sum that are held as one tensor
 SPARE = 4  # the leading `rank` directions are sought among 1/4 more
 SETTLED = 1e-4  # of the energy: a round of subspace iteration that finds less than this anew is the last
 ROUNDS = 20  # at most
-PROBED_SHARE = 0.01  # of the entries, whose energy the concentration tells
+TOP = 0.01  # share of the entries whose energy tells how concentrated a gradient is
 
 
 def model_loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -120,13 +119,13 @@ def mean_squares(
     return Basis({}, squares=squares)
 
 
-def energy_in_top(G: Tensor, share: float, whole: Tensor | None = None) -> float:
-    """Returns the share of the energy of `G` in the `share` of its entries that are largest in magnitude.
+def energy_in_top(G: Tensor, whole: Tensor | None = None) -> float:
+    """Returns the share of the energy (sum of squares) of `G` in the largest 1% of its entries.
 
     Both shares are of `whole`, the gradient of which `G` is a part, where it is given.
     """
     whole = G if whole is None else whole
-    kept = G.flatten()[top_k(G, max(1, round(share * whole.numel())))]
+    kept = G.flatten()[top_k(G, max(1, round(TOP * whole.numel())))]
     return (kept.square().sum() / whole.square().sum()).item()
 
 
@@ -143,8 +142,8 @@ def _probe(kinds: Mapping[str, LayerBasis], each_gradient: Callable[[Use], None]
         b = kinds[place.kind]
         G = G.to(b.V.dtype)
         rotated = b.to_basis(G)
-        after = energy_in_top(rotated, PROBED_SHARE, G if b.is_truncated else None)
-        seen[place.kind].append((energy_in_top(G, PROBED_SHARE), after))
+        after = energy_in_top(rotated, G if b.is_truncated else None)
+        seen[place.kind].append((energy_in_top(G), after))
         energies[place.kind].addcmul_(rotated, rotated)
         if b.is_truncated:
             left_out[place.kind] += max(0.0, (G.norm().square() - rotated.norm().square()).item())
@@ -187,12 +186,11 @@ def _each_gradient(
         weight.grad = None
 
     before = [(p, p.requires_grad) for p in model.parameters()]
-    hooks: list[RemovableHandle] = []
+    for p, _ in before:
+        p.grad = None
+        p.requires_grad_(p in trained)
+    hooks = [weight.register_post_accumulate_grad_hook(hook) for weight in trained]
     try:
-        for p, _ in before:
-            p.grad = None
-            p.requires_grad_(p in trained)
-        hooks = [weight.register_post_accumulate_grad_hook(hook) for weight in trained]
         for done, batch in numbered:
             loss_of(model, batch).backward()
             if on_step:

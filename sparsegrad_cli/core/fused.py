@@ -71,11 +71,6 @@ class FusedMLP(nn.Module):
         self.recompute = recompute
         self.step: Step | None = None  # called in backward, in place of a `weight.grad`
 
-    @property
-    def second(self) -> nn.Linear | None:
-        """The linear after the activation."""
-        return self.linears[1] if len(self.linears) > 1 else None
-
     def take_step(self, linear: int, dY: Tensor, x: Tensor) -> None:
         """Let the optimizer move the weight of the first or second linear, by its `dY` and `x`."""
         if self.step is None:
@@ -92,18 +87,16 @@ class FusedMLP(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         if torch.is_grad_enabled():
-            second = (None, None) if self.second is None else (self.second.weight, self.second.bias)
-            return _Fused.apply(x, self.weight, self.bias, *second, self)
-        y = F.linear(x, self.weight, self.bias)
-        return y if self.second is None else self.second(self.activation(y))
+            W2, b2 = (self.linears[1].weight, self.linears[1].bias) if self.linears[1:] else (None, None)
+            return _Fused.apply(x, self.weight, self.bias, W2, b2, self)
+        for part in self.parts.values():
+            x = part(x)
+        return x
 
     def restore(self, model: nn.Module, name: str) -> None:
         """Put the plain modules back into `model`, where this one stands at `name`."""
         for part, module in self.parts.items():
             replace_module(model, part, module)
-
-    def extra_repr(self) -> str:
-        return f"recompute={self.recompute}"
 
 
 class _Fused(torch.autograd.Function):

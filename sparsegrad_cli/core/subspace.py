@@ -93,7 +93,7 @@ class SubspaceLinear(nn.Module):
 
     Args:
         entries: int64, flat positions in the corner that `values` holds; None: all of them.
-        merge_each_step: W follows `values` in training; see `merge_after_steps`.
+        merge_each_step: W follows `values` in training: see `merge_values`.
     """
 
     entries: Tensor | None
@@ -111,7 +111,7 @@ class SubspaceLinear(nn.Module):
         count = math.prod(subspace.shape) if entries is None else len(entries)
         self.values = nn.Parameter(linear.weight.new_zeros(count, dtype=dtype))
         self.merge_each_step = merge_each_step
-        self.has_hook = False  # of an optimizer that merges after its steps; else forward has to
+        self.has_hook = False  # of an optimizer that merges after its steps; else the next forward does
         self.register_buffer("entries", entries, persistent=False)
         self.register_buffer("merged", self.values.detach().clone() if merge_each_step else None)
 
@@ -147,20 +147,12 @@ class SubspaceLinear(nn.Module):
         """
         self.weight.data = self.weight.data.to(self.values.dtype)
         merge_values([self])
-        self.weight.requires_grad_()
-        replace_module(model, name, self.plain[0])
+        linear = self.plain[0]
+        linear.weight, linear.bias = self.weight.requires_grad_(), self.bias
+        replace_module(model, name, linear)
 
     def extra_repr(self) -> str:
         return f"{self.plain[0].extra_repr()}, values={len(self.values)}"
-
-
-def merge_after_steps(optimizer: torch.optim.Optimizer, layers: Iterable[nn.Module]) -> None:
-    """Bring the weights of `layers` up to date after each step; else each does so in its next forward."""
-    merging = [layer for layer in layers if isinstance(layer, SubspaceLinear) and layer.merge_each_step]
-    for layer in merging:
-        layer.has_hook = True
-    if merging:
-        optimizer.register_step_post_hook(lambda *_: merge_values(merging))
 
 
 @torch.no_grad()
@@ -173,14 +165,10 @@ def merge_values(layers: Iterable[SubspaceLinear]) -> None:
         due = torch.stack([layer.values for layer in own])
         merged = [layer.merged for layer in own if layer.merged is not None]
         chosen = [layer.entries for layer in own if layer.entries is not None]
-        add_update(
-            [layer.weight for layer in own],
-            due - torch.stack(merged) if merged else due,
-            torch.stack(chosen) if chosen else None,
-            subspace.U,
-            subspace.V,
-            subspace.precision,
-        )
+        update = due - torch.stack(merged) if merged else due
+        entries = torch.stack(chosen) if chosen else None
+        weights = [layer.weight for layer in own]
+        add_update(weights, update, entries, subspace.U, subspace.V, subspace.precision)
         for layer, now in zip(own, due, strict=True):
             if layer.merged is not None:
                 layer.merged.copy_(now)

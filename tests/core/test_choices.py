@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from sparsegrad_cli.core import (
-    MASKS,
     PLACES,
     Applied,
     Basis,
@@ -19,6 +18,7 @@ from sparsegrad_cli.core import (
     find_mlp_linears,
     kept_entries,
 )
+from sparsegrad_cli.core.apply import MASKS
 from sparsegrad_cli.methods.base import touched_entries
 
 from .models import (
