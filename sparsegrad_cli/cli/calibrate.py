@@ -89,7 +89,7 @@ def _describe(basis: Basis) -> dict[str, dict]:
             "top1_energy_before": before,
             "top1_energy_after": after,
             "rank": list(b.rank),
-            "energy_kept": b.energy_kept._asdict(),
+            "energy_kept": {"V": _sum(b.V_energy), "U": _sum(b.U_energy), "both": _sum(b.energy)},
             "directions_for_90_percent": {"V": _directions(b.V_energy), "U": _directions(b.U_energy)},
             "spectrum": {"V": b.V_energy.tolist(), "U": b.U_energy.tolist()},
         }
@@ -100,6 +100,10 @@ def _directions(energy: Tensor, share: float = 0.9) -> int | None:
     """Returns the number of leading directions that carry `share` of the energy; None: some are cut off."""
     count = int((energy.cumsum(0) < share).sum()) + 1
     return count if count <= len(energy) else None
+
+
+def _sum(shares: Tensor | None) -> float | None:
+    return None if shares is None else shares.double().sum().item()
 
 
 def _percent(share: float | None) -> str:

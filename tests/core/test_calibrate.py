@@ -202,15 +202,16 @@ def test_it_keeps_the_energy_that_it_says():
                 sums["both"] += (b.V.T @ G @ b.U).square().sum().item()
                 sums["unseen"] += G.square().sum().item()
     for kind, b in basis.kinds.items():
-        sums, kept = whole[kind], b.energy_kept
+        sums = whole[kind]
         assert b.rank == (4, 4)
-        assert pytest.approx(sums["V"] / sums["all"], abs=1e-10) == kept.V
-        assert pytest.approx(sums["U"] / sums["all"], abs=1e-10) == kept.U
-        assert kept.both == pytest.approx(sums["both"] / sums["unseen"], abs=1e-10)
-        assert 0.3 < kept.V < 0.9999
-    full = calibrated(None).kinds["output.dense"].energy_kept
-    assert full == pytest.approx((1, 1, 1))
-    assert calibrated(4, probe_steps=0).kinds["output.dense"].energy_kept.both is None
+        assert b.V_energy.sum() == pytest.approx(sums["V"] / sums["all"], abs=1e-10)
+        assert b.U_energy.sum() == pytest.approx(sums["U"] / sums["all"], abs=1e-10)
+        assert b.energy.sum() == pytest.approx(sums["both"] / sums["unseen"], abs=1e-10)
+        assert 0.3 < b.V_energy.sum() < 0.9999
+    full = calibrated(None).kinds["output.dense"]
+    for energy in (full.V_energy, full.U_energy, full.energy):
+        assert energy.sum() == pytest.approx(1)
+    assert calibrated(4, probe_steps=0).kinds["output.dense"].energy is None
 
 
 def test_the_concentration_is_in_entries_and_energy_of_the_whole_gradient():
@@ -222,7 +223,7 @@ def test_the_concentration_is_in_entries_and_energy_of_the_whole_gradient():
     for kind, b in cut_off.kinds.items():
         (before, after), of_whole = b.concentration, whole.kinds[kind].concentration
         assert before == of_whole[0]
-        assert after == pytest.approx(b.energy_kept.both, rel=0.3)
+        assert after == pytest.approx(b.energy.sum(), rel=0.3)
         assert after < of_whole[1]
 
 
