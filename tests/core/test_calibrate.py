@@ -223,7 +223,7 @@ def test_the_concentration_is_in_entries_and_energy_of_the_whole_gradient():
     for kind, b in cut_off.kinds.items():
         (before, after), of_whole = b.concentration, whole.kinds[kind].concentration
         assert before == of_whole[0]
-        assert after == pytest.approx(b.energy.sum(), rel=0.3)
+        assert after == pytest.approx(b.energy.sum().item(), rel=0.3)
         assert after < of_whole[1]
 
 
