@@ -14,7 +14,7 @@ from ..store.records import Environment
 from ..sweep.records import Sweep, SweepConfig
 from ..sweep.space import Range, Space
 from .comparable import SCHEDULE, Row, TaskColumn, schedule_of, setting_words
-from .load import ROW_SETTINGS, SHARED, hardware_words
+from .load import ROW_SETTINGS, SHARED, hardware_words, records
 from .run_tables import GroupTable, Ratings
 from .table import counted, metric_words
 
@@ -130,10 +130,7 @@ def short_identity(identity: str) -> str:
 
 def training_words(runs: pd.DataFrame) -> str:
     """Returns how runs are trained, in settings: what all share, and with its tasks what differs by task."""
-    by_task = {
-        run["task"]: run | dict(zip(SCHEDULE, schedule_of(run), strict=True))
-        for run in runs.to_dict("records")
-    }
+    by_task = {run["task"]: run | dict(zip(SCHEDULE, schedule_of(run), strict=True)) for run in records(runs)}
     settings = (
         grouped((str(task), setting_words(name, run[name])) for task, run in by_task.items())
         for name in TRAINING
@@ -280,7 +277,7 @@ def _seeds(rows: Sequence[Row], columns: Sequence[TaskColumn]) -> str:
 
 def _parts_words(runs: pd.DataFrame) -> str:
     """Runs that could not hold a whole batch, and so summed the gradients of its parts."""
-    split = [run for run in runs.to_dict("records") if run["parts_taken"] > (run["accumulation_steps"] or 1)]
+    split = [run for run in records(runs) if run["parts_taken"] > (run["accumulation_steps"] or 1)]
     if not split:
         return ""
     which = ", ".join(sorted({f"{run['method']} on {run['task']}" for run in split}))

@@ -24,7 +24,7 @@ from ..methods import order_and_colour
 from ..store.records import LOSS, greater_is_better
 from ..tasks import get_task, task_names
 from ..tasks.task import Task
-from .load import ROW_SETTINGS, SCHEDULE, SHARED
+from .load import ROW_SETTINGS, SCHEDULE, SHARED, records
 from .table import Scale, counted, listed, metric_words, scale_of, short_model
 
 Run = Mapping[Hashable, Any]  # a row of the frame of runs
@@ -158,7 +158,7 @@ class Group:
     def all_rows(self) -> list[Row]:
         """Every method with every choice of its settings, each method's reference first."""
         by_key: dict[Recipe, list[int]] = defaultdict(list)
-        for position, run in enumerate(self.runs.to_dict("records")):
+        for position, run in enumerate(records(self.runs)):
             by_key[(run["method"], *(run[name] for name in ROW_SETTINGS))].append(position)
         parts = {key: self.runs.iloc[positions] for key, positions in by_key.items()}
         ordered = sorted(parts, key=lambda key: _reference_first(key, parts[key]))
@@ -301,7 +301,7 @@ def _column(runs: pd.DataFrame) -> TaskColumn:
 
 def _by_schedule(runs: pd.DataFrame) -> list[pd.DataFrame]:
     """One part if every task has one schedule, else a part for each schedule."""
-    schedules = pd.Series([str(schedule_of(run)) for run in runs.to_dict("records")], index=runs.index)
+    schedules = pd.Series([str(schedule_of(run)) for run in records(runs)], index=runs.index)
     if schedules.groupby(runs["task"] + runs["data_revision"]).nunique().max() == 1:
         return [runs]
     return [part for _, part in runs.groupby(schedules)]

@@ -137,6 +137,12 @@ def read_runs(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
     return frame.where(frame.notna(), None), unreadable
 
 
+def records(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Returns each run as a dict; `to_dict` does so a column at a time, and there are a hundred."""
+    columns = list(runs.columns)
+    return [dict(zip(columns, values, strict=True)) for values in runs.to_numpy(object)]
+
+
 def _read_run(run: ResultFolder[RunConfig, Result]) -> dict[str, Any]:
     config = run.config
     common = {

@@ -13,7 +13,7 @@ from ..paper import PaperCell, paper_cells, same_model
 from ..store.records import LOSS
 from .caption import bench_machine
 from .comparable import KINDS, Group, Run, glue_task, setting_words, split_groups
-from .load import Results
+from .load import Results, records
 
 CHAT = "llama-2-7b"  # its model of conversations
 LENGTHS = {"epochs": 20, "length": 128, "patience": 5}  # of its training on GLUE
@@ -85,10 +85,10 @@ def paper_groups(
     own = runs[[same_model(model, family) for model in runs["model"]]]
     own = own[own["score_name"].eq(LOSS).eq(is_chat)]
     own = own[own["method"].isin(methods)] if methods else own
-    reasons = [run_reason(run, family, any_share) for run in own.to_dict("records")]
+    reasons = [run_reason(run, family, any_share) for run in records(own)]
     others = Counter(filter(None, reasons))
     for group in split_groups(own[[not why for why in reasons]]):
-        notes, shorter = [], sum(map(is_shorter, group.runs.to_dict("records")))
+        notes, shorter = [], sum(map(is_shorter, records(group.runs)))
         if shorter:
             which = "All" if shorter == len(group.runs) else f"{shorter} of {len(group.runs)}"
             notes.append(f"{which} runs of ours are shorter than the paper's.")

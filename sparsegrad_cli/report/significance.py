@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..store.records import LOSS
 from .comparable import Row, TaskColumn
-from .load import read_classes, read_predictions
+from .load import read_classes, read_predictions, records
 from .table import Scale, counted
 from .weighted_metrics import METRICS, Metric, find_metric, mean_metric, metric_name
 
@@ -225,7 +225,7 @@ def _score(column: TaskColumn, rows: Sequence[Row], resamples: int, place: int) 
     runs = {
         (row.label, run["seed"]): run["folder"]
         for row in rows
-        for run in column.of(row.runs).sort_values("seed").to_dict("records")
+        for run in records(column.of(row.runs).sort_values("seed"))
     }
     read = read_predictions(list(runs.values()), is_loss=column.score_name == LOSS)
     left_out = [

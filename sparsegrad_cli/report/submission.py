@@ -26,7 +26,7 @@ from ..tasks import get_task, leaderboard
 from ..tasks.task import Task, TestSplit
 from .caption import short_identity
 from .comparable import schedule_of, split_groups
-from .load import ROW_SETTINGS, SHARED, read_runs
+from .load import ROW_SETTINGS, SHARED, read_runs, records
 
 HEADER = "index\tprediction"
 ALWAYS_NAMED = {"model", "data", "method", "seed"}
@@ -131,7 +131,7 @@ def _candidate(runs: pd.DataFrame, settings: str, others: pd.DataFrame) -> Candi
     shared = ("model", "checkpoint", "method", "seed", *SHARED, *ROW_SETTINGS)
     alike = [
         all(run[name] == first[name] for name in shared) and schedule_of(run) == schedule_of(first)
-        for run in others.to_dict("records")
+        for run in records(others)
     ]
     return Candidate(traits, runs, others.iloc[[i for i, same in enumerate(alike) if same]])
 
@@ -235,7 +235,7 @@ def _is_answer(task: Task, text: str) -> bool:
 
 def _answers(chosen: Candidate, fill_majority: bool) -> tuple[list[Answers], dict[str, str]]:
     """Every file's source, and every file's text; what is missing or short is told at once."""
-    runs = {run["task"]: run for run in chosen.predicted.to_dict("records")}
+    runs = {run["task"]: run for run in records(chosen.predicted)}
     answers, texts, short, missing = [], {}, [], []
     for name, splits in leaderboard().items():
         task, run = _task(name), runs.get(name)

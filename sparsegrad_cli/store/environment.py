@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def describe_environment(
     return Environment(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         command=[Path(sys.argv[0]).name, *map(redact, sys.argv[1:])],
-        versions={"python": platform.python_version(), **_versions()},
+        versions={"python": platform.python_version(), **dict(_versions())},
         hardware=hardware(),
         git_revision=revision,
         git_dirty=dirty,
@@ -56,14 +57,15 @@ def describe_environment(
     )
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    found = []
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            found.append((package, version(package)))
         except PackageNotFoundError:
             continue  # a checkout that is not installed
-    return found
+    return tuple(found)
 
 
 def hardware() -> dict[str, str | int]:

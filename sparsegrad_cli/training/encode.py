@@ -73,6 +73,7 @@ def _tokenize(
             remove_columns=rows.column_names,
             keep_in_memory=True,
             load_from_cache_file=False,
+            new_fingerprint=f"{data.sha256[:32]}-{split}",  # its own would be a hash of the pickled tokenizer
         )
         for split, rows in data.splits.items()
     }
