@@ -172,7 +172,7 @@ def _parts(
         yield f"table 3: {model}, {size}, {precision}", partial(bench, of_part, scratch / Path(model).name)
     own |= {"model": models[0], "batch_size": scale.batch_sizes[0], "places": ["optimizer"]}
     own |= {"burn_in": max(1, burn_in // 2), "padding": ["max", "none"]}
-    for precision, task in every((scale.precisions[0], scale.precisions[-1]), LENGTHS):
+    for precision, task in every(dict.fromkeys((scale.precisions[0], scale.precisions[-1])), LENGTHS):
         of_part = {**own, "precision": precision, "lengths": task}
         yield f"tables 7 and 8: {task} {precision}", partial(bench, of_part, scratch / Path(models[0]).name)
     own = {"init": "random", "device": device, "batch_size": scale.batch_sizes[0], "length": scale.length}

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 import warnings
+from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, NoReturn, TextIO
 
@@ -59,6 +60,7 @@ class Verbs(TyperGroup):
         return name, load_verb(str(name)), rest
 
 
+@cache
 def load_verb(name: str) -> Any:
     """Returns the command of a verb: what its module names like the verb, a function or a `Typer`."""
     found = getattr(import_module(f".{MODULES.get(name, name)}", __package__), name)
