@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_disks() -> Iterator[None]:
+    """No power is cut here, so that nothing needs to reach the disk at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def conversations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the demo's conversations, of which few are to evaluate on."""
@@ -78,6 +87,15 @@ def quick_garbage() -> None:
     """Each training collects garbage several times: spares it all that is imported."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def any_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step is simulated for an estimate of this process: each takes half a second."""
+    from sparsegrad_cli.estimate.memory import MemoryEstimate  # not where xdist's own process imports it
+
+    parts = dict.fromkeys(MemoryEstimate.model_fields, 1000)
+    monkeypatch.setattr("sparsegrad_cli.estimate.simulate_step", lambda *_: MemoryEstimate(**parts))
 
 
 @pytest.fixture
