@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +31,15 @@ def write_cola(folder: Path, train: int = 64, dev: int = 24) -> Path:
     return folder
 
 
-def write_conversations(folder: Path, trees: int = 8) -> Path:
-    """A folder with the demo's conversations, but with few to evaluate on."""
+def write_conversations(folder: Path) -> Path:
+    """A folder with the first half of the demo's conversations, and few to evaluate on."""
     folder.mkdir(parents=True)
-    demo = demo_folder("oasst1")
-    shutil.copy(demo / "train.jsonl.gz", folder)
-    few = {f"validation-{tree:03}" for tree in range(trees)}
-    with gzip.open(demo / "validation.jsonl.gz", "rt") as whole:
-        kept = [line for line in whole if json.loads(line)["message_tree_id"] in few]
-    with gzip.open(folder / "validation.jsonl.gz", "wt") as file:
-        file.writelines(kept)
+    for split, trees in (("train", 60), ("validation", 8)):
+        few = {f"{split}-{tree:03}" for tree in range(trees)}
+        with gzip.open(demo_folder("oasst1") / f"{split}.jsonl.gz", "rt") as whole:
+            kept = [line for line in whole if json.loads(line)["message_tree_id"] in few]
+        with gzip.open(folder / f"{split}.jsonl.gz", "wt") as file:
+            file.writelines(kept)
     return folder
 
 

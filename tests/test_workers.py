@@ -75,20 +75,21 @@ def test_a_worker_reports_its_progress_and_answers_one_job_after_the_other():
     )
 
 
-@pytest.mark.parametrize(
-    ("raised", "reason", "error"),
-    [
-        ("input", "input", "postgresql://me:***@host failed"),
-        ("work", "work", "postgresql://me:***@host failed"),
-        ("bug", "bug", "KeyError: 'postgresql://me:***@host failed'"),
-        ("memory", "memory", "MemoryError: postgresql://me:***@host failed"),
-        ("CUBLAS_STATUS_ALLOC_FAILED", "memory", "RuntimeError: CUBLAS_STATUS_ALLOC_FAILED"),
-        ("No space left on device", "disk", "RuntimeError: No space left on device"),
-    ],
-)
-def test_an_exception_is_an_answer_without_passwords(raised, reason, error):
-    failed = run_in_fresh_process(jobs.fail, Ask(text=raised))
-    assert failed == Failed(reason=reason, error=error)
+FAILURES = [  # raised, reason, error
+    ("input", "input", "postgresql://me:***@host failed"),
+    ("work", "work", "postgresql://me:***@host failed"),
+    ("bug", "bug", "KeyError: 'postgresql://me:***@host failed'"),
+    ("memory", "memory", "MemoryError: postgresql://me:***@host failed"),
+    ("CUBLAS_STATUS_ALLOC_FAILED", "memory", "RuntimeError: CUBLAS_STATUS_ALLOC_FAILED"),
+    ("No space left on device", "disk", "RuntimeError: No space left on device"),
+]
+
+
+def test_an_exception_is_an_answer_without_passwords():
+    with WorkerPool(1, "cpu") as pool:
+        for raised, reason, error in FAILURES:
+            pool.submit(0, jobs.fail, Ask(text=raised))
+            assert messages(pool) == [Failed(reason=reason, error=error)]
 
 
 def test_a_cuda_error_ends_its_worker_and_not_the_job_after_it():

@@ -23,7 +23,8 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer_here(monkeypatch)
     monkeypatch.setitem(gpu.SCALES, "cpu", replace(gpu.SCALES["cpu"], precisions=("fp32",)))
     monkeypatch.setattr(gpu, "FAMILIES", ("roberta",))
-    monkeypatch.setattr(gpu, "CHECKED", ("ft", "lora", "sift", "sparsegrad"))
+    monkeypatch.setattr(gpu, "CHECKED", ("ft", "sift", "sparsegrad"))
+    monkeypatch.setattr(gpu, "ROWS", {"methods": ["ft", "sparsegrad"], "places": ["optimizer"]})
     monkeypatch.setattr(gpu, "LENGTHS", {"cola": ()})
 
 
@@ -34,7 +35,7 @@ def test_every_part_is_measured_and_written_as_it_comes(tmp_path):
     checks = [line for line in lines if line["part"] == "check"]
     assert {line["padding"] for line in checks} == {"none", "longest"}
     rows = {line["row"] for line in checks}
-    assert rows >= {"ft", "lora", "sparsegrad optimizer", "sparsegrad backward", "sparsegrad block"}
+    assert rows >= {"ft", "sparsegrad optimizer", "sparsegrad backward", "sparsegrad block"}
     assert rows >= {"sift", "sparsegrad backward recompute", "sparsegrad adapter"}
     assert [(line["difference"], line["waits"]) for line in checks] == [(0, {})] * len(checks)
     seconds = [line["seconds"] for line in lines if line["part"] == "kernels"]

@@ -80,11 +80,12 @@ def test_a_run_tells_its_loss_and_what_was_left_out(call, model, trees, tmp_path
     assert call("finetune", *common, *SHORT, "--method", "lora", "--quiet")[2] == ""
 
 
-def test_a_dry_run_says_what_each_method_will_hold(call, model, tmp_path):
+@pytest.mark.usefixtures("any_memory")
+def test_a_dry_run_says_what_each_method_will_hold(call, model, conversations, tmp_path):
     methods = [word for name in ("ft", "lora", "meprop", "sparsegrad") for word in ("--method", name)]
     code, out, err = call(
-        *("finetune", "--model", model, "--task", "oasst1", "--data", "demo", *SHORT, *methods, "--dry-run"),
-        *("--output", str(tmp_path / "results")),
+        *("finetune", "--model", model, "--task", "oasst1", "--data", str(conversations), *SHORT, *methods),
+        *("--dry-run", "--output", str(tmp_path / "results")),
     )
     assert code == 0, err
     heading = next(line for line in out.splitlines() if line.startswith("memory"))

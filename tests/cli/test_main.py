@@ -294,13 +294,13 @@ def test_ls(thing, expected, call):
 
 def test_a_run_killed_with_kill_9_goes_on_and_ends_as_one_that_was_not(call, begin, model, glue, tmp_path):
     command = ["finetune", "--model", model, "--data", glue, "--task", "cola", "--method", "sparsegrad"]
-    command += ["--calibration-steps", "2", *SHORT, "--checkpoint-minutes", "0", "--save", "none", "--quiet"]
+    command += ["--calibration-steps", "2", *SHORT, "--save", "none", "--quiet"]
     command[command.index("--max-steps") + 1] = "40"
     code, out, err = call(*command, "--output", "whole", "--json")
     assert code == 0, err
     expected = json.loads(out)["runs"][0]
 
-    killed = begin(*command, "--output", "cut")
+    killed = begin(*command, "--output", "cut", "--checkpoint-minutes", "0")
     folder = tmp_path / "cut" / "runs" / expected["id"]
     wait_for(lambda: [*folder.glob("checkpoints/checkpoint-*/trainer_state.json")], killed.is_alive)
     killed.kill()

@@ -107,24 +107,26 @@ def test_the_peak_of_lighter_trainings(how):
     check(config_of("block", **CHAT, **how), LLAMA)
 
 
-def test_micro_batches_have_the_activations_of_their_size():
-    whole, half = (simulated(config_of("ft", batch_size=size)) for size in (8, 4))
+@pytest.fixture(scope="module")
+def full() -> MemoryEstimate:
+    """What full fine-tuning holds."""
+    return simulated(config_of("ft"))
+
+
+def test_micro_batches_have_the_activations_of_their_size(full):
+    whole, half = full, simulated(config_of("ft", batch_size=4))
     assert 1.9 < whole.activations / half.activations < 2.1
     assert (whole.weights, whole.gradients, whole.moments) == (half.weights, half.gradients, half.moments)
     parts = simulated(config_of("ft", batch_size=8, accumulation_steps=2))
     assert parts.activations == half.activations
-    assert (
-        simulated(config_of("ft", length=96 // 2)).activations
-        > 2 * simulated(config_of("ft", length=24)).activations
-    )
+    assert whole.activations > 2 * simulated(config_of("ft", length=24)).activations
 
 
-def test_moments_of_a_masked_adam_grow_up_to_two_of_every_entry():
+def test_moments_of_a_masked_adam_grow_up_to_two_of_every_entry(full):
     grown = [simulated(config_of("meprop"), steps=steps) for steps in (1, 100, None)]
     moments = [found.moments for found in grown]
     assert moments == sorted(set(moments))
-    everything = simulated(config_of("ft")).moments
-    assert moments[-1] == pytest.approx(everything + 4 * MLP / 8, rel=0.001)  # and the places of the pages
+    assert moments[-1] == pytest.approx(full.moments + 4 * MLP / 8, rel=0.001)  # and the places of the pages
     assert grown[-1].peak - grown[0].peak == moments[-1] - moments[0]
 
 
@@ -139,8 +141,8 @@ def test_parts_that_are_frozen_have_neither_gradients_nor_moments():
     assert frozen.checkpoint < frozen.weights + frozen.moments
 
 
-def test_on_cuda_attention_and_dropout_keep_less():
-    cpu, cuda = (simulated(config_of("ft", device=device)) for device in ("cpu", "cuda"))
+def test_on_cuda_attention_and_dropout_keep_less(full):
+    cpu, cuda = full, simulated(config_of("ft", device="cuda"))
     scores = 4 * BATCH * 4 * LENGTH**2  # bytes of one number for each pair of tokens
     assert cpu.activations - cuda.activations > 2 * scores
     assert cuda.peak > 2 * 32 * 2**20  # what torch keeps for cuBLAS

@@ -11,7 +11,6 @@ import pytest
 
 from sparsegrad_cli.config import RunConfig
 from sparsegrad_cli.estimate import Estimate, duration_words, estimate, estimate_lines
-from sparsegrad_cli.estimate.memory import MemoryEstimate
 from sparsegrad_cli.estimate.time import Workload, Workloads
 from sparsegrad_cli.store.environment import hardware
 from sparsegrad_cli.store.records import Result
@@ -37,13 +36,6 @@ def choices(tmp_path_factory: pytest.TempPathFactory) -> Asked:
         "epochs": 2,
         "length": 24,
     }
-
-
-@pytest.fixture
-def any_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No step is simulated: that takes seconds, and time does not depend on it."""
-    parts = dict.fromkeys(MemoryEstimate.model_fields, 1000)
-    monkeypatch.setattr("sparsegrad_cli.estimate.simulate_step", lambda *_: MemoryEstimate(**parts))
 
 
 def plan_runs(choices: Asked, **changes: object) -> list[tuple[RunConfig, Sources]]:

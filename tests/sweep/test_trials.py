@@ -251,21 +251,20 @@ def test_a_stopped_trial_is_queued_again_and_goes_on_from_its_checkpoint(choices
 
 
 @pytest.mark.parametrize(
-    ("write", "times", "finished", "waiting"),
+    ("number", "write", "finished", "waiting"),
     [
-        ("create_new_trial", 1, 0, 1),
-        ("set_trial_user_attr", 1, 0, 1),
-        ("set_trial_param", 1, 0, 1),
-        ("set_trial_intermediate_value", 1, 0, 1),
-        ("set_trial_state_values", 1, 1, 0),  # its score is handed in
+        (signal.SIGINT, "create_new_trial", 0, 1),
+        (signal.SIGINT, "set_trial_user_attr", 0, 1),
+        (signal.SIGTERM, "set_trial_param", 0, 1),
+        (signal.SIGINT, "set_trial_intermediate_value", 0, 1),
+        (signal.SIGTERM, "set_trial_state_values", 1, 0),  # its score is handed in
     ],
 )
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_between_a_trial_and_its_study_loses_no_trial(
-    choices, tmp_path, monkeypatch, own_signals, untrained, write, times, finished, waiting, number
+    choices, tmp_path, monkeypatch, own_signals, untrained, number, write, finished, waiting
 ):
     study = begin(tiny_config(choices), tmp_path, trials=2)
-    left = {"writes": times}
+    left = {"writes": 1}
     really_write = getattr(Journal, write)
 
     def interrupted(*args, **kwargs):

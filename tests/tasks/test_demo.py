@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ GLUE = "9349158c2e03b4eecd4735599fe92087da3173d2134eef64bac8436438361bec"
 OASST1 = "f09faffcd0df39ec688b61749ef92f0e05dd901cace44dc1a67d3d5d7290435b"
 
 
+@cache
 def read(task, split):
     lines = gzip.decompress((DEMO / task / f"{split}.jsonl.gz").read_bytes()).decode()
     return [json.loads(line) for line in lines.splitlines()]

@@ -57,8 +57,8 @@ def of_method(choices, variant, **changes):
     return changed(choices, methods=[variant.split()[0]], **METHODS[variant] | changes)
 
 
-@pytest.mark.parametrize("variant", ["ft", "sparsegrad block"])
-def test_conversations_that_see_themselves_alone_train_too_and_are_other_runs(variant, choices, tmp_path):
+def test_conversations_that_see_themselves_alone_train_too_and_are_other_runs(choices, tmp_path):
+    variant = "sparsegrad block"
     within = plan_run(tmp_path, RecordingWatch(), of_method(choices, variant, pack_attention="within"))
     result = run(within)
     assert result.status == "done", result.error
@@ -141,7 +141,6 @@ def test_parts_of_a_batch_count_by_their_tokens_not_equally(choices, tmp_path):
 @pytest.mark.parametrize(
     ("variant", "cut_at"),
     [
-        ("lora", ("train", 5)),
         ("meprop", ("train", 5)),
         ("sparsegrad", ("score", 1)),
         ("sparsegrad of few directions", ("train", 5)),
@@ -150,11 +149,11 @@ def test_parts_of_a_batch_count_by_their_tokens_not_equally(choices, tmp_path):
 def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(variant, cut_at, choices, tmp_path):
     asked = of_method(choices, variant)
     often = {"checkpoint_seconds": 0.0, "keep_model": False}
-    whole = plan_run(tmp_path / "whole", RecordingWatch(), asked, **often)
+    whole = plan_run(tmp_path / "whole", RecordingWatch(), asked, keep_model=False)
     expected = outcome(whole, run(whole))
     with pytest.raises(PowerCutError):
         run(plan_run(tmp_path, RecordingWatch(cut_at), asked, **often))
-    planned = plan_run(tmp_path, RecordingWatch(), asked, **often)
+    planned = plan_run(tmp_path, RecordingWatch(), asked, keep_model=False)
     result = run(planned)
     assert outcome(planned, result) == expected
     assert "loss_before" in result.metrics

@@ -86,8 +86,13 @@ def check_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
         assert torch.equal(tensor, other[name]), name
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16-weights"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("variant", "precision"),
+    [
+        *((variant, "fp32") for variant in VARIANTS),
+        *((variant, "bf16-weights") for variant in ("ft", "lora", "backward", "optimizer", "adapter")),
+    ],
+)
 def test_laid_over_what_a_run_starts_from_it_is_what_was_trained(variant, precision, choices, tmp_path):
     asked = changed(choices, precision=precision, **VARIANTS[variant])
     planned = plan_run(tmp_path, RecordingWatch(), asked)

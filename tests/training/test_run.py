@@ -127,15 +127,12 @@ def whole(
     return of
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_same_seed_gives_the_same_numbers_to_the_last_bit_and_another_does_not(
-    method, choices, whole, tmp_path
-):
-    chosen = with_method(choices, method)
-    same = outcome(tmp_path, run(plan_run(tmp_path, RecordingWatch(), chosen, keep_model=False)))
-    assert same[0] == whole(method)[0]
-    np.testing.assert_array_equal(same[1], whole(method)[1])
-    other = changed(chosen, seeds=[1])
+def test_the_same_seed_gives_the_same_numbers_to_the_last_bit_and_another_does_not(choices, whole, tmp_path):
+    """Of the other methods a run that was killed says the same, below."""
+    same = outcome(tmp_path, run(plan_run(tmp_path, RecordingWatch(), choices, keep_model=False)))
+    assert same[0] == whole("sparsegrad")[0]
+    np.testing.assert_array_equal(same[1], whole("sparsegrad")[1])
+    other = changed(choices, seeds=[1])
     result = run(plan_run(tmp_path, RecordingWatch(), other, keep_model=False))
     assert not np.array_equal(outcome(tmp_path, result)[1], same[1])
 
@@ -152,8 +149,7 @@ def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(phase, step, metho
     often = {"checkpoint_seconds": 0.0, "keep_model": False}
     with pytest.raises(PowerCutError):
         run(plan_run(tmp_path, RecordingWatch((phase, step)), chosen, **often))
-    watch = RecordingWatch()
-    planned = plan_run(tmp_path, watch, chosen, **often)
+    planned = plan_run(tmp_path, RecordingWatch(), chosen, keep_model=False)
     result = run(planned)
     found = outcome(tmp_path, result)
     assert found[0] == expected[0]
@@ -166,13 +162,13 @@ def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(phase, step, metho
 
 
 def test_early_stopping_ends_the_run_and_survives_a_kill(choices, tmp_path):
-    patient = changed(choices, epochs=30, patience=2, learning_rate=1e-9)
+    patient = changed(choices, epochs=30, patience=1, learning_rate=1e-9)
     result = run(plan_run(tmp_path / "whole", RecordingWatch(), patient, keep_model=False))
     assert result.steps < 30 * 8
     often = {"checkpoint_seconds": 0.0, "keep_model": False}
     with pytest.raises(PowerCutError):
         run(plan_run(tmp_path / "cut", RecordingWatch(("score", 1)), patient, **often))
-    again = run(plan_run(tmp_path / "cut", RecordingWatch(), patient, **often))
+    again = run(plan_run(tmp_path / "cut", RecordingWatch(), patient, keep_model=False))
     assert outcome(tmp_path / "cut", again)[0] == outcome(tmp_path / "whole", result)[0]
 
 
@@ -210,9 +206,13 @@ def test_ctrl_c_is_recorded_and_the_run_goes_on_later(choices, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, NO_SPACE), SafetensorError(f"I/O error: {NO_SPACE}")]
+    ("writes", "error"),
+    [
+        (CHECKPOINT, SafetensorError(f"I/O error: {NO_SPACE}")),
+        (MODEL, OSError(errno.ENOSPC, NO_SPACE)),
+    ],
+    ids=["checkpoint", "model"],
 )
-@pytest.mark.parametrize("writes", [CHECKPOINT, MODEL], ids=["checkpoint", "model"])
 def test_a_full_disk_stops_with_a_message_and_leaves_no_result(writes, error, choices, tmp_path, monkeypatch):
     def no_space(*args, **kwargs):
         raise error
