@@ -155,7 +155,11 @@ def test_a_report_of_nothing_done_can_be_shown_and_written(tmp_path):
 
 def test_writing_replaces_the_old_report_and_leaves_nothing_else(nine_tasks, tmp_path):
     folder = tmp_path / "new"
-    old = [folder / "report.md", folder / "report.csv", folder / "figures" / "demo-on-9-tasks-paper-protocol-costs.png"]
+    old = [
+        folder / "report.md",
+        folder / "report.csv",
+        folder / "figures" / "demo-on-9-tasks-paper-protocol-costs.png",
+    ]
     old[-1].parent.mkdir(parents=True)
     for path in old:
         path.write_text("old")
