@@ -137,8 +137,8 @@ def _sizes(basis: Basis, answer: Calibrated, gradients: int) -> tuple[KindSize, 
             shape=b.shape,
             stack_bytes=one_stack_bytes(b.shape, gradients),
             rank=b.rank,
-            v_keeps=b.energy_kept.V,
-            u_keeps=b.energy_kept.U,
+            v_keeps=b.V_energy.double().sum().item(),
+            u_keeps=b.U_energy.double().sum().item(),
             both_keep=(answer.unseen_energy or {}).get(kind),
         )
         for kind, b in basis.kinds.items()
@@ -227,7 +227,7 @@ def find_basis(job: CalibrateJob, progress: Progress) -> Calibrated:
     else:
         basis = calibrate(
             model, batches, job.steps, job.probe_steps, on_step=note_time, basis_rank=job.basis_rank
-        ).basis
+        )
     synchronize(target.device)
     ended = time.perf_counter()
     after = _end_peak(target.device)

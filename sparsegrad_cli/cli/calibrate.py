@@ -38,7 +38,7 @@ def calibrate(
     from ..models.checkpoint import fetch_weights
     from ..models.load import on_device
     from ..store.basis_file import load_basis
-    from ..training.basis import basis_path, calibrate_and_save, read_concentration
+    from ..training.basis import basis_path, calibrate_and_save
     from ..training.inputs import quiet_libraries
     from ..training.resolve import resolve
     from ..training.run import load_model
@@ -67,7 +67,7 @@ def calibrate(
                 model = on_device(load_model(config, inputs).model, config.device)
                 calibrate_and_save(model, config, inputs, path, line)
             line.remove()
-            kinds = _describe(load_basis(path), read_concentration(path))
+            kinds = _describe(load_basis(path))
             found.append({"seed": config.seed, "basis": str(path), "kinds": kinds})
     if as_json:
         print(json.dumps({"model": configs[0].model, "task": configs[0].task, "bases": found}, indent=2))
@@ -79,26 +79,35 @@ def calibrate(
     return 0
 
 
-def _describe(basis: Basis, concentration: dict[str, dict[str, float]]) -> dict[str, dict]:
+def _describe(basis: Basis) -> dict[str, dict]:
     """Returns, for each kind, the energy in the top 1% before and after, and the spectra of both sides."""
-    return {
-        kind: {
+    described = {}
+    for kind, b in basis.kinds.items():
+        before, after = (None, None) if b.concentration is None else b.concentration.tolist()
+        described[kind] = {
             "shape": list(b.shape),
-            "top1_energy_before": concentration[kind]["before"],
-            "top1_energy_after": concentration[kind]["after"],
+            "top1_energy_before": before,
+            "top1_energy_after": after,
             "rank": list(b.rank),
-            "energy_kept": b.energy_kept._asdict(),
+            "energy_kept": {"V": _sum(b.V_energy), "U": _sum(b.U_energy), "both": _sum(b.energy)},
             "directions_for_90_percent": {"V": _directions(b.V_energy), "U": _directions(b.U_energy)},
             "spectrum": {"V": b.V_energy.tolist(), "U": b.U_energy.tolist()},
         }
-        for kind, b in basis.kinds.items()
-    }
+    return described
 
 
 def _directions(energy: Tensor, share: float = 0.9) -> int | None:
     """Returns the number of leading directions that carry `share` of the energy; None: some are cut off."""
     count = int((energy.cumsum(0) < share).sum()) + 1
     return count if count <= len(energy) else None
+
+
+def _sum(shares: Tensor | None) -> float | None:
+    return None if shares is None else shares.double().sum().item()
+
+
+def _percent(share: float | None) -> str:
+    return "not measured" if share is None else f"{100 * share:.1f}%"
 
 
 def _print(found: list[dict]) -> None:
@@ -119,11 +128,11 @@ def _print(found: list[dict]) -> None:
             table.add_row(
                 kind,
                 f"{O} x {I}",
-                f"{100 * numbers['top1_energy_before']:.1f}%",
-                f"{100 * numbers['top1_energy_after']:.1f}%",
+                _percent(numbers["top1_energy_before"]),
+                _percent(numbers["top1_energy_after"]),
                 f"{directions['V'] or 'more'} of {O}",
                 f"{directions['U'] or 'more'} of {I}",
-                *(is_truncated * [f"{100 * share:.1f}%" for share in numbers["energy_kept"].values()]),
+                *(is_truncated * [_percent(share) for share in numbers["energy_kept"].values()]),
             )
         console.print(table)
         console.print(f"saved in {entry['basis']}", highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from .basis import Basis, LayerBasis, Precision
 from .fused import FusedMLP, fuse
 from .optim import SparseAdamW
-from .subspace import Subspace, SubspaceLinear, merge_after_steps
+from .subspace import Subspace, SubspaceLinear, merge_values
 from .targets import MLPLinear, find_mlp_linears, replace_module
 from .topk import kept_entries, leading_block, random_entries, top_k
 
@@ -44,7 +44,7 @@ class Applied:
     model: nn.Module  # changed in place
     groups: list[dict[str, Any]]  # masked parameter groups for `SparseAdamW`
     entries_per_step: int  # that move, of all matrices
-    layers: list[nn.Module] = field(default_factory=list)  # that were put in; none in the place "optimizer"
+    layers: list[nn.Module]  # that were put in; none in the place "optimizer"
     steps_in_backward: bool = False  # see `accumulates` of `apply_sparsegrad`
 
     @property
@@ -66,10 +66,15 @@ class Applied:
         optimizer = SparseAdamW(groups, lr=lr, weight_decay=weight_decay)
         if self.steps_in_backward:
             optimizer.step_in_backward()
+        merging = []
         for layer in self.layers:
             if isinstance(layer, FusedMLP):
                 layer.step = optimizer.step_from
-        merge_after_steps(optimizer, [each for each in self.layers if isinstance(each, SubspaceLinear)])
+            elif isinstance(layer, SubspaceLinear) and layer.merge_each_step:
+                layer.has_hook = True
+                merging.append(layer)
+        if merging:
+            optimizer.register_step_post_hook(lambda *_: merge_values(merging))
         return optimizer
 
     def merge(self) -> nn.Module:
@@ -94,15 +99,13 @@ def apply_sparsegrad(
     seed: int = 0,
     precision: Precision = "ieee",
 ) -> Applied:
-    """Make every MLP linear of `model` one that is trained in a few of its entries; see the module's head.
-
-    The model computes what it did.
+    """Let every MLP linear of `model` be trained in a few of its entries; the model computes what it did.
 
     Args:
         basis: fits the model's kinds and shapes. None, or one without directions: the original space.
-        mask: "fixed" and "block" need a basis with energies, or "fixed" in the original space with squares.
-        place: in "adapter", weights of at least float32 follow a mask that was chosen once at each step;
-            otherwise they stay as they are until `merge`.
+        mask, place: see this module's head. "fixed" and "block" need a basis with energies, "fixed" in the
+            original space one with squares. In "adapter", weights of at least float32 follow a mask that was
+            chosen once at each step; otherwise they stay as they are until `merge`.
         density: share of each MLP matrix to train at a step, above 0 and at most 1; or
         kept: number of entries of each.
         recompute: place "backward": make the MLP's hidden layer again in backward; lighter and slower.
@@ -143,11 +146,8 @@ def apply_sparsegrad(
         batch = 1
         if device.type == "cuda" and place != "backward":
             batch = GROUP if place == "optimizer" and not accumulates else len(places)
-        group: dict[str, Any] = {
-            "k": k if mask == "dynamic" else None,
-            "batch": batch,
-            "precision": precision,
-        }
+        group: dict[str, Any] = {"batch": batch, "precision": precision}
+        group["k"] = k if mask == "dynamic" else None
         if place == "adapter":
             subspace = Subspace((r, c), U, V, precision).to(device)
             merges = mask != "dynamic" and weights[0].dtype.itemsize >= torch.float32.itemsize

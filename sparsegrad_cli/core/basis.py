@@ -6,8 +6,6 @@
 
 A truncated basis holds the leading columns alone, `V: O x r` and `U: I x c`. Then `G~` is the leading corner,
 `r x c`, and `V G~ U^T` the part of `G` that the basis keeps.
-
-Products of several matrices are taken by `product`, in the order that needs the fewest operations.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,23 +33,17 @@ class BasisMismatchError(ValueError):
     """The basis was made for a model of other kinds or shapes."""
 
 
-class EnergyKept(NamedTuple):
-    """Shares of the gradients' energy that a basis keeps; all 1, to rounding, in one that is whole."""
-
-    V: float  # of the calibration's gradients, by V alone
-    U: float  # by U alone
-    both: float | None  # of unseen gradients, by the two; None where it was not measured
-
-
 @dataclass(frozen=True)
 class LayerBasis:
     """The basis of one kind of MLP linear; columns of `U` and `V` are sorted by energy, descending."""
 
     U: Tensor  # I x c; c is I, or less in a truncated basis
     V: Tensor  # O x r
-    U_energy: Tensor  # c: share of the gradients' whole energy along each column of U
+    U_energy: Tensor  # c: share of the gradients' whole energy along each column of U; in sum, what U keeps
     V_energy: Tensor  # r
-    energy: Tensor | None = None  # r x c: share in each entry of unseen `G~`, where it was measured
+    # of gradients that the basis has not seen, where they were measured
+    energy: Tensor | None = None  # r x c: share in each entry of `G~`
+    concentration: Tensor | None = None  # 2: share in the largest 1% of entries, of `G` and of `G~`
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -67,12 +59,6 @@ class LayerBasis:
     def is_truncated(self) -> bool:
         """Whether some of a matrix is lost on the way to the basis and back."""
         return self.rank != self.shape
-
-    @property
-    def energy_kept(self) -> EnergyKept:
-        """How much of the gradients' energy the basis keeps."""
-        V, U = (shares.double().sum().item() for shares in (self.V_energy, self.U_energy))
-        return EnergyKept(V, U, None if self.energy is None else self.energy.double().sum().item())
 
     def to_basis(self, G: Tensor) -> Tensor:
         """Returns `V^T G U`, `r x c`, for `G` of shape `O x I`, in the basis's dtype."""

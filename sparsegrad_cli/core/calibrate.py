@@ -12,13 +12,12 @@ thousands, the leading `basis_rank` vectors of each are found sooner than all, a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from .basis import Basis, LayerBasis
 from .targets import MLPLinear, find_mlp_linears
@@ -33,23 +32,7 @@ STRIP = 512  # rows of a running sum that are held as one tensor
 SPARE = 4  # the leading `rank` directions are sought among 1/4 more
 SETTLED = 1e-4  # of the energy: a round of subspace iteration that finds less than this anew is the last
 ROUNDS = 20  # at most
-PROBED_SHARE = 0.01  # of the entries, whose energy the concentration tells
-
-
-@dataclass(frozen=True)
-class Concentration:
-    """Share of an unseen gradient's energy (sum of squares) in its largest 1% of entries."""
-
-    before: float  # in the original space
-    after: float  # in the basis
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """A basis, and how concentrated it makes the gradients."""
-
-    basis: Basis
-    concentration: Mapping[str, Concentration]  # by kind of MLP linear; empty without probe steps
+TOP = 0.01  # share of the entries whose energy tells how concentrated a gradient is
 
 
 def model_loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -63,12 +46,11 @@ def calibrate(
     steps: int = 30,
     probe_steps: int = 4,
     loss_of: LossOf = model_loss,
-    made_from: Mapping[str, str] | None = None,
     on_step: OnStep | None = None,
     blocks: Collection[int] | None = None,
     basis_rank: int | None = None,
-) -> Calibration:
-    """Find the basis of the MLP gradients of `model` from `steps` batches (paper, section 3).
+) -> Basis:
+    """Returns the basis of the MLP gradients of `model` from `steps` batches (paper, section 3).
 
     No weight is changed. The model is used in the mode (train or eval) that it is in; the gradients of its
     parameters are cleared.
@@ -79,7 +61,6 @@ def calibrate(
         probe_steps: further batches, unseen by the basis, on which the concentration and the energy of each
             entry are measured; without any, the basis serves no fixed or block mask.
         loss_of: from model and batch to a scalar loss.
-        made_from: goes into the basis as its record.
         on_step: called with the number of batches done.
         blocks: numbers of the blocks whose gradients are used; None: all.
         basis_rank: truncates `V` and `U` to so many columns each, at most; None: all.
@@ -91,10 +72,8 @@ def calibrate(
     if basis_rank is not None and basis_rank < 1:
         raise ValueError(f"basis_rank must be at least 1, got {basis_rank}")
     places = find_mlp_linears(model, blocks)
-    sums: dict[str, tuple[Gram, Gram]] = {}
-    for place in places:
-        O, I = place.linear.weight.shape
-        sums.setdefault(place.kind, (Gram(O, place.linear.weight), Gram(I, place.linear.weight)))
+    weights = {place.kind: place.linear.weight for place in places}
+    sums = {kind: (Gram(W.shape[0], W), Gram(W.shape[1], W)) for kind, W in weights.items()}
 
     def add(place: MLPLinear, G: Tensor) -> None:
         left, right = sums[place.kind]
@@ -108,10 +87,9 @@ def calibrate(
     for kind, (left, right) in sums.items():
         (V, V_energy), (U, U_energy) = left.principal(basis_rank), right.principal(basis_rank)
         kinds[kind] = LayerBasis(U, V, U_energy, V_energy)
-    basis = Basis(kinds, made_from or {})
     if probe_steps == 0:
-        return Calibration(basis, {})
-    return _probe(basis, partial(_each_gradient, model, places, numbered, loss_of, on_step))
+        return Basis(kinds)
+    return _probe(kinds, partial(_each_gradient, model, places, numbered, loss_of, on_step))
 
 
 def mean_squares(
@@ -119,7 +97,6 @@ def mean_squares(
     batches: Iterable[Batch],
     steps: int = 30,
     loss_of: LossOf = model_loss,
-    made_from: Mapping[str, str] | None = None,
     on_step: OnStep | None = None,
     blocks: Collection[int] | None = None,
 ) -> Basis:
@@ -139,46 +116,45 @@ def mean_squares(
         total.addcmul_(G.to(total.dtype), G.to(total.dtype), value=1 / steps)
 
     _each_gradient(model, places, _numbered(batches, steps), loss_of, on_step, add)
-    return Basis({}, made_from or {}, squares)
+    return Basis({}, squares=squares)
 
 
-def energy_in_top(G: Tensor, share: float, whole: Tensor | None = None) -> float:
-    """Returns the share of the energy of `G` in the `share` of its entries that are largest in magnitude.
+def energy_in_top(G: Tensor, whole: Tensor | None = None) -> float:
+    """Returns the share of the energy (sum of squares) of `G` in the largest 1% of its entries.
 
     Both shares are of `whole`, the gradient of which `G` is a part, where it is given.
     """
     whole = G if whole is None else whole
-    kept = G.flatten()[top_k(G, max(1, round(share * whole.numel())))]
+    kept = G.flatten()[top_k(G, max(1, round(TOP * whole.numel())))]
     return (kept.square().sum() / whole.square().sum()).item()
 
 
-def _probe(basis: Basis, each_gradient: Callable[[Use], None]) -> Calibration:
-    """Returns the concentration of unseen gradients, and the basis with their mean energy in each entry.
+def _probe(kinds: Mapping[str, LayerBasis], each_gradient: Callable[[Use], None]) -> Basis:
+    """Returns the basis with what unseen gradients say of it: their concentration and their energies.
 
     The energies are shares of that of the whole gradients, of which a truncated basis leaves some out.
     """
-    seen: dict[str, list[tuple[float, float]]] = {kind: [] for kind in basis.kinds}
-    energies = {kind: b.U.new_zeros(b.rank) for kind, b in basis.kinds.items()}
-    left_out = dict.fromkeys(basis.kinds, 0.0)
+    seen: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
+    energies = {kind: b.U.new_zeros(b.rank) for kind, b in kinds.items()}
+    left_out = dict.fromkeys(kinds, 0.0)
 
     def add(place: MLPLinear, G: Tensor) -> None:
-        b = basis.kinds[place.kind]
+        b = kinds[place.kind]
         G = G.to(b.V.dtype)
         rotated = b.to_basis(G)
-        after = energy_in_top(rotated, PROBED_SHARE, G if b.is_truncated else None)
-        seen[place.kind].append((energy_in_top(G, PROBED_SHARE), after))
+        after = energy_in_top(rotated, G if b.is_truncated else None)
+        seen[place.kind].append((energy_in_top(G), after))
         energies[place.kind].addcmul_(rotated, rotated)
         if b.is_truncated:
             left_out[place.kind] += max(0.0, (G.norm().square() - rotated.norm().square()).item())
 
     each_gradient(add)
-    kinds, concentration = {}, {}
+    probed = {}
     for kind, energy in energies.items():
         shares = _shares(energy, energy.sum() + left_out[kind])
-        kinds[kind] = replace(basis.kinds[kind], energy=shares)
-        before, after = (sum(found) / len(found) for found in zip(*seen[kind], strict=True))
-        concentration[kind] = Concentration(before, after)
-    return Calibration(replace(basis, kinds=kinds), concentration)
+        concentration = energy.new_tensor(seen[kind]).mean(0)
+        probed[kind] = replace(kinds[kind], energy=shares, concentration=concentration)
+    return Basis(probed)
 
 
 def _numbered(batches: Iterable[Batch], needed: int) -> Iterator[tuple[int, Batch]]:
@@ -210,12 +186,11 @@ def _each_gradient(
         weight.grad = None
 
     before = [(p, p.requires_grad) for p in model.parameters()]
-    hooks: list[RemovableHandle] = []
+    for p, _ in before:
+        p.grad = None
+        p.requires_grad_(p in trained)
+    hooks = [weight.register_post_accumulate_grad_hook(hook) for weight in trained]
     try:
-        for p, _ in before:
-            p.grad = None
-            p.requires_grad_(p in trained)
-        hooks = [weight.register_post_accumulate_grad_hook(hook) for weight in trained]
         for done, batch in numbered:
             loss_of(model, batch).backward()
             if on_step:

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .targets import MLPLinear, partners, replace_module
+from .targets import PAIRS, MLPLinear, replace_module
 
 PROBED = 16  # columns: a row that is zero there is looked at whole
 
@@ -36,20 +36,21 @@ def fuse(model: nn.Module, places: list[MLPLinear], recompute: bool) -> list[nn.
     """Put a `FusedMLP` in place of each linear, or of two linears with only an activation between them."""
     layers: list[nn.Module] = []
     linears = {found.name: found.linear for found in places}
-    for name in list(linears):
-        if name not in linears:  # it went with the linear before it
+    for found in places:
+        if found.name not in linears:  # it went with the linear before it
             continue
-        parts: dict[str, nn.Module] = {name: linears[name]}
-        names = partners(name)
-        if names is not None and names[1] in linears:
-            activation, second = model.get_submodule(names[0]), linears.pop(names[1])
-            parts |= {names[0]: activation, names[1]: second}
+        parts: dict[str, nn.Module] = {found.name: found.linear}
+        block = found.name.removesuffix(found.kind)
+        activation, second = (block + name for name in PAIRS.get(found.kind, ("", "")))
+        if second in linears:
+            linear = linears.pop(second)
+            parts |= {activation: model.get_submodule(activation), second: linear}
             keeper = nn.Identity()  # the parameters of the second linear keep their names
-            keeper.weight, keeper.bias = second.weight, second.bias
-            replace_module(model, names[0], nn.Identity())
-            replace_module(model, names[1], keeper)
+            keeper.weight, keeper.bias = linear.weight, linear.bias
+            replace_module(model, activation, nn.Identity())
+            replace_module(model, second, keeper)
         layers.append(FusedMLP(parts, recompute))
-        replace_module(model, name, layers[-1])
+        replace_module(model, found.name, layers[-1])
     return layers
 
 
@@ -70,11 +71,6 @@ class FusedMLP(nn.Module):
         self.recompute = recompute
         self.step: Step | None = None  # called in backward, in place of a `weight.grad`
 
-    @property
-    def second(self) -> nn.Linear | None:
-        """The linear after the activation."""
-        return self.linears[1] if len(self.linears) > 1 else None
-
     def take_step(self, linear: int, dY: Tensor, x: Tensor) -> None:
         """Let the optimizer move the weight of the first or second linear, by its `dY` and `x`."""
         if self.step is None:
@@ -91,18 +87,16 @@ class FusedMLP(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         if torch.is_grad_enabled():
-            second = (None, None) if self.second is None else (self.second.weight, self.second.bias)
-            return _Fused.apply(x, self.weight, self.bias, *second, self)
-        y = F.linear(x, self.weight, self.bias)
-        return y if self.second is None else self.second(self.activation(y))
+            W2, b2 = (self.linears[1].weight, self.linears[1].bias) if self.linears[1:] else (None, None)
+            return _Fused.apply(x, self.weight, self.bias, W2, b2, self)
+        for part in self.parts.values():
+            x = part(x)
+        return x
 
     def restore(self, model: nn.Module, name: str) -> None:
         """Put the plain modules back into `model`, where this one stands at `name`."""
         for part, module in self.parts.items():
             replace_module(model, part, module)
-
-    def extra_repr(self) -> str:
-        return f"recompute={self.recompute}"
 
 
 class _Fused(torch.autograd.Function):
@@ -121,17 +115,15 @@ class _Fused(torch.autograd.Function):
         x, W1, b1, W2, y = ctx.saved_tensors
         needs_x, needs_W1, needs_b1, needs_W2, needs_b2, _ = ctx.needs_input_grad
         layer: FusedMLP = ctx.layer
-        shape = dz.shape[:-1]
-        dz = dz.reshape(-1, dz.shape[-1])  # tokens x O
-        rows = live_rows(dz)
-        dz, x = pick(dz, rows), pick(x.reshape(-1, x.shape[-1]), rows)
+        shape, rows = dz.shape[:-1], live_rows(dz)
+        dz, x = pick(dz, rows), pick(x, rows)  # tokens x O, tokens x I
         dx = db1 = db2 = None
         dy = dz
         if W2 is not None:
             if y is None:
                 y = F.linear(x, W1.to(x.dtype), None if b1 is None else b1.to(x.dtype))
             else:
-                y = pick(y.reshape(-1, y.shape[-1]), rows)
+                y = pick(y, rows)
             with torch.enable_grad():
                 y = y.detach().requires_grad_()
                 a = layer.activation(y)
@@ -152,10 +144,11 @@ class _Fused(torch.autograd.Function):
 
 
 def live_rows(A: Tensor) -> Tensor | None:
-    """Returns the positions of the rows of `A` that are not all zero; None: all.
+    """Returns the positions of the rows of `A`, (..., columns), that are not all zero; None: all.
 
     All as well where dropping would not pay, and on a device, which one would have to wait for.
     """
+    A = A.flatten(0, -2)
     if A.device.type != "cpu" or A[:, :PROBED].any(1).all():
         return None
     rows = A.any(1).nonzero()[:, 0]
@@ -163,7 +156,8 @@ def live_rows(A: Tensor) -> Tensor | None:
 
 
 def pick(A: Tensor, rows: Tensor | None) -> Tensor:
-    """Returns the rows of `A` at `rows`; None: all."""
+    """Returns the rows of `A`, (..., columns), at `rows`; None: all."""
+    A = A.flatten(0, -2)
     return A if rows is None else A[rows]
 
 

@@ -24,8 +24,7 @@ from __future__ import annotations
 
 import importlib
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -39,7 +38,6 @@ from .topk import top_k_rows
 
 PAGE = 8  # entries; the chosen ones are neighbours often enough that smaller pages save little
 SPARE = 8  # stores that grow get 1/8 more than they need
-LAG = 2  # steps after which the host reads how many pages a device has in use
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 SPACE = ("U", "V", "entries")  # tensors of a masked group
@@ -61,12 +59,9 @@ class SparseAdamW(torch.optim.Optimizer):
         triton     with `k`, in float32 on CUDA: by the kernels of `triton_kernels`; False (the default) by
                    torch's, until a GPU has shown that ours are right and faster (`sparsegrad bench gpu`)
 
-    All of it is in `state_dict`. `lr` may be a tensor. Moments of masked matrices are at least float32.
+    All of it is in `state_dict`. Moments of masked matrices are at least float32.
 
     The arguments are those of torch's AdamW; `weight_decay` is for the plain groups, a masked one has none.
-
-    Raises:
-        ValueError: a value out of range, or weight decay in a masked group.
     """
 
     def __init__(
@@ -83,8 +78,8 @@ class SparseAdamW(torch.optim.Optimizer):
             raise ValueError(f"betas must be in [0, 1), got {betas}")
         defaults: dict[str, Any] = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         defaults |= {"k": None, **dict.fromkeys(SPACE), "batch": 1, "precision": "ieee", "triton": False}
-        # matrix -> pages that a device had in use some steps ago, and the counts that are not read yet
-        self._known_pages: dict[Tensor, tuple[int, deque[tuple[torch.Event, Tensor]]]] = {}
+        # matrix -> pages that a device has in use after its last step, and when the host may read that
+        self._counted_pages: dict[Tensor, tuple[torch.Event, Tensor]] = {}
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: Group) -> None:
@@ -93,10 +88,8 @@ class SparseAdamW(torch.optim.Optimizer):
         param_group["fused"] = not masked
         if (k := param_group.get("k")) is not None and k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        if masked and param_group.setdefault("weight_decay", 0.0) != 0:
-            raise ValueError(
-                f"a masked group has no weight decay: set it to 0, not {param_group['weight_decay']}"
-            )
+        if masked and (decay := param_group.setdefault("weight_decay", 0.0)) != 0:
+            raise ValueError(f"a masked group has no weight decay: set it to 0, not {decay}")
         super().add_param_group(param_group)
 
     @torch.no_grad()
@@ -129,22 +122,21 @@ class SparseAdamW(torch.optim.Optimizer):
         """
         own = weakref.ref(self)  # a model that is kept does not keep its optimizer
 
+        @torch.no_grad()
         def hook(p: Tensor) -> None:
-            if (optimizer := own()) is not None:
-                optimizer._step_when_complete(p)
+            optimizer = own()
+            if optimizer is None:
+                return
+            group, first, _ = optimizer._find(p)
+            batch = group["params"][first : first + group["batch"]]
+            if all(each.grad is not None for each in batch):
+                optimizer._batch_step(group, first)
+                for each in batch:
+                    each.grad = None
 
         for group in self.param_groups:
             for p in group["params"] if _is_masked(group) else []:
                 p.register_post_accumulate_grad_hook(hook)
-
-    @torch.no_grad()
-    def _step_when_complete(self, p: Tensor) -> None:
-        group, first, _ = self._find(p)
-        batch = group["params"][first : first + group["batch"]]
-        if all(p.grad is not None for p in batch):
-            self._batch_step(group, first)
-            for p in batch:
-                p.grad = None
 
     def _find(self, p: Tensor) -> tuple[Group, int, int]:
         """Returns the masked group of `p`, the position there of its batch, and its own in the batch."""
@@ -208,22 +200,21 @@ class SparseAdamW(torch.optim.Optimizer):
                 state[name][:, :room] = store
 
     def _pages_in_use(self, p: nn.Parameter, k: int) -> int:
-        """Returns the pages in use, or, so that nothing waits for the device, a number that is not below."""
+        """Returns the pages in use, or, so that the host waits for no step under way, a number not below."""
         used = self.state[p]["used"]
         if used.device.type == "cpu":
             return int(used.max())
-        known, unread = self._known_pages.get(p) or (int(used.max()), deque())
-        if len(unread) == LAG:
-            event, count = unread.popleft()
+        if p in self._counted_pages:
+            event, count = self._counted_pages[p]
             event.synchronize()
-            known = int(count)
-        at_most = known + k * (len(unread) + 1)
+            at_most = int(count) + k
+        else:
+            at_most = int(used.max())
         count = torch.empty((), dtype=used.dtype, pin_memory=True)
         count.copy_(used.max(), non_blocking=True)
         event = torch.Event(used.device)
         event.record()
-        unread.append((event, count))
-        self._known_pages[p] = known, unread
+        self._counted_pages[p] = event, count
         return at_most
 
     def _plain_step(self, group: Group) -> None:
@@ -257,7 +248,7 @@ class SparseAdamW(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._known_pages = {}
+        self._counted_pages = {}
         for group in self.param_groups:
             group.setdefault("triton", False)
 
@@ -296,12 +287,3 @@ def _adam(state: State, rows: slice, group: Group, g: Tensor, at: Tensor | None 
             store.scatter_(1, at, moment)
     root = square.sqrt().div_((1 - beta2**step).sqrt().to(g.dtype)).add_(group["eps"])
     return (mean / root).mul_((-lr / (1 - beta1**step)).to(g.dtype))
-
-
-def touched_entries(optimizer: torch.optim.Optimizer, params: Iterable[nn.Parameter]) -> int:
-    """Returns the number of entries of `params` that an Adam of any kind has moved at least once.
-
-    Once an entry has had a gradient its second moment stays above zero; before, it is zero.
-    """
-    states = (optimizer.state[p] for p in params if p in optimizer.state)
-    return sum(int(torch.count_nonzero(state["exp_avg_sq"])) for state in states if state)

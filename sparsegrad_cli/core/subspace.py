@@ -29,20 +29,17 @@ from .targets import replace_module
 
 
 class Subspace(nn.Module):
-    """The leading directions of the basis of one kind of linear, shared by the layers of every block.
+    """The corner, `r x c`, that is trained of one kind of linear, and its directions; its layers share it.
 
-    They are buffers, so that they follow the model to its device, but stay out of its `state_dict`.
-
-    Args:
-        shape: `(r, c)`, of the corner that is trained.
-        U, V: `I x c` and `O x r`, copied; None: the original space.
+    `U`, `I x c`, and `V`, `O x r` (None: the original space), are copied. They are buffers, so that they
+    follow the model to its device, but stay out of its `state_dict`.
     """
 
     U: Tensor | None
     V: Tensor | None
 
     def __init__(
-        self, shape: tuple[int, int], U: Tensor | None, V: Tensor | None, precision: Precision = "ieee"
+        self, shape: tuple[int, int], U: Tensor | None, V: Tensor | None, precision: Precision
     ) -> None:
         super().__init__()
         self.shape = shape
@@ -64,7 +61,7 @@ class Subspace(nn.Module):
             return F.linear(F.linear(xU, S.to(xU.dtype)), self.V.to(xU.dtype))
         return F.linear(xU, self._product(self.V, S.to(self.V.dtype)).to(xU.dtype))
 
-    def gradients(self, dY: Tensor, xU: Tensor, S: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def gradients(self, dY: Tensor, xU: Tensor, S: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Returns the gradient of S, `r x c`, from `dY` (tokens x O) and `x U_c` (tokens x c).
 
         And that of x along this path, tokens x I, where `S` is given, which then has its effect beside W.
@@ -92,23 +89,18 @@ class Subspace(nn.Module):
 
 
 class SubspaceLinear(nn.Module):
-    """Drop-in for `nn.Linear` with its very parameters, of which `values`, a vector, is trained.
+    """Drop-in for `nn.Linear` with its very parameters, beside which `values`, a vector, is trained.
 
     Args:
-        subspace: shared with the layers of the same kind.
-        entries: int64, flat positions in `r x c` that `values` holds; None: all of them.
-        merge_each_step: W follows `values` in training; see `merge_after_steps`.
+        entries: int64, flat positions in the corner that `values` holds; None: all of them.
+        merge_each_step: W follows `values` in training: see `merge_values`.
     """
 
     entries: Tensor | None
     merged: Tensor | None  # the part of `values` that is in `weight`; None: none of it
 
     def __init__(
-        self,
-        linear: nn.Linear,
-        subspace: Subspace,
-        entries: Tensor | None = None,
-        merge_each_step: bool = False,
+        self, linear: nn.Linear, subspace: Subspace, entries: Tensor | None, merge_each_step: bool
     ) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
@@ -119,9 +111,12 @@ class SubspaceLinear(nn.Module):
         count = math.prod(subspace.shape) if entries is None else len(entries)
         self.values = nn.Parameter(linear.weight.new_zeros(count, dtype=dtype))
         self.merge_each_step = merge_each_step
-        self.has_hook = False  # of an optimizer that merges after its steps; else forward has to
+        self.has_hook = False  # of an optimizer that merges after its steps; else the next forward does
         self.register_buffer("entries", entries, persistent=False)
         self.register_buffer("merged", self.values.detach().clone() if merge_each_step else None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "has_hook": False}  # a copy has no optimizer
 
     def matrix(self, values: Tensor | None = None) -> Tensor:
         """Returns S, `r x c`, which holds `values` (default: the layer's own) and zeros."""
@@ -152,23 +147,12 @@ class SubspaceLinear(nn.Module):
         """
         self.weight.data = self.weight.data.to(self.values.dtype)
         merge_values([self])
-        self.weight.requires_grad_()
-        replace_module(model, name, self.plain[0])
+        linear = self.plain[0]
+        linear.weight, linear.bias = self.weight.requires_grad_(), self.bias
+        replace_module(model, name, linear)
 
     def extra_repr(self) -> str:
         return f"{self.plain[0].extra_repr()}, values={len(self.values)}"
-
-
-def merge_after_steps(optimizer: torch.optim.Optimizer, layers: Iterable[SubspaceLinear]) -> None:
-    """Bring the weights of `layers` up to date after each step of any optimizer, one kind at a time.
-
-    Without it a layer does so before each forward of training.
-    """
-    layers = [layer for layer in layers if layer.merge_each_step]
-    for layer in layers:
-        layer.has_hook = True
-    if layers:
-        optimizer.register_step_post_hook(lambda *_: merge_values(layers))
 
 
 @torch.no_grad()
@@ -181,14 +165,10 @@ def merge_values(layers: Iterable[SubspaceLinear]) -> None:
         due = torch.stack([layer.values for layer in own])
         merged = [layer.merged for layer in own if layer.merged is not None]
         chosen = [layer.entries for layer in own if layer.entries is not None]
-        add_update(
-            [layer.weight for layer in own],
-            due - torch.stack(merged) if merged else due,
-            torch.stack(chosen) if chosen else None,
-            subspace.U,
-            subspace.V,
-            subspace.precision,
-        )
+        update = due - torch.stack(merged) if merged else due
+        entries = torch.stack(chosen) if chosen else None
+        weights = [layer.weight for layer in own]
+        add_update(weights, update, entries, subspace.U, subspace.V, subspace.precision)
         for layer, now in zip(own, due, strict=True):
             if layer.merged is not None:
                 layer.merged.copy_(now)
@@ -210,10 +190,8 @@ class _Subspace(torch.autograd.Function):
     def backward(ctx: Any, dY: Tensor) -> tuple[Tensor | None, ...]:
         xU, weight, values = ctx.saved_tensors
         layer: SubspaceLinear = ctx.layer
-        shape = dY.shape[:-1]
-        dY, xU = dY.reshape(-1, dY.shape[-1]), xU.reshape(-1, xU.shape[-1])  # tokens x O, tokens x c
-        rows = live_rows(dY)
-        dY, xU = pick(dY, rows), pick(xU, rows)
+        shape, rows = dY.shape[:-1], live_rows(dY)
+        dY, xU = pick(dY, rows), pick(xU, rows)  # tokens x O, tokens x c
         needs_x, needs_values, needs_bias = ctx.needs_input_grad[:3]
         dx = dvalues = db = None
         S = layer.matrix(values) if needs_x and not layer.merge_each_step else None

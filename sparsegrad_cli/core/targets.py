@@ -22,7 +22,7 @@ _KIND_IN_BLOCK = re.compile(
 
 # where nothing but an activation stands between the two linears of a block:
 # first kind -> the activation, the second kind
-_PAIRS: dict[str, tuple[str, str]] = {
+PAIRS: dict[str, tuple[str, str]] = {
     "intermediate.dense": ("intermediate.intermediate_act_fn", "output.dense"),
     "ffn.lin1": ("ffn.activation", "ffn.lin2"),
 }
@@ -79,19 +79,6 @@ def check_blocks(blocks: Collection[int], count: int) -> None:
     wrong = [block for block in blocks if not 0 <= block < count]
     if wrong:
         raise ValueError(f"there is no block {wrong[0]}: the model has {count}, numbered 0 to {count - 1}")
-
-
-def partners(name: str) -> tuple[str, str] | None:
-    """Returns the names of the activation and the second linear that follow the first linear `name`.
-
-    None where it is no first linear, or more than an activation stands between the two.
-    """
-    place = _KIND_IN_BLOCK.search(name)
-    if place is None or place["kind"] not in _PAIRS:
-        return None
-    activation, second = _PAIRS[place["kind"]]
-    block = name.removesuffix(place["kind"])
-    return block + activation, block + second
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:

@@ -82,12 +82,8 @@ def masked_adam(
 ) -> Tensor:
     """Advance the moments by one step where `|S| >= kth` and return the update, `L x n`, zero elsewhere.
 
-    Args:
-        S: gradients, L x n, float32, contiguous.
-        kth: threshold of each row.
-        state: of a batch of matrices, with a page of `page` entries for every chosen entry; see `optim`.
-        rows: those of the batch that `S` is of.
-        group: their parameter group.
+    `S` and `kth` are as in `kth_largest`; `state` is that of a batch of matrices, in which every chosen entry
+    has a page, of `page` entries; `rows` are those of the batch that `S` is of.
     """
     (L, n), (beta1, beta2) = S.shape, group["betas"]
     step = state["step"][rows].add_(1)

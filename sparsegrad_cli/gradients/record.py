@@ -45,7 +45,6 @@ Use = Callable[[MLPLinear, Tensor, Tensor], None]
 CELLS = 64  # of a map, a side
 POINTS = 60  # of a curve, at most
 EXAMPLES = 16  # whose rows are recorded, at most
-TOP = 0.01  # share of the entries
 
 
 def plan(
@@ -189,8 +188,8 @@ def numbers(dY: Tensor, X: Tensor, basis: LayerBasis) -> dict[str, Any]:
         "output_rotated": counts(dY @ basis.V),
         "weight": counts(G),
         "weight_rotated": counts(rotated),
-        "energy_original": energy_in_top(G, TOP),
-        "energy_rotated": energy_in_top(rotated, TOP),
+        "energy_original": energy_in_top(G),
+        "energy_rotated": energy_in_top(rotated),
     }
 
 
@@ -282,13 +281,13 @@ def _hook_fused(
 
     def hook(dz: Tensor) -> None:
         dy = dz
-        if layer.second is not None:
+        if len(layer.linears) > 1:
             with torch.enable_grad():
                 y = layer.linears[0](x).detach().requires_grad_()
                 a = layer.activation(y)
             if places[1] is not None:
                 use(places[1], dz, a.detach())
-            (dy,) = torch.autograd.grad(a, y, dz @ layer.second.weight.to(dz.dtype))
+            (dy,) = torch.autograd.grad(a, y, dz @ layer.linears[1].weight.to(dz.dtype))
         if places[0] is not None:
             use(places[0], dy, x)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, get_args
 
@@ -212,12 +212,21 @@ def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> Optimi
     return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
+def touched_entries(optimizer: Optimizer, params: Iterable[nn.Parameter]) -> int:
+    """Returns the number of entries of `params` that an Adam of any kind has moved at least once.
+
+    Once an entry has had a gradient its second moment stays above zero; before, it is zero.
+    """
+    states = (optimizer.state[p] for p in params if p in optimizer.state)
+    return sum(int(torch.count_nonzero(state["exp_avg_sq"])) for state in states if state)
+
+
 def count_parameters(method: Method, head: Collection[str], total: int, touched: int | None) -> Parameters:
     """Returns the counts that stand beside every score.
 
     Args:
         total: scalars in the plain model.
-        touched: see `core.touched_entries`.
+        touched: see `touched_entries`.
     """
     adapted = set(method.adapted)
     rest = sum(p.numel() for p in method.model.parameters() if p.requires_grad and p not in adapted)

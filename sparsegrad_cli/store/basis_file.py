@@ -1,14 +1,16 @@
 """A basis on disk: a safetensors file whose header says what the basis was made from.
 
-<kind>/U, V, U_energy, V_energy    of each kind of MLP linear; see `core.LayerBasis`
-<kind>/energy                      where it was measured
-<layer>/squares                    of each layer, where these were measured
+Its tensors, of each kind of MLP linear and of each layer:
+
+    <kind>/U, V, U_energy, V_energy    see `core.LayerBasis`
+    <kind>/energy, concentration       where they were measured
+    <layer>/squares                    where these were measured, see `core.Basis`
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,7 @@ def from_tensors(tensors: Mapping[str, Tensor], made_from: Mapping[str, str]) ->
     kinds = {}
     for kind in dict.fromkeys(n.rpartition("/")[0] for n in tensors if not n.endswith("/squares")):
         found: dict[str, Any] = {f.name: tensors.get(f"{kind}/{f.name}") for f in fields(LayerBasis)}
-        missing = [name for name, tensor in found.items() if tensor is None and name != "energy"]
+        missing = [f.name for f in fields(LayerBasis) if f.default is MISSING and found[f.name] is None]
         if missing:
             raise ValueError(f"{kind or 'it'} lacks {', '.join(missing)}")
         kinds[kind] = b = LayerBasis(**found)

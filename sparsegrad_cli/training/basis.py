@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from ..models.load import float32_products
 from ..progress import Progress
 from ..settings import hash_of, identity
 from ..store.basis_file import load_basis, save_basis
-from ..store.io import write_text
 from .inputs import Inputs
 
 BASES = "bases"  # a folder in the results folder
@@ -68,19 +66,13 @@ def find_or_calibrate(
     return calibrate_and_save(model, config, inputs, path, progress)
 
 
-def read_concentration(path: Path) -> dict[str, dict[str, float]]:
-    """What `calibrate_and_save` wrote beside the basis at `path`: kind -> {"before", "after"}."""
-    return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-
-
 def calibrate_and_save(
     model: PreTrainedModel, config: RunConfig, inputs: Inputs, path: Path, progress: Progress
 ) -> Basis:
     """Calibrates in training mode (dropout on, as in the paper), and keeps the basis at `path`.
 
-    Beside it `path` with the ending `.json` tells how concentrated the gradients of each kind became. Where
-    the run's method needs squared or mean gradients alone, the basis has these as its `squares` and no
-    directions, and there is no such file.
+    Where the run's method needs squared or mean gradients alone, the basis has these as its `squares` and no
+    directions.
     Float32 products are in IEEE arithmetic whatever the run's precision is.
     """
     steps = config.calibration_steps
@@ -107,30 +99,24 @@ def calibrate_and_save(
             if measures == "gradients":
                 linears = target_linears(model, config.target, blocks)
                 gradients = mean_gradients(model, linears, batches, steps, progress.step)
-                save_basis(basis := Basis({}, made_from, gradients), path)
-                return basis
-            if measures == "squares":
-                basis = mean_squares(
-                    model, batches, steps, made_from=made_from, on_step=progress.step, blocks=blocks
+                basis = Basis({}, squares=gradients)
+            elif measures == "squares":
+                basis = mean_squares(model, batches, steps, on_step=progress.step, blocks=blocks)
+            else:
+                basis = calibrate(
+                    model,
+                    batches,
+                    steps,
+                    PROBE_STEPS,
+                    on_step=progress.step,
+                    blocks=blocks,
+                    basis_rank=config.basis_rank,
                 )
-                save_basis(basis, path)
-                return basis
-            found = calibrate(
-                model,
-                batches,
-                steps,
-                PROBE_STEPS,
-                made_from=made_from,
-                on_step=progress.step,
-                blocks=blocks,
-                basis_rank=config.basis_rank,
-            )
     finally:
         model.train(was_training)
-    concentration = {kind: asdict(c) for kind, c in found.concentration.items()}
-    write_text(path.with_suffix(".json"), json.dumps(concentration, indent=2) + "\n")
-    save_basis(found.basis, path)
-    return found.basis
+    basis = replace(basis, made_from=made_from)
+    save_basis(basis, path)
+    return basis
 
 
 def mean_gradients(

@@ -13,10 +13,9 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel, Trainer, set_seed
 
 from ..config import RunConfig
-from ..core import touched_entries
 from ..errors import DeviceError, DiskError, WorkError, is_device_error, is_disk_full, is_out_of_memory
 from ..methods import get_method
-from ..methods.base import Method, MethodConfig, count_parameters
+from ..methods.base import Method, MethodConfig, count_parameters, touched_entries
 from ..models.load import LoadedModel, enable_gradient_checkpointing, float32_products, on_device
 from ..models.unpadded import unpad
 from ..store.environment import describe_environment

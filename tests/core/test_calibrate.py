@@ -32,7 +32,7 @@ def test_the_basis_is_the_singular_vectors_of_the_explicit_unfoldings(strip, mon
     monkeypatch.setattr(calibrate_module, "STRIP", strip)  # the sums of large matrices are taken in strips
     model = tiny_model()
     stacks = gradient_stacks(model, STEPS)
-    basis = calibrate(model, batches(STEPS), steps=STEPS, probe_steps=0, loss_of=loss_of).basis
+    basis = calibrate(model, batches(STEPS), steps=STEPS, probe_steps=0, loss_of=loss_of)
     compared = 0
     for kind, stack in stacks.items():
         n, O, I = stack.shape
@@ -57,15 +57,15 @@ def test_the_basis_is_the_singular_vectors_of_the_explicit_unfoldings(strip, mon
 def test_the_basis_concentrates_unseen_gradients():
     model = tiny_model(hidden=32, inner=64)
     data = batches(20, hidden=32)
-    result = calibrate(model, data, steps=16, probe_steps=4, loss_of=loss_of)
-    for concentration in result.concentration.values():
-        assert 0 < concentration.before < concentration.after <= 1
+    for b in calibrate(model, data, steps=16, probe_steps=4, loss_of=loss_of).kinds.values():
+        before, after = b.concentration
+        assert 0 < before < after <= 1
 
 
 def test_the_energy_is_that_of_unseen_gradients_entry_by_entry():
     model = tiny_model()
     data = batches(STEPS + 3)
-    basis = calibrate(model, data, steps=STEPS, probe_steps=3, loss_of=loss_of).basis
+    basis = calibrate(model, data, steps=STEPS, probe_steps=3, loss_of=loss_of)
     expected = dict.fromkeys(basis.kinds, 0)
     for batch in data[STEPS:]:
         model.zero_grad()
@@ -141,11 +141,9 @@ def test_squares_are_the_mean_squared_gradients_of_each_matrix():
     model, data = tiny_model(), batches(STEPS)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     done = []
-    found = mean_squares(
-        model, data, STEPS, loss_of=loss_of, made_from={"model": "tiny"}, on_step=done.append
-    )
+    found = mean_squares(model, data, STEPS, loss_of=loss_of, on_step=done.append)
     assert done == list(range(1, STEPS + 1))
-    assert (found.kinds, found.made_from) == ({}, {"model": "tiny"})
+    assert found.kinds == {}
     expected = {place.name: 0 for place in find_mlp_linears(model)}
     for batch in data:
         model.zero_grad()
@@ -166,18 +164,18 @@ def test_the_basis_is_made_from_the_chosen_blocks_alone():
         place.linear.weight.register_post_accumulate_grad_hook(lambda p, n=place.block: seen.append(n))
         for place in find_mlp_linears(model)
     ]
-    basis = calibrate(model, batches(3), steps=2, probe_steps=1, loss_of=loss_of, blocks=[1]).basis
+    basis = calibrate(model, batches(3), steps=2, probe_steps=1, loss_of=loss_of, blocks=[1])
     for hook in hooks:
         hook.remove()
     assert set(seen) == {1}
-    whole = calibrate(model, batches(3), steps=2, probe_steps=1, loss_of=loss_of).basis
+    whole = calibrate(model, batches(3), steps=2, probe_steps=1, loss_of=loss_of)
     assert not torch.allclose(basis.kinds["output.dense"].V_energy, whole.kinds["output.dense"].V_energy)
 
 
 def calibrated(rank: int | None, probe_steps: int = 2, **sizes: int) -> Basis:
     model = tiny_model(**sizes)
     data = batches(6, hidden=sizes.get("hidden", 8))
-    return calibrate(model, data, 4, probe_steps, loss_of=loss_of, basis_rank=rank).basis
+    return calibrate(model, data, 4, probe_steps, loss_of=loss_of, basis_rank=rank)
 
 
 @pytest.mark.parametrize("rank", [20, 21, 1000])
@@ -187,7 +185,7 @@ def test_a_rank_that_leaves_nothing_out_is_no_truncation(rank):
 
 def test_it_keeps_the_energy_that_it_says():
     model, data = tiny_model(hidden=16, inner=40), batches(6, hidden=16)
-    basis = calibrate(model, data, 4, 2, loss_of=loss_of, basis_rank=4).basis
+    basis = calibrate(model, data, 4, 2, loss_of=loss_of, basis_rank=4)
     whole: dict[str, dict[str, float]] = {
         k: dict.fromkeys(("V", "U", "both", "all", "unseen"), 0.0) for k in basis.kinds
     }
@@ -204,15 +202,16 @@ def test_it_keeps_the_energy_that_it_says():
                 sums["both"] += (b.V.T @ G @ b.U).square().sum().item()
                 sums["unseen"] += G.square().sum().item()
     for kind, b in basis.kinds.items():
-        sums, kept = whole[kind], b.energy_kept
+        sums = whole[kind]
         assert b.rank == (4, 4)
-        assert pytest.approx(sums["V"] / sums["all"], abs=1e-10) == kept.V
-        assert pytest.approx(sums["U"] / sums["all"], abs=1e-10) == kept.U
-        assert kept.both == pytest.approx(sums["both"] / sums["unseen"], abs=1e-10)
-        assert 0.3 < kept.V < 0.9999
-    full = calibrated(None).kinds["output.dense"].energy_kept
-    assert full == pytest.approx((1, 1, 1))
-    assert calibrated(4, probe_steps=0).kinds["output.dense"].energy_kept.both is None
+        assert b.V_energy.sum() == pytest.approx(sums["V"] / sums["all"], abs=1e-10)
+        assert b.U_energy.sum() == pytest.approx(sums["U"] / sums["all"], abs=1e-10)
+        assert b.energy.sum() == pytest.approx(sums["both"] / sums["unseen"], abs=1e-10)
+        assert 0.3 < b.V_energy.sum() < 0.9999
+    full = calibrated(None).kinds["output.dense"]
+    for energy in (full.V_energy, full.U_energy, full.energy):
+        assert energy.sum() == pytest.approx(1)
+    assert calibrated(4, probe_steps=0).kinds["output.dense"].energy is None
 
 
 def test_the_concentration_is_in_entries_and_energy_of_the_whole_gradient():
@@ -221,10 +220,11 @@ def test_the_concentration_is_in_entries_and_energy_of_the_whole_gradient():
         return calibrate(model, batches(6, hidden=16), 4, 2, loss_of=loss_of, basis_rank=rank)
 
     whole, cut_off = found(None), found(1)
-    for kind, concentration in cut_off.concentration.items():
-        assert concentration.before == whole.concentration[kind].before
-        assert concentration.after == pytest.approx(cut_off.basis.kinds[kind].energy_kept.both, rel=0.3)
-        assert concentration.after < whole.concentration[kind].after
+    for kind, b in cut_off.kinds.items():
+        (before, after), of_whole = b.concentration, whole.kinds[kind].concentration
+        assert before == of_whole[0]
+        assert after == pytest.approx(b.energy.sum().item(), rel=0.3)
+        assert after < of_whole[1]
 
 
 def test_a_rank_below_one_is_refused():

@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 from sparsegrad_cli.core import (
-    MASKS,
     PLACES,
     Applied,
     Basis,
     apply_sparsegrad,
     find_mlp_linears,
     kept_entries,
-    touched_entries,
 )
+from sparsegrad_cli.core.apply import MASKS
+from sparsegrad_cli.methods.base import touched_entries
 
 from .models import (
     assert_same_weights,

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sparsegrad_cli.core import SparseAdamW, apply_sparsegrad, calibrate, find_mlp_linears, touched_entries
+from sparsegrad_cli.core import SparseAdamW, apply_sparsegrad, calibrate, find_mlp_linears
 from sparsegrad_cli.core.optim import PAGE
+from sparsegrad_cli.methods.base import touched_entries
 
 from .models import (
     assert_same_weights,
@@ -215,7 +216,7 @@ def test_the_loaded_basis_is_not_copied():
 def test_sparsegrad_learns():
     model = tiny_model()
     data = batches(12)
-    basis = calibrate(model, data, steps=8, probe_steps=0, loss_of=loss_of).basis
+    basis = calibrate(model, data, steps=8, probe_steps=0, loss_of=loss_of)
     for name, p in model.named_parameters():
         p.requires_grad_(name.endswith("dense.weight"))
     optimizer = apply_sparsegrad(model, basis, density=0.05).optimizer(1e-2)

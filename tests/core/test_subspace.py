@@ -67,6 +67,19 @@ def test_any_optimizer_will_do_without_being_told_of_the_layers(mask, optimizer)
         torch.testing.assert_close(place.linear.weight, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("mask", MASKS)
+def test_a_copy_is_trained_by_an_optimizer_of_its_own(mask):
+    found, start = adapter(mask, kept=12), tiny_model()
+    found.optimizer(1e-2)
+    model = copy.deepcopy(found.model)
+    train(model, torch.optim.AdamW(model.parameters(), lr=1e-2), steps=3)
+    model.eval()(*batches(1)[0])
+    for place in find_mlp_linears(start):
+        theirs, ours = (m.get_submodule(place.name).weight for m in (found.model, model))
+        assert torch.equal(theirs, place.linear.weight)
+        assert not torch.equal(ours, theirs)
+
+
 def test_weights_follow_the_values_once_a_step_and_kind(monkeypatch):
     found = adapter("block", tiny_model(layers=3))
     optimizer = found.optimizer(1e-2)

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsegrad_cli.core import kept_entries, top_k
-from sparsegrad_cli.core.topk import leading_block, random_entries, top_k_rows
+from sparsegrad_cli.core import kept_entries
+from sparsegrad_cli.core.topk import leading_block, random_entries, top_k, top_k_rows
 
 SHAPE = (320, 256)  # large enough to be sampled
 

@@ -32,7 +32,7 @@ def third_step(
     method_config = MethodConfig.of(config, parts)
     if method_class.calibration(method_config) is not None:
         blocks = chosen_blocks(model, config.blocks)
-        basis = calibrate(model, [batch] * 3, 2, 1, blocks=blocks, basis_rank=config.basis_rank).basis
+        basis = calibrate(model, [batch] * 3, 2, 1, blocks=blocks, basis_rank=config.basis_rank)
     method = method_class(model, objective.head(model), method_config, basis)
     optimizer = method.optimizer(1e-4)
     del basis

@@ -15,10 +15,10 @@ from transformers import (
     RobertaConfig,
 )
 
-from sparsegrad_cli.core import Basis, LayerBasis, find_mlp_linears, touched_entries
+from sparsegrad_cli.core import Basis, LayerBasis, find_mlp_linears
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.methods import get_method, method_names, methods_in_order
-from sparsegrad_cli.methods.base import Method, MethodConfig, count_parameters
+from sparsegrad_cli.methods.base import Method, MethodConfig, count_parameters, touched_entries
 from sparsegrad_cli.models.checkpoint import find_checkpoint
 from sparsegrad_cli.models.load import LoadedModel, load_classifier
 

@@ -1,5 +1,6 @@
 """A basis is read as it was written; anything else is refused by its name."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,8 @@ from ..core.models import batches, identity_basis, loss_of, tiny_model
 
 
 def truncated() -> Basis:
-    model = tiny_model()
-    made_from = {"model": "tiny"}
-    return calibrate(model, batches(6), 4, 2, loss_of=loss_of, made_from=made_from, basis_rank=3).basis
+    basis = calibrate(tiny_model(), batches(6), 4, 2, loss_of=loss_of, basis_rank=3)
+    return replace(basis, made_from={"model": "tiny"})
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
     [
         identity_basis(tiny_model()),
         truncated(),
-        mean_squares(tiny_model(), batches(2), 2, loss_of=loss_of, made_from={"model": "tiny"}),
+        mean_squares(tiny_model(), batches(2), 2, loss_of=loss_of),
     ],
     ids=["whole", "truncated", "squares"],
 )

@@ -135,7 +135,7 @@ class RealTraining(Training):
         loaded = random_classifier(config)
         basis = None
         if variant.startswith("sparsegrad"):
-            basis = calibrate(loaded.model, [self.inputs() for _ in range(3)], 2, 1).basis
+            basis = calibrate(loaded.model, [self.inputs() for _ in range(3)], 2, 1)
         method_config = replace(REAL[variant], freeze_rest=True)
         method = get_method(variant.split()[0])(loaded.model, loaded.head, method_config, basis)
         self.model, self.optimizer = method.model.train(), method.optimizer(1e-3)
