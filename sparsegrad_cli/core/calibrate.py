@@ -189,15 +189,15 @@ def _each_gradient(
     for p, _ in before:
         p.grad = None
         p.requires_grad_(p in trained)
-    hooks = [weight.register_post_accumulate_grad_hook(hook) for weight in trained]
+    handles = [weight.register_post_accumulate_grad_hook(hook) for weight in trained]
     try:
         for done, batch in numbered:
             loss_of(model, batch).backward()
             if on_step:
                 on_step(done)
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
         for p, requires_grad in before:
             p.grad = None
             p.requires_grad_(requires_grad)
