@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
     return frame.where(frame.notna(), None), unreadable
 
 
-def records(runs: pd.DataFrame) -> list[dict[str, Any]]:
+def records(runs: pd.DataFrame) -> list[Mapping[Hashable, Any]]:
     """Returns each run as a dict; `to_dict` does so a column at a time, and there are a hundred."""
     columns = list(runs.columns)
     return [dict(zip(columns, values, strict=True)) for values in runs.to_numpy(object)]
