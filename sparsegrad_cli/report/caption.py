@@ -130,7 +130,9 @@ def short_identity(identity: str) -> str:
 
 def training_words(runs: pd.DataFrame) -> str:
     """Returns how runs are trained, in settings: what all share, and with its tasks what differs by task."""
-    by_task = {run["task"]: run | dict(zip(SCHEDULE, schedule_of(run), strict=True)) for run in records(runs)}
+    by_task = {
+        run["task"]: {**run, **dict(zip(SCHEDULE, schedule_of(run), strict=True))} for run in records(runs)
+    }
     settings = (
         grouped((str(task), setting_words(name, run[name])) for task, run in by_task.items())
         for name in TRAINING
