@@ -46,7 +46,7 @@ def describe_environment(
     return Environment(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         command=[Path(sys.argv[0]).name, *map(redact, sys.argv[1:])],
-        versions={"python": platform.python_version(), **dict(_versions())},
+        versions={"python": platform.python_version(), **_versions()},
         hardware=hardware(),
         git_revision=revision,
         git_dirty=dirty,
@@ -58,14 +58,14 @@ def describe_environment(
 
 
 @cache
-def _versions() -> tuple[tuple[str, str], ...]:
-    found = []
+def _versions() -> dict[str, str]:
+    found = {}
     for package in PACKAGES:
         try:
-            found.append((package, version(package)))
+            found[package] = version(package)
         except PackageNotFoundError:
             continue  # a checkout that is not installed
-    return tuple(found)
+    return found
 
 
 def hardware() -> dict[str, str | int]:
