@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, logging
 
 from sparsegrad_cli.config import METHOD_SETTINGS
 from sparsegrad_cli.models.checkpoint import find_checkpoint
@@ -47,7 +47,7 @@ def embed(folder: str, sentences: tuple[str, ...]) -> Tensor:
 
 
 def look_at_runs(results: Path, sentences: tuple[str, ...]) -> pd.DataFrame:
-    """Returns a line a run: its row, score, similarity and folder."""
+    """Returns a line a run: its row, learning rate, score, similarity and folder."""
     lines, start = [], cache(embed)
     for folder in find_results(RUNS, [results]):
         if not (folder.path / "model").is_dir():
@@ -60,6 +60,7 @@ def look_at_runs(results: Path, sentences: tuple[str, ...]) -> pd.DataFrame:
             {
                 "task": run.config.task,
                 "row": " ".join([run.config.method, *filter(None, words)]),
+                "rate": run.config.learning_rate,
                 "score": run.result.score,
                 "similarity": (before * after).sum(1).mean().item(),
                 "folder": folder.path,
@@ -82,19 +83,22 @@ def main() -> None:
     parser.add_argument("--task", default="cola", help="whose dev sentences are embedded; default: cola")
     parser.add_argument("--sentences", type=int, default=1000, help="at most so many; default: 1000")
     asked = parser.parse_args()
+    logging.set_verbosity_error()  # a trained model has a head, which no embedding needs
     task = get_task(asked.task)
     split = load_data(task, asked.data).splits[task.dev[0]]
     runs = look_at_runs(asked.results, tuple(split[task.text[0]][: asked.sentences]))
     if runs.empty:
         parser.error(f"no run in {asked.results} kept its model: give --save model to sparsegrad run")
-    table = runs.groupby(["task", "row"], sort=False).agg(
+    table = runs.groupby(["task", "row", "rate"], sort=False).agg(
         seeds=("score", "size"),
         score=("score", "mean"),
         similarity=("similarity", "mean"),
         deviation=("similarity", "std"),
         agreement=("folder", lambda folders: agreement(list(folders))),
     )
-    print(table.reset_index().to_string(index=False, float_format="{:.4f}".format))
+    table = table.reset_index()
+    table["rate"] = table["rate"].map("{:g}".format)
+    print(table.to_string(index=False, float_format="{:.4f}".format))
 
 
 if __name__ == "__main__":
