@@ -78,11 +78,7 @@ class Choice:
     recipe: Recipe
     tried: int  # recipes that it was chosen among
     rates: tuple[float, ...]  # learning rates among them, in order
-
-    @property
-    def at_edge(self) -> bool:
-        """Whether a lower or higher rate than those tried may be better."""
-        return len(self.rates) > 1 and self.recipe[0] in (self.rates[0], self.rates[-1])
+    at_edge: bool  # a lower or higher rate than those tried may be better
 
 
 @dataclass(frozen=True)
@@ -334,13 +330,18 @@ def _choose(
         here = column.of(runs)
         if here.empty:
             continue
-        tried = set(here["recipe"])
-        tried = tried.intersection(common.get(column.name, tried)) or tried
-        parts = {recipe: at_recipe(here, recipe) for recipe in sorted(tried, key=str)}
-        seeds = set.intersection(*(set(part["seed"]) for part in parts.values()))
-        scores = {recipe: _selection_score(part, seeds) for recipe, part in parts.items()}
-        best = (max if greater_is_better(column.score_name) else min)(scores, key=lambda r: scores[r])
-        choices[column.name] = Choice(best, len(tried), tuple(sorted({recipe[0] for recipe in tried})))
+        every = set(here["recipe"])
+        tried = every.intersection(common.get(column.name, every)) or every
+        parts = {recipe: at_recipe(here, recipe) for recipe in sorted(every, key=str)}
+        seeds = set.intersection(*(set(parts[recipe]["seed"]) for recipe in tried))
+        sign = 1 if greater_is_better(column.score_name) else -1
+        scores = {recipe: sign * _selection_score(part, seeds) for recipe, part in parts.items()}
+        best = max((recipe for recipe in parts if recipe in tried), key=lambda recipe: scores[recipe])
+        rates = sorted({recipe[0] for recipe in tried})
+        # a rate that others did not try can show that none beyond it is better
+        outdone = {best[0], *(recipe[0] for recipe in parts if scores[recipe] <= scores[best])}
+        at_edge = len(rates) > 1 and best[0] in (min(outdone), max(outdone))
+        choices[column.name] = Choice(best, len(tried), tuple(rates), at_edge)
         chosen.append(parts[best])
     return Row(method, settings, pd.concat(chosen), runs, choices)
 

@@ -115,6 +115,18 @@ def test_a_best_rate_at_the_edge_of_what_was_tried_is_known(tmp_path):
     assert groups(tmp_path)[0].rows[0].choices["cola"].at_edge
 
 
+def test_a_worse_rate_that_others_did_not_try_shows_that_the_best_is_at_no_edge(tmp_path):
+    for method in ("ft", "lora"):
+        for value, selects in zip((1e-4, 3e-4, 1e-3), (0.7, 0.6, 0.5), strict=True):
+            rate(tmp_path, method, value, 0.5, selects)
+    rate(tmp_path, "ft", 3e-5, 0.5, selects=0.6)
+    choices = [row.choices["cola"] for row in groups(tmp_path)[0].rows]
+    assert [(choice.recipe[0], choice.tried, choice.at_edge) for choice in choices] == [
+        (1e-4, 3, False),
+        (1e-4, 3, True),
+    ]
+
+
 def test_rates_are_chosen_among_those_that_every_method_tried(tmp_path):
     for place, value in enumerate(RATES):
         rate(tmp_path, "lora", value, 0.5, selects=place / 10)  # the highest is the best
