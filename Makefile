@@ -18,7 +18,7 @@ demo: .venv/demo
 
 # the files that take longest come first (tests/conftest.py), and each is done by one process
 test: .venv/dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # kills parents and workers of a grid 20 times at random: it must end as a calm one (minutes)
 chaos: .venv/dev
