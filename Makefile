@@ -10,7 +10,7 @@ WORKERS ?= 2
 # where bench-gpu writes
 GPU ?= results/gpu
 
-.PHONY: demo test chaos check tables bench bench-gpu clean
+.PHONY: demo test clusters chaos check tables bench bench-gpu clean
 
 demo: .venv/demo
 	$(BIN)/sparsegrad run demo --output results/demo
@@ -19,6 +19,10 @@ demo: .venv/demo
 # the files that take longest come first (tests/conftest.py), and each is done by one process
 test: .venv/dev
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# the pools of Ray and SLURM, each on a cluster of this machine (two minutes); without SLURM its tests are skipped
+clusters: .venv/dev
+	$(BIN)/python -m pytest -m cluster tests/grid
 
 # kills parents and workers of a grid 20 times at random: it must end as a calm one (minutes)
 chaos: .venv/dev

@@ -19,8 +19,6 @@ settings.register_profile("suite", deadline=None, derandomize=True, max_examples
 settings.load_profile("suite")
 
 LONGEST = (  # files in the order in which they begin, before all others: at the end no core waits for one
-    "grid/test_slurm.py",
-    "grid/test_ray.py",
     "grid/test_chaos.py",
     "cuda/test_waits.py",
     "training/test_run.py",

@@ -34,10 +34,11 @@ _SHARED = ("base", "part", "sparse", "peft", "peft_table")  # files that are no 
 FILE = "peft:"  # before the name of an adapter_config.json
 
 
-def method_names() -> list[str]:
+@cache
+def method_names() -> tuple[str, ...]:
     """Returns the names that `--method` takes; imports none of them."""
     files = (module.name for module in pkgutil.iter_modules(__path__) if module.name not in _SHARED)
-    return sorted([*(name.replace("_", "-") for name in files), *BY_NAME])
+    return tuple(sorted([*(name.replace("_", "-") for name in files), *BY_NAME]))
 
 
 def is_method(name: str) -> bool:

@@ -16,6 +16,7 @@ from .processes import half_way, holder
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="needs pip install 'sparsegrad[ray]'")
 
 
+@pytest.mark.cluster
 def test_a_cluster_of_our_own_asks_for_a_token_and_makes_the_numbers_of_finetune(
     begin, write, finetuned, tmp_path
 ):

@@ -45,6 +45,7 @@ def started_now(env: dict[str, str], task: str) -> bool:
     return "RUNNING" in states.stdout
 
 
+@pytest.mark.cluster
 @needs_submitit
 @needs_slurm
 def test_a_requeued_and_a_killed_task_go_on_and_make_the_numbers_of_finetune(
@@ -74,6 +75,7 @@ def test_a_requeued_and_a_killed_task_go_on_and_make_the_numbers_of_finetune(
     assert queue(slurm) == []
 
 
+@pytest.mark.cluster
 @needs_submitit
 @needs_slurm
 def test_a_sweep_does_its_trials_as_tasks(begin, document, tmp_path, slurm, monkeypatch):

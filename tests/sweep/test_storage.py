@@ -65,7 +65,8 @@ def test_several_processes_do_what_is_asked_and_later_only_what_is_added(where, 
     assert set(numbers) == {trial.number for trial in trials_of(study)}
 
 
-def test_one_process_does_as_many_trials_as_are_asked(where, tmp_path):
+def test_one_process_does_as_many_trials_as_are_asked(tmp_path):
+    where = str(tmp_path / "studies" / "journal.log")
     assert in_processes(hands.ask, where, 6, count=4) == [0] * 4
     assert in_processes(hands.work, where, tmp_path / "given") == [0]
     assert len(trials_of(study_in(where), TrialState.COMPLETE)) == 6

@@ -175,7 +175,7 @@ def test_a_run_with_dropout_killed_before_its_first_checkpoint_ends_as_one_that_
     assert watch.phases == ["train", "score"]
 
 
-@pytest.mark.parametrize("variant", METHODS)
+@pytest.mark.parametrize("variant", ["ft", "lora", "sparsegrad", "sparsegrad of few directions"])
 def test_bf16_weights_hold_in_float32_what_is_trained_and_nothing_else(variant, choices, tmp_path):
     light = {"precision": "bf16-weights", "gradient_checkpointing": True, "max_train_examples": 16}
     asked = of_method(choices, variant, **light, eval_steps=4)

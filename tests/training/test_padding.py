@@ -29,7 +29,7 @@ VARIANTS = {
     "sparsegrad block": {"density": 0.05, "calibration_steps": 2, "mask": "block"},
     "sparsegrad of few directions": {"density": 0.05, "calibration_steps": 2, "basis_rank": 16},
 }
-STEPS = 50
+STEPS = 20
 
 
 @pytest.fixture(scope="module")
