@@ -48,9 +48,7 @@ def wait_without_spinning() -> str | None:
         return None
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     cores = len(os.sched_getaffinity(0))
-    return (
-        f"others keep {busy:.1f} of {cores} cores busy: speed figures will be low (OMP_WAIT_POLICY=PASSIVE)"
-    )
+    return f"others keep {busy:.1f} of {cores} cores busy: training is slower, speed figures will be low"
 
 
 def worker_env(place: int, workers: int, device: str) -> dict[str, str]:

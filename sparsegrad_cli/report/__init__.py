@@ -105,8 +105,11 @@ class Report:
         """What must be said of the whole."""
         notes = []
         found = self.results
-        if not (self.groups or found.benches or found.sweeps or found.gradients or found.peft):
+        shown = (found.benches, found.sweeps, found.gradients, found.peft, found.parts)
+        if not self.groups and not any(shown):
             notes.append("No finished run to show.")
+        if found.parts and not self.compare:
+            notes.append("Counts of parameters are shown as table 1: sparsegrad report --compare paper.")
         if alone := self.paper[1]:
             numbers = listed([str(number) for number in alone])
             notes.append(f"Nothing of ours yet beside the paper's tables {numbers}.")

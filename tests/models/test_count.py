@@ -49,6 +49,8 @@ def test_what_was_counted_is_read_again_and_is_no_run(tmp_path):
     assert store_counts("bert-base-uncased", tmp_path) == result
     (found,) = read_all(COUNTS, [tmp_path, tmp_path / "parameters" / result.id])
     assert (found.config.model, found.result) == ("bert-base-uncased", result)
+    (note,) = build_report([tmp_path]).notes
+    assert "table 1" in note
     write_run(tmp_path)
     assert len(build_report([tmp_path]).groups) == 1
 
