@@ -57,6 +57,12 @@ def run(
         list[int] | None,
         opt.option(min=0, help="Seed of the runs; repeatable. Default: as the experiment says.", panel=PART),
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        opt.option(
+            help="Do only the cells with this setting, as density=0.01; repeatable. Default: all.", panel=PART
+        ),
+    ] = None,
     retry: Annotated[
         list[Retry] | None,
         opt.option(
@@ -136,7 +142,7 @@ def run(
     for name, is_set in for_runs.items():
         if is_set and kind.name != "finetune":
             raise InputError(f"--{name}: {read.path} trains nothing that it could be for: leave it out")
-    part = CellFilter(tuple(model or ()), tuple(task or ()), tuple(method or ()), tuple(seed or ()))
+    part = CellFilter(*(tuple(given or ()) for given in (model, task, method, seed, where)))
     cells = plan_cells(read, part, data, device, shapes_only=dry_run)
     runs = [RunConfig.model_validate(cell.config) for cell in cells if cell.kind == "finetune"]
     print_notes(runs, any(name == "padding" for _, name, _, _ in read.experiment.given()), quiet)

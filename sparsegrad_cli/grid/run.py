@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pydantic import JsonValue
+
 from ..config import ExecutionOptions
 from ..errors import InputError, WorkError, unknown
 from ..progress import Progress, ProgressState
@@ -30,6 +32,40 @@ class CellFilter:
     tasks: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    where: tuple[str, ...] = ()  # settings as `density=0.01`; several values of one setting: any of them
+
+    def select(self, cells: list[GridCell]) -> list[GridCell]:
+        """Returns the cells that have the settings of `where`.
+
+        Raises:
+            InputError: one is not written so, is no setting of these cells, or none has its value.
+        """
+        asked: dict[str, list[str]] = {}
+        for words in self.where:
+            option, is_given, value = words.partition("=")
+            if not is_given:
+                raise InputError(f"--where {words}: write it as a setting and its value: density=0.01")
+            asked.setdefault(option.removeprefix("--").replace("-", "_"), []).append(value)
+        for name, values in asked.items():
+            known = {key.replace("_", "-") for cell in cells for key in cell.config}
+            if not any(name in cell.config for cell in cells):
+                raise InputError(f"--where: {unknown('setting', name.replace('_', '-'), sorted(known))}")
+            there = {str(cell.config.get(name)) for cell in cells}
+            cells = [c for c in cells if any(_is_value(c.config.get(name), value) for value in values)]
+            if not cells:
+                option = name.replace("_", "-")
+                raise InputError(f"--where {option}={values[0]}: there is {', '.join(sorted(there))}")
+        return cells
+
+
+def _is_value(value: JsonValue, text: str) -> bool:
+    """Returns whether a setting has the value that `text` says: 3e-4 is 0.0003."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return value == float(text)
+        except ValueError:
+            return False
+    return str(value).lower() == text.lower()
 
 
 def plan_cells(
@@ -58,7 +94,8 @@ def plan_cells(
                 raise InputError(f"--{axis[:-1]}: {unknown(f'{axis[:-1]} in {read.path}', name, known)}")
     if part.seeds and "seeds" not in kind.takes:
         raise InputError(f"--seed: {kind.name} has no use for seeds: leave it out")
-    changed |= {axis: names for axis, names in vars(part).items() if names}
+    axes = ("models", "tasks", "methods", "seeds")
+    changed |= {axis: getattr(part, axis) for axis in axes if getattr(part, axis)}
     found: dict[str, GridCell] = {}
     for point in expand_grid(experiment.model_copy(update=changed), kind.axes):
         try:
@@ -70,7 +107,7 @@ def plan_cells(
                 f"{n.replace('_', '-')} {v}" for n, v in point.varied.items() if cell.config.get(n) == v
             ]
             found.setdefault(cell.id, cell.model_copy(update={"variant": ", ".join(varied)}))
-    return sorted(found.values(), key=lambda cell: cell.seed or 0)
+    return sorted(part.select([*found.values()]), key=lambda cell: cell.seed or 0)
 
 
 def read_status(cell: GridCell, results: Path) -> str:

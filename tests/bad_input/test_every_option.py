@@ -106,7 +106,7 @@ TRIED: dict[str, dict[str, Row]] = {
         **each(
             RUN, "--data demo", "--device cuda", "--model bert2", "--task rte", "--method lora", "--seed 1"
         ),
-        **each(RUN, "--workers 2", "--address auto", "--retry all", "--save model"),
+        **each(RUN, "--where density=0.5", "--workers 2", "--address auto", "--retry all", "--save model"),
     },
     "calibrate": {
         **each(CALIBRATE, "--task rte", "--seed 1", "--model other", "--data demo", "--device cuda"),

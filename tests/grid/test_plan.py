@@ -150,9 +150,24 @@ def test_a_part_is_chosen_by_names_and_seeds(write, document):
     assert [cell.seed for cell in cells_of(path, CellFilter(methods=("ft",), seeds=(7, 1)))] == [1, 7]
 
 
+def test_a_part_is_chosen_by_settings(write):
+    varied = {"density": [0.01, 0.05, 0.1], "mask": ["dynamic", "fixed"]}
+    path = write(methods=["sparsegrad"], seeds=[0], settings={"density": None}, vary=varied)
+
+    def chosen(*where: str) -> list[tuple[object, object]]:
+        return [(c.config["density"], c.config["mask"]) for c in cells_of(path, CellFilter(where=where))]
+
+    assert chosen("density=5e-2") == [(0.05, "dynamic"), (0.05, "fixed")]
+    assert chosen("density=0.01", "density=0.1", "mask=fixed") == [(0.01, "fixed"), (0.1, "fixed")]
+    assert len(chosen("batch-size=8")) == 6
+
+
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
+        (CellFilter(where=("density",)), "--where density: .*density=0.01"),
+        (CellFilter(where=("densty=1",)), "--where: no setting 'densty'.* did you mean density"),
+        (CellFilter(where=("batch-size=7",)), "--where batch-size=7: there is 8"),
         (
             CellFilter(methods=("ft", "lora")),
             "--method: no method in .*tiny.yaml 'lora', there are ft, sparsegrad",
