@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pydantic
-import yaml
 
 from ..config import SETTINGS
 from ..errors import InputError, unknown
 from ..settings import Record, Setting
+from ..yaml_lines import read_yaml
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -76,20 +76,19 @@ def read_space(path: Path | None) -> Space:
         return Space()
     parameters = dict(PAPER)
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--space {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"--space {path}: not YAML: {' '.join(str(error).split())}") from None
+        read, lines = read_yaml(path)
+    except InputError as error:
+        raise InputError(f"--space {error}") from None
     if not isinstance(read, dict) or not read:
         raise InputError(f"--space {path}: not a mapping of names to values, such as batch_size: [16, 32]")
     for name, what in read.items():
+        line = lines.at((name,))
         if name not in SEARCHABLE:
-            raise InputError(f"--space {path}: {unknown('hyperparameter', str(name), SEARCHABLE)}")
+            raise InputError(f"--space {line}: {unknown('hyperparameter', name, SEARCHABLE)}")
         try:
             parameters[name] = _parameter(SEARCHABLE[name], what)
         except ValueError as error:
-            raise InputError(f"--space {path}: {name}: {error}") from None
+            raise InputError(f"--space {line}: {name}: {error}") from None
     if "density" in read and "kept" in read:
         raise InputError(f"--space {path}: density and kept set the same number: search one of them")
     return Space(parameters=parameters)

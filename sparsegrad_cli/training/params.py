@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-import yaml
 
 from ..config import TRAINING_SETTINGS, Given, Protocol, SelectOn, check_given
 from ..errors import InputError
 from ..settings import Record
+from ..yaml_lines import read_yaml
 
 
 class Best(Record):
@@ -67,11 +67,9 @@ def read_params(path: Path) -> ParamsFile:
         InputError: it is missing, is neither, or a setting in it is wrong.
     """
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--params {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"--params {path}: no YAML: {' '.join(str(error).split())}") from None
+        read, _ = read_yaml(path)
+    except InputError as error:
+        raise InputError(f"--params {error}") from None
     if isinstance(read, Mapping):
         return ParamsFile(path, (), _checked(path, read))
     if not isinstance(read, list) or not read:

@@ -71,7 +71,7 @@ def test_a_plain_mapping_is_for_every_method(given, write):
         ("batch_size: many", "--batch-size must be a whole number, got 'many'"),
         ("- {model: m, task: cola}", "0.method: Field required"),
         ("just words", "neither a sweep's best.yaml nor a mapping"),
-        ("a: [", "no YAML"),
+        ("a: [", "not YAML"),
         ("- {model: roberta-base, task: cola, method: lora, params: {}}", "it has roberta-base cola lora"),
         ("sparse_learning_rate: -1", "--sparse-learning-rate must be above 0, got -1"),
     ],
@@ -102,5 +102,5 @@ def test_two_sets_for_one_cell_are_refused(given, write):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"none\.yaml: No such file"):
+    with pytest.raises(InputError, match=r"none\.yaml: .*No such file"):
         read_params(tmp_path / "none.yaml")
