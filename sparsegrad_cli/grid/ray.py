@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from ..errors import InputError, WorkError
 from ..hardware import threads_of
 from ..progress import ProgressState, ProgressTracker
+from ..store.io import write_error
 from ..workers import (
     TRIES,
     Call,
@@ -109,7 +110,7 @@ class RayPool:
             self._probe.parent.mkdir(parents=True, exist_ok=True)
             self._probe.touch()
         except OSError as error:
-            raise WorkError(f"cannot write to {self.results}: {error.strerror}; see --output") from None
+            raise write_error(self.results, error) from None
         try:
             self._join()
             self._check_room()

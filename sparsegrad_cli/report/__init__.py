@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
-from ..errors import InputError, WorkError
-from ..store.io import write_text
+from ..errors import InputError
+from ..store.io import write_error, write_text
 from .bench_tables import bench_sections
 from .caption import run_caption
 from .comparable import split_groups
@@ -142,7 +142,7 @@ class Report:
             for made in chosen:
                 write_text(folder / made.file, made.text(document, folder))
         except OSError as error:
-            raise WorkError(f"cannot write to {folder}: {error.strerror or error}; see --output") from None
+            raise write_error(folder, error) from None
         drawn = [f.path for chapter in chapters for section in chapter.sections for f in section.figures]
         ours = [path for path in drawn if path.parent == folder / "figures"]
         return [*(folder / made.file for made in chosen), *dict.fromkeys(ours)]
