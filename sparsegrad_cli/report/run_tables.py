@@ -161,7 +161,7 @@ class GroupTable:
         chosen = {row.label for row in sorted(self.rows, key=place)[:LINES]}
         return [row for row in self.rows if row.label in chosen]
 
-    @property
+    @cached_property
     def same_seeds(self) -> bool:
         """Whether every cell is over the same number of seeds."""
         sizes = {len(c.of(row.runs)) for row in self.rows for c in self.columns if c.name in row.choices}
