@@ -83,7 +83,9 @@ CASES = [
     Case("a synthetic test split", f"{FT} --data demo --predict-test", "have no test split"),
     Case("no test split there", f"{FT} --predict-test", "--predict-test: no test split of cola"),
     Case("a params file that is not there", f"{FT} --params none.yaml", "No such file"),
-    Case("a params file that is no YAML", f"{FT} --params p.yaml", "p.yaml:1: not YAML", files={"p.yaml": "{a"}),
+    Case(
+        "a params file that is no YAML", f"{FT} --params p.yaml", "p.yaml:1: not YAML", files={"p.yaml": "{a"}
+    ),
     Case("params in words", f"{FT} --params p.yaml", "neither a sweep's best.yaml", files={"p.yaml": "fast"}),
     Case("an unknown param", f"{FT} --params p.yaml", "learning_rat", files={"p.yaml": "learning_rat: 1"}),
     Case(
