@@ -142,7 +142,8 @@ def run(
     for name, is_set in for_runs.items():
         if is_set and kind.name != "finetune":
             raise InputError(f"--{name}: {read.path} trains nothing that it could be for: leave it out")
-    part = CellFilter(*(tuple(given or ()) for given in (model, task, method, seed, where)))
+    models, tasks, methods, settings = (tuple(given or ()) for given in (model, task, method, where))
+    part = CellFilter(models, tasks, methods, tuple(seed or ()), settings)
     cells = plan_cells(read, part, data, device, shapes_only=dry_run)
     runs = [RunConfig.model_validate(cell.config) for cell in cells if cell.kind == "finetune"]
     print_notes(runs, any(name == "padding" for _, name, _, _ in read.experiment.given()), quiet)
