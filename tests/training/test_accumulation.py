@@ -30,7 +30,6 @@ VARIANTS: dict[str, dict[str, object]] = {
     "meprop": {"density": 0.05},
     "sparsegrad": {"density": 0.05, "calibration_steps": 2},
     "sparsegrad optimizer": {"density": 0.05, "calibration_steps": 2, "place": "optimizer"},
-    "sparsegrad fixed": {"density": 0.05, "calibration_steps": 2, "mask": "fixed"},
     "sparsegrad block": {"density": 0.05, "calibration_steps": 2, "mask": "block"},
     "sift": {"density": 0.05, "calibration_steps": 2},
     "random-mask": {"density": 0.05},

@@ -24,7 +24,6 @@ VARIANTS = {
     "ft": {},
     "lora": {"rank": 4},
     "meprop": {"density": 0.05},
-    "sift": {"density": 0.05, "calibration_steps": 2},
     "sparsegrad": {"density": 0.05, "calibration_steps": 2},
     "sparsegrad block": {"density": 0.05, "calibration_steps": 2, "mask": "block"},
     "sparsegrad of few directions": {"density": 0.05, "calibration_steps": 2, "basis_rank": 16},
