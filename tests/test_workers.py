@@ -186,7 +186,12 @@ def test_workers_share_the_cores_or_have_one_gpu_each(monkeypatch):
     [
         ([3.0, 90.0, 95.0], None, None, None),  # two are not ours
         ([40.0, 90.0, 95.0], None, None, None),
-        ([80.0, 90.0, 95.0], None, "PASSIVE", "0.8 of 1 cores busy"),
+        (
+            [80.0, 90.0, 95.0],
+            None,
+            "PASSIVE",
+            "0.8 of 1 cores busy: training is slower, speed figures will be low",
+        ),
         ([80.0, 90.0, 95.0], "ACTIVE", "ACTIVE", None),
     ],
 )

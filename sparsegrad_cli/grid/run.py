@@ -45,15 +45,15 @@ class CellFilter:
             option, is_given, value = words.partition("=")
             if not is_given:
                 raise InputError(f"--where {words}: write it as a setting and its value: density=0.01")
-            asked.setdefault(option.removeprefix("--").replace("-", "_"), []).append(value)
-        for name, values in asked.items():
-            known = {key.replace("_", "-") for cell in cells for key in cell.config}
-            if not any(name in cell.config for cell in cells):
-                raise InputError(f"--where: {unknown('setting', name.replace('_', '-'), sorted(known))}")
+            asked.setdefault(option.removeprefix("--").replace("_", "-"), []).append(value)
+        known = {key.replace("_", "-") for cell in cells for key in cell.config}
+        for option, values in asked.items():
+            if option not in known:
+                raise InputError(f"--where: {unknown('setting', option, sorted(known))}")
+            name = option.replace("-", "_")
             there = {str(cell.config.get(name)) for cell in cells}
             cells = [c for c in cells if any(_is_value(c.config.get(name), value) for value in values)]
             if not cells:
-                option = name.replace("_", "-")
                 raise InputError(f"--where {option}={values[0]}: there is {', '.join(sorted(there))}")
         return cells
 

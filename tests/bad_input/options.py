@@ -82,7 +82,11 @@ CASES = [
     Case("turns of no chat", f"{FT} --loss-on all", "is for chat tasks"),
     Case("a synthetic test split", f"{FT} --data demo --predict-test", "have no test split"),
     Case("no test split there", f"{FT} --predict-test", "--predict-test: no test split of cola"),
-    Case("a params file that is not there", f"{FT} --params none.yaml", "No such file"),
+    Case(
+        "a params file that is not there",
+        f"{FT} --params none.yaml",
+        "--params none.yaml: cannot be read: No such file",
+    ),
     Case(
         "a params file that is no YAML", f"{FT} --params p.yaml", "p.yaml:1: not YAML", files={"p.yaml": "{a"}
     ),

@@ -334,4 +334,4 @@ def test_a_busy_machine_is_told_in_one_line_before_work_begins(call, monkeypatch
         monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
         code, out, err = call("bench", "--model", "./nowhere", *arguments)
         assert (code, out, len(err.splitlines())) == (2, "", lines)
-        assert ("cores busy" in err) == (lines == 2)
+        assert ("cores busy: training is slower, speed figures will be low" in err) == (lines == 2)

@@ -54,10 +54,7 @@ def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(method, asked, tmp
     np.testing.assert_array_equal(*ends)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [*{entry.config: entry.name for entry in reversed(ENTRIES)}.values(), "bitfit", "layernorm", "probe"],
-)
+@pytest.mark.parametrize("method", [*(entry.name for entry in ENTRIES), "bitfit", "layernorm", "probe"])
 def test_what_a_step_holds_is_foreseen(method):
     model = random_classifier(SHAPE).model.to("meta")
     config = CONFIG.model_copy(update={"method": method, "rank": 4, "batch_size": 4, "length": 16})

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import numpy
 import pytest
 import torch
-from transformers import LlamaForCausalLM, modeling_gguf_pytorch_utils
+from transformers import LlamaForCausalLM
 
 from sparsegrad_cli.errors import InputError
 from sparsegrad_cli.models.chat_template import LLAMA_2, chat_format_of, load_chat_tokenizer
@@ -92,14 +92,6 @@ def test_a_gguf_file_is_unpacked_once_into_what_it_holds(monkeypatch):
     # names of all tensors for each module
     for name in ("GGUFReader", "get_tensor_name_map"):
         monkeypatch.setattr(gguf, name, functools.cache(getattr(gguf, name)))
-    parse, parsed = modeling_gguf_pytorch_utils._gguf_parse_value, dict[int, object]()
-    monkeypatch.setattr(
-        modeling_gguf_pytorch_utils,
-        "_gguf_parse_value",
-        lambda part, kinds: (
-            parsed[id(part)] if id(part) in parsed else parsed.setdefault(id(part), parse(part, kinds))
-        ),
-    )
     mapped = numpy.memmap
     monkeypatch.setattr("numpy.memmap", lambda *args, **kwargs: numpy.asarray(mapped(*args, **kwargs)))
     checkpoint = find_checkpoint("smollm2")

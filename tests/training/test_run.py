@@ -141,7 +141,7 @@ def test_the_same_seed_gives_the_same_numbers_to_the_last_bit_and_another_does_n
     ("phase", "step", "method"),
     [
         *(("train", 13, method) for method in METHODS),
-        *(("train", 8, "sparsegrad"), ("score", 1, "sparsegrad")),
+        *(("train", 3, "sparsegrad"), ("train", 8, "sparsegrad"), ("score", 1, "sparsegrad")),
     ],
 )
 def test_a_killed_run_taken_up_again_ends_as_one_that_was_not(phase, step, method, choices, whole, tmp_path):
