@@ -83,7 +83,6 @@ def main() -> None:
     parser.add_argument("--task", default="cola", help="whose dev sentences are embedded; default: cola")
     parser.add_argument("--sentences", type=int, default=1000, help="at most so many; default: 1000")
     asked = parser.parse_args()
-    logging.set_verbosity_error()  # a trained model has a head, which no embedding needs
     task = get_task(asked.task)
     split = load_data(task, asked.data).splits[task.dev[0]]
     runs = look_at_runs(asked.results, tuple(split[task.text[0]][: asked.sentences]))
@@ -102,4 +101,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.set_verbosity_error()  # a trained model has a head, which no embedding needs
     main()
