@@ -161,6 +161,13 @@ class GroupTable:
         chosen = {row.label for row in sorted(self.rows, key=place)[:LINES]}
         return [row for row in self.rows if row.label in chosen]
 
+    @property
+    def not_drawn(self) -> str:
+        """The end of a caption that names the rows which a panel of lines has no room for."""
+        drawn = {row.label for row in self.drawn}
+        left = [row.label for row in self.rows if row.label not in drawn]
+        return f"; not drawn: {', '.join(left)}" if left else ""
+
     @cached_property
     def same_seeds(self) -> bool:
         """Whether every cell is over the same number of seeds."""

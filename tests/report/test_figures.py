@@ -70,6 +70,18 @@ def test_shares_of_one_method_are_drawn_where_nothing_else_differs(tmp_path):
     assert len(FIGURES["kept"](made, tmp_path / "x")) == 1
 
 
+def test_a_caption_names_the_rows_that_have_no_line(tmp_path):
+    methods = (*METHODS, "sift", "random-mask", "random-basis", "bitfit")
+    for score, method in enumerate(methods, start=1):
+        for rate in (1e-4, 1e-3):
+            write_run(tmp_path, method, score / 10, task="rte", learning_rate=rate, selection_score=rate)
+    (made,) = build_report([tmp_path]).groups
+    (figure,) = FIGURES["rates"](made, tmp_path / "x")
+    drawn = {row.label for row in made.drawn}
+    assert drawn == {*METHODS, "random-basis", "bitfit"}  # the paper's methods, then the best
+    assert figure.words.endswith("; not drawn: sift, random-mask")
+
+
 def test_a_method_has_one_colour_and_its_settings_other_marks():
     one = looks([("lora", "lora"), ("sparsegrad", "sparsegrad")])
     other = looks([("sparsegrad", "sparsegrad"), ("sparsegrad", "sparsegrad (density 0.05)")])

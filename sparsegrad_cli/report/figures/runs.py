@@ -145,7 +145,7 @@ def rate_figure(made: GroupTable, name: Path) -> list[Figure]:
     """Draws the score against the learning rate, a panel a task, a line a row, a band over seeds."""
     panels = {c.name: {row.label: _by_rate(row, c) for row in made.drawn} for c in made.columns}
     path = name.with_name(f"{name.name}-rates.png")
-    return _score_figure(made, panels, path, "learning rate", lambda rate: f"{rate:g}")
+    return _score_figure(made, panels, path, "learning rate", lambda rate: f"{rate:g}", made.not_drawn)
 
 
 def _by_rate(row: Row, column: TaskColumn) -> pd.DataFrame:
@@ -190,10 +190,11 @@ def _band(mean: pd.Series, low: pd.Series | None = None, high: pd.Series | None 
 
 
 def _score_figure(
-    made: GroupTable, panels: Panels, path: Path, what: str, tick: Callable[[float], str]
+    made: GroupTable, panels: Panels, path: Path, what: str, tick: Callable[[float], str], not_drawn: str = ""
 ) -> list[Figure]:
     """Score against something that was varied, on a logarithmic axis."""
     text = f"{made.scale.what.capitalize()} against {what}: means over seeds, bands of one standard deviation"
+    text += not_drawn
     return _line_figure(made, panels, path, what, text, tick=tick)
 
 
@@ -216,7 +217,7 @@ def curve_figures(made: GroupTable, name: Path) -> list[Figure]:
                 seeds = seeds.rolling(SPAN, center=True, min_periods=1).mean()
             panels[column.name][label] = _band(seeds.mean(axis=1), seeds.min(axis=1), seeds.max(axis=1))
         path = name.with_name(f"{name.name}-{'training-loss' if what == 'loss' else 'selection-score'}.png")
-        text = f"{words}: means over seeds, bands from the lowest to the highest"
+        text = f"{words}: means over seeds, bands from the lowest to the highest{made.not_drawn}"
         figures += _line_figure(
             made, panels, path, "optimizer steps", text, y_words=words.lower() if what == "loss" else ""
         )
